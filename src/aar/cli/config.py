@@ -1,0 +1,70 @@
+"""The user's own directory: the reviewer's key, and what was seen of each study, outside any study."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import os
+import re
+from pathlib import Path
+
+from aar.cli.failures import CommandFailed
+from aar.formats.errors import FormatError
+from aar.formats.keys import Signer, parse_skey
+from aar.outside.keyring import load_or_create_key, write_durably
+
+
+def config_directory() -> Path:
+    """``$XDG_CONFIG_HOME/aar``, by default ``~/.config/aar``."""
+    base = os.environ.get("XDG_CONFIG_HOME")
+    return (Path(base) if base else Path.home() / ".config") / "aar"
+
+
+def reviewer_signer(path: str | None) -> Signer:
+    """The reviewer's key: the file at `path`, else the user's own, made on first use with mode 0600."""
+    if path is None:
+        try:
+            user = getpass.getuser()
+        except (KeyError, OSError):
+            user = str(os.getuid())
+        name = "reviewer-" + (re.sub("[^A-Za-z0-9_.-]", "-", user)[:40] or "user")
+        return _load(config_directory() / "reviewer.key", name)
+    file = Path(path)
+    if not file.is_file():
+        raise CommandFailed(f"--key {path}: there is no such file")
+    return _load(file, "")
+
+
+def _load(path: Path, name: str) -> Signer:
+    try:
+        if path.exists():
+            if path.stat().st_mode & 0o077:
+                raise CommandFailed(f"{path} can be read by others; a key has mode 0600: chmod 600 {path}")
+            return parse_skey(path.read_text("ascii").rstrip("\n"))
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return load_or_create_key(path, name, os.urandom)
+    except (FormatError, UnicodeDecodeError) as error:
+        raise CommandFailed(f"{path} is not a private key: {error}") from error
+
+
+class Pins:
+    """What this user saw of a study before: its policy, and the largest checkpoint that verified."""
+
+    def __init__(self, origin: str) -> None:
+        name = hashlib.sha256(origin.encode()).hexdigest()[:32]
+        self._policy = config_directory() / "pins" / f"{name}.policy"
+        self._checkpoint = config_directory() / "pins" / f"{name}.checkpoint"
+
+    @property
+    def policy(self) -> bytes | None:
+        return self._policy.read_bytes() if self._policy.exists() else None
+
+    @property
+    def checkpoints(self) -> list[bytes]:
+        return [self._checkpoint.read_bytes()] if self._checkpoint.exists() else []
+
+    def remember(self, *, policy: bytes, checkpoint: bytes) -> None:
+        """Keep both; call it only after the record verified."""
+        self._policy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_durably(self._policy, policy, mode=0o600)
+        write_durably(self._checkpoint, checkpoint, mode=0o600)

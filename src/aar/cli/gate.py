@@ -1,0 +1,261 @@
+"""Commands of the human gate: the task queue and the review of findings, signed by the reviewer's own key."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from aar.cli.config import reviewer_signer
+from aar.cli.failures import CommandFailed
+from aar.cli.main import EXIT_OK
+from aar.cli.output import complain, say, say_json
+from aar.cli.read import read_leaves, verify_with_pins
+from aar.cli.safe_text import terminal_safe
+from aar.outside.control_plane import ControlPlane, attach
+from aar.outside.projection import Projection
+from aar.outside.review import Evidence, decision_body, evidence, find, reproduce
+from aar.outside.staff_client import StaffClient
+from aar.outside.study_directory import StudyDirectory, StudyInUse
+from aar.outside.study_file import parse_study
+from aar.outside.study_run import parameters_of
+
+
+@contextlib.contextmanager
+def gateway_of(study: StudyDirectory, *, with_evaluator: bool) -> Iterator[StaffClient]:
+    """The gateway of a running study, or one started for the length of this command."""
+    projection = Projection.of(read_leaves(study))
+    if not projection.opened:
+        raise CommandFailed(f"{study.path} was never opened; ./aar run --dir {study.path} opens it")
+    try:
+        study.lock()
+    except StudyInUse:
+        client = attach(study)
+        if client is None:
+            raise
+        yield client
+        return
+    plane = ControlPlane(study, researchers=projection.researchers, parameters=_parameters(study, projection))
+    try:
+        plane.start(opening=False, with_evaluator=with_evaluator)
+        yield plane.control
+    finally:
+        plane.stop()
+        study.unlock()
+
+
+def _parameters(study: StudyDirectory, projection: Projection) -> Any:
+    from aar.lab.problems import PROBLEMS
+
+    text = study.study_file.read_text("utf-8")
+    return parameters_of(parse_study(text, source=str(study.study_file), problems=tuple(PROBLEMS)), projection)
+
+
+def task(options: argparse.Namespace) -> int:
+    """The task queue."""
+    study = StudyDirectory(Path(options.dir))
+    leaves = read_leaves(study)
+    projection = Projection.of(leaves)
+    if options.action == "list":
+        return _list_tasks(projection, as_json=options.json)
+    signer = reviewer_signer(options.key)
+    if options.action == "add":
+        body = _task_body(options, options.name or f"task-{len(projection.tasks) + 1}", options.title, options.direction)
+        with gateway_of(study, with_evaluator=False) as gateway:
+            ack = gateway.append([signer], "task-opened", body)
+        return _told(options, f"task {body['task']} is open (entry {ack['index']})", ack)
+    if options.number is None:
+        raise CommandFailed(f"task {options.action} wants the index of a proposed task; `task {options.dir} list` shows them")
+    proposal = projection.proposals.get(options.number)
+    if proposal is None:
+        known = ", ".join(map(str, projection.proposals)) or "none"
+        raise CommandFailed(f"entry {options.number} is not a proposed task; there is: {known}")
+    with gateway_of(study, with_evaluator=False) as gateway:
+        if options.action == "refuse":
+            if not options.note.strip():
+                raise CommandFailed("task refuse wants --note TEXT: the researcher is owed a reason")
+            ack = gateway.append(
+                [signer], "task-refused", {"proposal": options.number, "reason": options.note}, refs=(options.number,)
+            )
+            return _told(options, f"proposal {options.number} is refused (entry {ack['index']})", ack)
+        body = _task_body(
+            options, options.name or f"task-{options.number}", options.title or proposal["title"], options.direction or proposal["direction"]
+        )
+        opened = gateway.append([signer], "task-opened", body, refs=(options.number,))
+        ack = gateway.append(
+            [signer],
+            "task-approved",
+            {"proposal": options.number, "task": opened["index"], "reason": options.note},
+            refs=(options.number, opened["index"]),
+        )
+    return _told(options, f"proposal {options.number} is open as task {body['task']} (entry {opened['index']})", ack)
+
+
+def _task_body(options: argparse.Namespace, name: str, title: str | None, direction: str) -> dict[str, Any]:
+    if not title:
+        raise CommandFailed("task add wants --title TEXT")
+    if options.submissions < 1:
+        raise CommandFailed(f"--submissions {options.submissions}: a task's budget is at least 1")
+    steps = []
+    for text in options.step:
+        step, equals, pipeline = text.partition("=")
+        try:
+            json.loads(pipeline)
+        except ValueError as error:
+            raise CommandFailed(f"--step {text!r:.80}: want NAME=PIPELINE with the pipeline as JSON: {error}") from error
+        steps.append({"name": step, "what": f"run {pipeline}"[:2_000], "pipelines": [pipeline]})
+    if (options.workflow == "fixed") != bool(steps):
+        raise CommandFailed("a fixed workflow wants its steps (--step NAME=PIPELINE), a free one has none")
+    return {
+        "task": name,
+        "title": title,
+        "direction": direction,
+        "workflow": options.workflow,
+        "steps": steps,
+        "submissions": options.submissions,
+    }
+
+
+def _list_tasks(projection: Projection, *, as_json: bool) -> int:
+    from aar.outside.gateway.staff_desk import summary
+
+    told = summary(projection, now_ms=projection.last_received_ms)
+    if as_json:
+        say_json({"tasks": told["tasks"], "proposals": told["proposals"]}, indent=1)
+        return EXIT_OK
+    for one in told["tasks"]:
+        say(
+            f"{one['task']:<12} {one['workflow']:<6} {one['state']:<8} {one['researcher']:<14} "
+            f"{one['submissions']}/{one['budget']}  " + terminal_safe(one["title"])
+        )
+    for one in told["proposals"]:
+        say(f"#{one['index']:<11} proposed by {one['author']}, {one['state']}: " + terminal_safe(one["title"]))
+        say("             " + terminal_safe(one["direction"]))
+    return EXIT_OK
+
+
+def _told(options: argparse.Namespace, text: str, ack: dict[str, Any]) -> int:
+    if options.json:
+        say_json(ack)
+    else:
+        say(text)
+    return EXIT_OK
+
+
+def review(options: argparse.Namespace) -> int:
+    """The human gate."""
+    study = StudyDirectory(Path(options.dir))
+    projection = Projection.of(read_leaves(study))
+    if options.action == "list":
+        return _list_findings(projection, as_json=options.json)
+    if options.number is None:
+        raise CommandFailed(f"review {options.action} wants the index of a finding; `review {options.dir}` lists them")
+    find(projection, options.number)
+    if options.action == "show":
+        verdict = verify_with_pins(study).verdict
+        return _show(evidence(projection, find(projection, options.number), record_verdict=verdict), options)
+    if options.action == "refine" and not options.note.strip():
+        raise CommandFailed("review refine wants --note TEXT: what is to be refined")
+    signer = reviewer_signer(options.key)
+    finding = find(projection, options.number)
+    is_result_to_publish = options.action == "publish" and finding.body["type"] == "result"
+    with gateway_of(study, with_evaluator=is_result_to_publish) as gateway:
+
+        def read() -> Projection:
+            return Projection.of(read_leaves(study))
+
+        if is_result_to_publish:
+            complain(f"running the method of finding {finding.index} again, from its snapshot, with fresh seeds ...")
+            projection = reproduce(gateway, read, finding, on_wait=lambda: time.sleep(0.25))
+        else:
+            projection = read()
+        found = evidence(projection, find(projection, options.number), record_verdict=verify_with_pins(study).verdict)
+        if not options.json:
+            _show_evidence(found)
+        if options.action == "publish" and found.failed and not options.override.strip():
+            raise CommandFailed(
+                f"not published: the checklist fails on {', '.join(found.failed)}; "
+                "to publish all the same say why with --override REASON, and the entry will say so"
+            )
+        body = decision_body(
+            options.action,
+            found,
+            note=options.note,
+            override=options.override if found.failed else "",
+            checklist=found.checklist if options.action == "publish" else (),
+        )
+        ack = gateway.append([signer], "decision", body, refs=(finding.index,))
+        descendants = projection.descendants(finding.index)
+    if options.json:
+        say_json({**ack, **body})
+        return EXIT_OK
+    say(f"{options.action}: finding {finding.index}, decided by {signer.name} (entry {ack['index']})")
+    if options.action == "retract" and descendants:
+        say(f"flagged, for they build on it: {', '.join(f'#{one}' for one in descendants)}")
+    return EXIT_OK
+
+
+def _list_findings(projection: Projection, *, as_json: bool) -> int:
+    rows = []
+    retracted = {index for index, one in projection.findings.items() if one.decision == "retract"}
+    flagged = {child for index in retracted for child in projection.descendants(index)}
+    for index, finding in projection.findings.items():
+        rows.append(
+            {
+                "finding": index,
+                "type": finding.body["type"],
+                "author": finding.author,
+                "pgr": finding.body["numbers"].get("pgr", ""),
+                "decision": finding.decision,
+                "builds_on_retracted": index in flagged,
+                "title": finding.body["title"],
+            }
+        )
+    if as_json:
+        say_json(rows, indent=1)
+        return EXIT_OK
+    for row in rows:
+        flag = " (builds on a retracted finding)" if row["builds_on_retracted"] else ""
+        say(
+            f"#{row['finding']:<5} {row['type']:<10} {row['author']:<14} {row['pgr']:>7}  {row['decision'] or 'undecided':<9} "
+            + terminal_safe(row["title"])
+            + flag
+        )
+    if not rows:
+        say("no findings yet")
+    return EXIT_OK
+
+
+def _show(found: Evidence, options: argparse.Namespace) -> int:
+    if options.json:
+        say_json(
+            {
+                "finding": found.finding.index,
+                "body": found.finding.body,
+                "claimed": found.claimed,
+                "reproduced": dict(found.reproduced),
+                "sealed": dict(found.sealed),
+                "checklist": [check.as_body() for check in found.checklist],
+            },
+            indent=1,
+        )
+        return EXIT_OK
+    body = found.finding.body
+    say(f"#{found.finding.index} {body['type']} by {found.finding.author}: " + terminal_safe(body["title"]))
+    for line in body["text"].split("\n"):
+        say("  " + terminal_safe(line))
+    _show_evidence(found)
+    return EXIT_OK
+
+
+def _show_evidence(found: Evidence) -> None:
+    def value(numbers: Any) -> str:
+        return f"{numbers['pgr']} [{numbers['low']}, {numbers['high']}]" if numbers else "-"
+
+    say(f"  claimed {found.claimed or '-'}   reproduced {value(found.reproduced)}   sealed {value(found.sealed)}")
+    for check in found.checklist:
+        say(f"  {check.outcome:<15} {check.item:<24} {check.detail}")

@@ -1,0 +1,165 @@
+"""The command line: ``aar COMMAND``. Everything heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+EXIT_OK = 0
+EXIT_TAMPERED = 1
+EXIT_BAD_INPUT = 2
+EXIT_NO_BACKEND = 3
+EXIT_LEAK = 4
+EXIT_CUT_OFF = 5
+EXIT_INTERRUPTED = 130
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    options = build_parser().parse_args(arguments)
+    command: Command = options.command
+    from aar.cli.failures import run_reporting_failures
+
+    return run_reporting_failures(command, options)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    parser = argparse.ArgumentParser(
+        prog="aar",
+        description="Teams of automated alignment researchers, with a record that nobody can quietly change.",
+        epilog="exit: 0 all holds, 1 tampered with, 2 bad input or cannot judge, 3 no sandbox backend, "
+        "4 a sandbox probe leaked, 5 cut off (run --dir goes on), 130 stopped by Ctrl-C",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = _add(commands, "run", "run a study (the embedded default without an argument), or go on with one", _run)
+    run.add_argument("study", nargs="?", metavar="STUDY.toml", help="study file; default: the embedded study")
+    run.add_argument("--dir", metavar="DIR", help="study directory; an existing study goes on")
+    run.add_argument("--researchers", type=int, metavar="N", help="how many researchers")
+    run.add_argument("--minutes", type=float, metavar="M", help="time budget")
+    run.add_argument("--json", action="store_true", help="print one JSON summary and nothing else")
+    run.add_argument("--key", metavar="FILE", help="the reviewer's key; default: in the user's config directory")
+
+    verify = _add(commands, "verify", "check everything a study's record claims", _verify)
+    verify.add_argument("dir", metavar="DIR")
+    verify.add_argument("--policy", metavar="FILE", help="trust these keys instead of the pinned or the study's own")
+    verify.add_argument("--json", action="store_true")
+
+    record = _add(commands, "record", "print entries as JSON lines", _record)
+    record.add_argument("dir", metavar="DIR")
+    record.add_argument("--kind", metavar="K")
+    record.add_argument("--author", metavar="A")
+
+    forum = _add(commands, "forum", "show findings as threads", _forum)
+    forum.add_argument("dir", metavar="DIR")
+
+    leaderboard = _add(commands, "leaderboard", "methods ranked from score receipts", _leaderboard)
+    leaderboard.add_argument("dir", metavar="DIR")
+    leaderboard.add_argument("--json", action="store_true")
+
+    status = _add(commands, "status", "tasks, researchers, budgets, alarms", _status)
+    status.add_argument("dir", metavar="DIR")
+    status.add_argument("--json", action="store_true")
+
+    task = _add(commands, "task", "the task queue: add, list, approve, refuse", _task)
+    task.add_argument("dir", metavar="DIR")
+    task.add_argument("action", choices=("add", "list", "approve", "refuse"))
+    task.add_argument("number", nargs="?", type=int, metavar="N", help="index of a proposed task (approve, refuse)")
+    task.add_argument("--name", metavar="NAME", help="name of the new task")
+    task.add_argument("--title", metavar="TEXT")
+    task.add_argument("--direction", metavar="TEXT", default="")
+    task.add_argument("--workflow", choices=("free", "fixed"), default="free")
+    task.add_argument(
+        "--step",
+        action="append",
+        default=[],
+        metavar="NAME=PIPELINE",
+        help="a step of a fixed workflow, as JSON; repeat for more",
+    )
+    task.add_argument("--submissions", type=int, metavar="N", default=6)
+    task.add_argument("--note", metavar="TEXT", default="", help="the reason, as it will stand in the record")
+    task.add_argument("--key", metavar="FILE")
+    task.add_argument("--json", action="store_true")
+
+    review = _add(commands, "review", "the human gate: list, show, publish, retract, refine", _review)
+    review.add_argument("dir", metavar="DIR")
+    review.add_argument("action", nargs="?", default="list", choices=("list", "show", "publish", "retract", "refine"))
+    review.add_argument("number", nargs="?", type=int, metavar="N", help="index of a finding")
+    review.add_argument("--note", metavar="TEXT", default="", help="what to say with the decision")
+    review.add_argument("--override", metavar="REASON", default="", help="publish although the checklist fails: why")
+    review.add_argument("--key", metavar="FILE")
+    review.add_argument("--json", action="store_true")
+
+    doctor = _add(commands, "doctor", "attack this machine's sandbox and say what got through", _doctor)
+    doctor.add_argument("--json", action="store_true")
+    return parser
+
+
+def _add(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str, command: Command
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    from aar.cli.run import run
+
+    return run(options)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from aar.cli.read import verify
+
+    return verify(options)
+
+
+def _record(options: argparse.Namespace) -> int:
+    from aar.cli.read import record
+
+    return record(options)
+
+
+def _forum(options: argparse.Namespace) -> int:
+    from aar.cli.read import forum
+
+    return forum(options)
+
+
+def _leaderboard(options: argparse.Namespace) -> int:
+    from aar.cli.read import show_leaderboard
+
+    return show_leaderboard(options)
+
+
+def _status(options: argparse.Namespace) -> int:
+    from aar.cli.read import status
+
+    return status(options)
+
+
+def _task(options: argparse.Namespace) -> int:
+    from aar.cli.gate import task
+
+    return task(options)
+
+
+def _review(options: argparse.Namespace) -> int:
+    from aar.cli.gate import review
+
+    return review(options)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from aar.cli.run import doctor
+
+    return doctor(options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,178 @@
+"""Commands that only read: verify, record, forum, leaderboard, status."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from aar.cli.config import Pins
+from aar.cli.failures import CommandFailed
+from aar.cli.main import EXIT_BAD_INPUT, EXIT_OK, EXIT_TAMPERED
+from aar.cli.output import say, say_json
+from aar.cli.safe_text import terminal_safe
+from aar.formats.entry import Leaf
+from aar.outside.projection import Projection
+from aar.outside.study_directory import StudyDirectory
+from aar.verify.leaderboard import Row, leaderboard
+from aar.verify.reader import RecordReader
+from aar.verify.report import Report, format_report
+from aar.verify.study import verify_study
+
+
+def verify(options: argparse.Namespace) -> int:
+    """Check everything; the keys are the given policy's, else the pinned ones, else the study's own."""
+    study = StudyDirectory(Path(options.dir))
+    report = verify_with_pins(study, options.policy)
+    if options.json:
+        say_json(report.as_json(), indent=1)
+    else:
+        say(format_report(report))
+    return {"ok": EXIT_OK, "tampered": EXIT_TAMPERED}.get(report.verdict, EXIT_BAD_INPUT)
+
+
+def verify_with_pins(study: StudyDirectory, policy_file: str | None = None) -> Report:
+    """Verify against what this user saw of the study before; remember what verified."""
+    pins = Pins(study.origin)
+    policy = pins.policy
+    if policy_file is not None:
+        path = Path(policy_file)
+        if not path.is_file():
+            raise CommandFailed(f"--policy {policy_file}: there is no such file")
+        policy = path.read_bytes()
+    report = verify_study(study.path, policy=policy, pins=pins.checkpoints, now_ms=time.time_ns() // 1_000_000)
+    if report.verdict == "ok":
+        used = policy if policy is not None else study.policy.read_bytes()
+        pins.remember(policy=used, checkpoint=RecordReader(study.record).checkpoint_bytes())
+    return report
+
+
+def read_leaves(study: StudyDirectory) -> list[Leaf]:
+    """All published entries; raises `NotAStudy` or `NotARecord`."""
+    if not study.path.is_dir():
+        raise CommandFailed(f"{study.path}: there is no such directory")
+    _origin = study.origin
+    return list(RecordReader(study.record).entries())
+
+
+def record(options: argparse.Namespace) -> int:
+    """Entries as JSON lines."""
+    for leaf in read_leaves(StudyDirectory(Path(options.dir))):
+        entry = leaf.signed.entry
+        if options.kind not in (None, entry.kind) or options.author not in (None, entry.author):
+            continue
+        say_json(
+            {
+                "index": leaf.index,
+                "kind": entry.kind,
+                "author": entry.author,
+                "at": entry.at,
+                "received_ms": leaf.received_ms,
+                "refs": list(entry.refs),
+                "body": entry.body,
+            }
+        )
+    return EXIT_OK
+
+
+def forum(options: argparse.Namespace) -> int:
+    """Findings as threads: each under the parents it builds on, with comments, votes and decisions."""
+    leaves = read_leaves(StudyDirectory(Path(options.dir)))
+    projection = Projection.of(leaves)
+    by_index = {leaf.index: leaf for leaf in leaves}
+    children: dict[int, list[int]] = {}
+    roots = []
+    for index, finding in projection.findings.items():
+        # A finding with several parents is shown under the newest of them and names the others.
+        if finding.body["parents"]:
+            children.setdefault(max(finding.body["parents"]), []).append(index)
+        else:
+            roots.append(index)
+    todo = [(index, 0) for index in reversed(roots)]
+    while todo:
+        index, depth = todo.pop()
+        _say_finding(projection, by_index, index, depth)
+        todo += [(child, depth + 1) for child in reversed(children.get(index, []))]
+    if not roots:
+        say("no findings yet")
+    return EXIT_OK
+
+
+def _say_finding(projection: Projection, by_index: dict[int, Leaf], index: int, depth: int) -> None:
+    finding, pad = projection.findings[index], "    " * min(depth, 8)
+    body = finding.body
+    mark = {"publish": "  [published]", "retract": "  [RETRACTED]", "refine": "  [to be refined]"}.get(finding.decision, "")
+    votes = sum(finding.votes.values())
+    score = f"  PGR {body['numbers']['pgr']}" if body["numbers"] else ""
+    head = f"#{index} {body['type']} by {finding.author}{score}{mark}" + (f"  votes {votes:+d}" if votes else "")
+    say(pad + terminal_safe(head))
+    say(pad + "  " + terminal_safe(body["title"]))
+    for line in body["text"].split("\n"):
+        say(pad + "  " + terminal_safe(line))
+    cites = [f"receipt #{one}" for one in body["receipts"]] + [f"builds on #{one}" for one in body["parents"]]
+    if cites:
+        say(pad + "  " + ", ".join(cites))
+    for number in finding.comments:
+        entry = by_index[number].signed.entry
+        say(pad + f"    #{number} {entry.author}: " + terminal_safe(str(entry.body["text"])))
+    say()
+
+
+def show_leaderboard(options: argparse.Namespace) -> int:
+    """Ranks from receipts only."""
+    rows = leaderboard(read_leaves(StudyDirectory(Path(options.dir))))
+    if options.json:
+        say_json([row.as_json() for row in rows], indent=1)
+    else:
+        for line in leaderboard_lines(rows):
+            say(line)
+    return EXIT_OK
+
+
+def leaderboard_lines(rows: list[Row], most: int = 30) -> list[str]:
+    """A plain table; the interval is the held-out value's where there is one."""
+    if not rows:
+        return ["no receipts yet"]
+    lines = [f"{'':>3} {'explored':>8} {'held-out':>8}  {'95 % interval':<18} {'researcher':<14} {'receipts':<10} method"]
+    for row in rows[:most]:
+        lines.append(
+            f"{row.rank:>3} {row.explored_pgr or '-':>8} {row.heldout_pgr or '-':>8}  "
+            f"[{row.low}, {row.high}]".ljust(42)
+            + f" {row.researcher:<14} {','.join(f'#{one}' for one in row.receipts):<10} "
+            + terminal_safe(row.method)
+            + (f"  ({row.decision})" if row.decision else "")
+        )
+    if len(rows) > most:
+        lines.append(f"    and {len(rows) - most} more: leaderboard --json has them all")
+    return lines
+
+
+def status(options: argparse.Namespace) -> int:
+    """How the study stands, from its published record alone."""
+    from aar.outside.gateway.staff_desk import summary
+
+    study = StudyDirectory(Path(options.dir))
+    projection = Projection.of(read_leaves(study))
+    told = summary(projection, now_ms=projection.last_received_ms)
+    if options.json:
+        say_json(told, indent=1)
+        return EXIT_OK
+    say(f"{told['study']}  {told['state']}  {told['origin']}  {told['tree_size']} entries")
+    for task in told["tasks"]:
+        say(
+            f"  task {task['task']:<8} {task['workflow']:<6} {task['state']:<8} {task['researcher']:<14} "
+            f"{task['submissions']}/{task['budget']} submissions  " + terminal_safe(task["title"])
+        )
+    for proposal in told["proposals"]:
+        say(f"  proposed #{proposal['index']} by {proposal['author']} ({proposal['state']}): " + terminal_safe(proposal["title"]))
+    for researcher in told["researchers"]:
+        say(f"  {researcher['researcher']:<14} {researcher['submissions']} submissions, {researcher['findings']} findings")
+    budgets: dict[str, Any] = told["budgets"]
+    for name, budget in budgets.items():
+        if budget:
+            say(f"  {name}: {budget['used']} of {budget['budget']} used")
+    say(f"  alarms: {len(told['alarms'])}")
+    for alarm in told["alarms"]:
+        say(f"    #{alarm['index']} {alarm['code']} by {alarm['who']}: " + terminal_safe(alarm["what"]))
+    return EXIT_OK

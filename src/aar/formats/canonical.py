@@ -1,0 +1,64 @@
+"""Canonical JSON: one line, sorted keys, no floats, so that a value has one spelling.
+
+Objects, arrays, strings, and integers within 2^53; a decimal is a string. There is no ``null`` and no
+boolean: what is absent is left out, what is yes or no is 1 or 0.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+from aar.formats.errors import MalformedJSON
+
+Value: TypeAlias = "dict[str, Value] | list[Value] | str | int"
+
+MAX_INTEGER = 2**53 - 1
+MAX_DEPTH = 16
+
+
+def format_canonical(value: Value) -> bytes:
+    """The one spelling of `value`, without a newline at its end; `MalformedJSON` if it has none."""
+    _check(value, MAX_DEPTH)
+    try:
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        return text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise MalformedJSON(f"a string is not Unicode text: {error}") from error
+
+
+def parse_canonical(data: bytes) -> Value:
+    """The value whose one spelling is `data`."""
+    try:
+        value = json.loads(data.decode("utf-8"), parse_float=_refuse_number, parse_constant=_refuse_number)
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError, ValueError) as error:
+        raise MalformedJSON(f"not canonical JSON: {error}") from error
+    if format_canonical(value) != data:
+        raise MalformedJSON("not canonical JSON: another spelling, or a key twice")
+    return value  # type: ignore[no-any-return]
+
+
+def _refuse_number(text: str) -> Any:
+    raise MalformedJSON(f"number {text!r:.40}: want an integer; decimals are strings")
+
+
+def _check(value: object, depth: int) -> None:
+    if depth < 0:
+        raise MalformedJSON(f"nested deeper than {MAX_DEPTH}")
+    if isinstance(value, bool) or not isinstance(value, (dict, list, str, int)):
+        raise MalformedJSON(f"{value!r:.40}: want an object, array, string or integer")
+    if isinstance(value, int) and not -MAX_INTEGER <= value <= MAX_INTEGER:
+        raise MalformedJSON(f"integer {str(value)[:40]}: want one within 2^53")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise MalformedJSON(f"key {key!r:.40}: want a string")
+            _check(item, depth - 1)
+    elif isinstance(value, list):
+        _check_items(value, depth)
+
+
+def _check_items(items: Sequence[object], depth: int) -> None:
+    for item in items:
+        _check(item, depth - 1)

@@ -1,0 +1,45 @@
+"""Errors of the formats: one class per format, all of them `FormatError`."""
+
+
+class FormatError(ValueError):
+    """Bytes or a value that no writer of ours would have produced."""
+
+
+class MalformedJSON(FormatError):
+    """Not the canonical JSON of an entry."""
+
+
+class MalformedKey(FormatError):
+    """Not a key, or one that must not be trusted."""
+
+
+class MalformedNote(FormatError):
+    """Not a C2SP signed note."""
+
+
+class UnverifiedNote(FormatError):
+    """A note without a good signature of a known key, or with a bad one."""
+
+
+class MalformedCheckpoint(FormatError):
+    """Not a C2SP tlog-checkpoint."""
+
+
+class MalformedTile(FormatError):
+    """Not a C2SP tlog-tiles resource."""
+
+
+class MalformedEntry(FormatError):
+    """Not an entry of a record."""
+
+
+class MalformedProof(FormatError):
+    """Not a C2SP tlog-proof."""
+
+
+class MalformedPolicy(FormatError):
+    """Not a C2SP tlog-policy."""
+
+
+class MalformedBody(FormatError):
+    """An entry's body is not of the shape of its kind."""

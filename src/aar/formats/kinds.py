@@ -1,0 +1,349 @@
+"""The closed set of entry kinds: who may sign each, and the exact shape of its body.
+
+One table serves the writer, which refuses what it would not accept, and the verifier, which reports it.
+Floats do not exist in an entry; a decimal is a string such as ``"0.35"``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from aar.formats.canonical import Value
+from aar.formats.errors import MalformedBody
+
+ROLES = ("operator", "reviewer", "gateway", "evaluator", "monitor", "researcher")
+
+WORKFLOWS = ("fixed", "free")
+TIERS = ("explore", "reproduce")
+HALVES = ("public", "sealed")
+OUTCOMES = ("scored", "failed")
+# A closed set: text written by a method would be a channel from test inputs back to a researcher.
+FAILURES = ("", "exception", "bad-output", "wall", "cpu", "memory", "launch-failed", "killed")
+FINDING_TYPES = ("result", "hypothesis", "insight", "error")
+DECISIONS = ("publish", "retract", "refine")
+CHECKLIST_OUTCOMES = ("pass", "fail", "not-applicable")
+
+MAX_TEXT_CHARACTERS = 8_000
+
+Check = Callable[[str, Value], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """One kind of entry: the role of its author, a co-signing role, and its body's fields."""
+
+    name: str
+    authors: tuple[str, ...]
+    cosigner: str = ""
+    fields: Mapping[str, Check]
+
+
+def _refuse(where: str, got: object, wanted: str) -> MalformedBody:
+    return MalformedBody(f"{where}: got {got!r:.80}, want {wanted}")
+
+
+def _text(limit: int = MAX_TEXT_CHARACTERS, *, least: int = 0) -> Check:
+    def check(where: str, value: Value) -> None:
+        if not isinstance(value, str) or not least <= len(value) <= limit:
+            raise _refuse(where, value, f"text of {least} to {limit} characters")
+
+    return check
+
+
+def _pattern(expression: str, wanted: str) -> Check:
+    compiled = re.compile(expression, re.ASCII)
+
+    def check(where: str, value: Value) -> None:
+        if not isinstance(value, str) or not compiled.fullmatch(value):
+            raise _refuse(where, value, wanted)
+
+    return check
+
+
+def _one_of(*allowed: str) -> Check:
+    def check(where: str, value: Value) -> None:
+        if value not in allowed:
+            raise _refuse(where, value, "one of " + ", ".join(repr(word) for word in allowed))
+
+    return check
+
+
+def _integer(least: int = 0, most: int = 2**53 - 1) -> Check:
+    def check(where: str, value: Value) -> None:
+        if not isinstance(value, int) or not least <= value <= most:
+            raise _refuse(where, value, f"an integer from {least} to {most}")
+
+    return check
+
+
+def _list(item: Check, *, least: int = 0, most: int = 1_000) -> Check:
+    def check(where: str, value: Value) -> None:
+        if not isinstance(value, list) or not least <= len(value) <= most:
+            raise _refuse(where, value, f"a list of {least} to {most} items")
+        for position, element in enumerate(value):
+            item(f"{where}[{position}]", element)
+
+    return check
+
+
+def _object(**fields: Check) -> Check:
+    def check(where: str, value: Value) -> None:
+        _check_fields(where, value, fields)
+
+    return check
+
+
+def _empty_or(filled: Check) -> Check:
+    def check(where: str, value: Value) -> None:
+        if value != {}:
+            filled(where, value)
+
+    return check
+
+
+def _check_fields(where: str, value: Value, fields: Mapping[str, Check]) -> None:
+    if not isinstance(value, dict) or set(value) != set(fields):
+        got = sorted(value) if isinstance(value, dict) else value
+        raise _refuse(where, got, "an object with exactly " + ", ".join(sorted(fields)))
+    for name, check in fields.items():
+        check(f"{where}.{name}", value[name])
+
+
+NAME = _pattern("[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", "a name of letters, digits, '_', '.', '-'")
+HEX32 = _pattern("[0-9a-f]{64}", "64 lower-case hex digits")
+DECIMAL = _pattern("-?(0|[1-9][0-9]{0,3})\\.[0-9]{2,4}", "a decimal such as '0.35'")
+BASE64 = _pattern("[A-Za-z0-9+/]*={0,2}", "base64")
+TITLE = _text(200, least=1)
+TEXT = _text()
+INDEX = _integer()
+
+# A pipeline is carried as its JSON text: the record has no floats, and only the lab says what a pipeline is.
+_STEP = _object(name=NAME, what=TEXT, pipelines=_list(_text(4_000, least=2), most=32))
+_BLOB = _object(sha256=HEX32, size=_integer(), type=_text(100, least=1))
+_RELEASED = _object(pgr=DECIMAL, low=DECIMAL, high=DECIMAL, improved=_integer(0, 1))
+_NUMBERS = _object(pgr=DECIMAL, low=DECIMAL, high=DECIMAL)
+_CHECKLIST = _list(_object(item=NAME, outcome=_one_of(*CHECKLIST_OUTCOMES), detail=TEXT), most=32)
+
+
+def _kind(name: str, authors: str, fields: Mapping[str, Check], *, cosigner: str = "") -> Kind:
+    return Kind(name=name, authors=tuple(authors.split()), cosigner=cosigner, fields=fields)
+
+
+KINDS: Mapping[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        _kind(
+            "study-opened",
+            "operator",
+            {
+                "name": NAME,
+                "problem": NAME,
+                "problem_digest": HEX32,
+                "statement": TEXT,
+                # The log's key orders entries, it writes none: it is no author's key.
+                "log": _text(300, least=1),
+                "keys": _list(
+                    _object(name=NAME, role=_one_of(*ROLES), vkey=_text(300, least=1)), least=1, most=1_000
+                ),
+                "researchers": _list(NAME, least=1, most=512),
+                "witnesses": _list(_text(300, least=1), most=64),
+                "quorum": _integer(0, 64),
+                "budget": _object(submissions=_integer(1, 100_000), seconds=_integer(1, 10_000_000)),
+                "commitments": _object(seed_secret=HEX32, split=HEX32),
+                "pool": _object(
+                    items=_integer(1, 65_536),
+                    sealed=_integer(1, 65_536),
+                    labelled=_integer(1, 65_536),
+                    unlabelled=_integer(1, 65_536),
+                ),
+                "baselines": _object(weak=DECIMAL, ceiling=DECIMAL, gap=DECIMAL, se=DECIMAL),
+                "release": _object(rule=_one_of("ladder"), step=DECIMAL),
+                "runs": _object(seeds=_integer(1, 1_000), replicates=_integer(1, 1_000)),
+                "interval": _object(
+                    method=_one_of("crossed-bootstrap"), draws=_integer(1, 100_000), level=DECIMAL
+                ),
+                "sandbox": _object(
+                    backend=NAME, verdict=_one_of("ok"), probes=_integer(), digest=HEX32, identity=NAME
+                ),
+            },
+            cosigner="reviewer",
+        ),
+        _kind(
+            "study-closed",
+            "operator",
+            {
+                "reason": _one_of("tasks-done", "time-over", "stopped"),
+                "seed_secret": HEX32,
+                "split_nonce": HEX32,
+                "sealed": BASE64,
+            },
+            cosigner="reviewer",
+        ),
+        _kind(
+            "task-opened",
+            "reviewer",
+            {
+                "task": NAME,
+                "title": TITLE,
+                "direction": TEXT,
+                "workflow": _one_of(*WORKFLOWS),
+                "steps": _list(_STEP, most=64),
+                "submissions": _integer(1, 100_000),
+            },
+        ),
+        _kind("task-approved", "reviewer", {"proposal": INDEX, "task": INDEX, "reason": TEXT}),
+        _kind("task-refused", "reviewer", {"proposal": INDEX, "reason": _text(least=1)}),
+        _kind("task-proposed", "researcher", {"title": TITLE, "direction": TEXT, "reason": TEXT}),
+        _kind(
+            "task-leased",
+            "gateway",
+            {"task": NAME, "researcher": NAME, "until_ms": INDEX, "epoch": _integer(1)},
+        ),
+        _kind(
+            "task-closed",
+            "gateway",
+            {
+                "task": NAME,
+                "researcher": _text(64),
+                "outcome": _one_of("done", "failed", "budget", "stopped"),
+                "reason": TEXT,
+            },
+        ),
+        _kind(
+            "plan-declared",
+            "researcher",
+            {
+                "task": NAME,
+                "steps": _list(_object(name=NAME, what=TEXT), least=1, most=256),
+                "amends": _integer(-1),
+            },
+        ),
+        _kind(
+            "submission",
+            "gateway",
+            {
+                "task": NAME,
+                "researcher": NAME,
+                "plan": INDEX,
+                "step": NAME,
+                "name": TITLE,
+                "digest": HEX32,
+                "size": _integer(1),
+                "request": _text(128, least=1),
+            },
+        ),
+        _kind(
+            "budget-charged",
+            "gateway",
+            {
+                "researcher": NAME,
+                "task": NAME,
+                "what": _one_of("submissions"),
+                "amount": _integer(1),
+                "submission": INDEX,
+            },
+        ),
+        _kind(
+            "score-receipt",
+            "evaluator",
+            {
+                "submission": INDEX,
+                "digest": HEX32,
+                "researcher": NAME,
+                "tier": _one_of(*TIERS),
+                "outcome": _one_of(*OUTCOMES),
+                "reason": _one_of(*FAILURES),
+                "seeds": _list(_integer(0, 2**48 - 1), least=1, most=1_000),
+                "released": _empty_or(_RELEASED),
+                "commitments": _empty_or(_object(public=HEX32, sealed=HEX32)),
+            },
+        ),
+        _kind(
+            "finding",
+            "researcher",
+            {
+                "type": _one_of(*FINDING_TYPES),
+                "title": TITLE,
+                "text": TEXT,
+                "method": _text(200),
+                "numbers": _empty_or(_NUMBERS),
+                "receipts": _list(INDEX, most=64),
+                "parents": _list(INDEX, most=64),
+            },
+        ),
+        _kind("comment", "researcher reviewer", {"on": INDEX, "text": _text(least=1)}),
+        _kind("vote", "researcher reviewer", {"on": INDEX, "value": _integer(-1, 1)}),
+        _kind(
+            "decision",
+            "reviewer",
+            {
+                "decision": _one_of(*DECISIONS),
+                "finding": INDEX,
+                "finding_digest": HEX32,
+                "checklist": _CHECKLIST,
+                "claimed": _text(16),
+                "reproduced": _text(16),
+                "sealed": _text(16),
+                "override": TEXT,
+                "note": TEXT,
+            },
+        ),
+        _kind(
+            "score-revealed",
+            "evaluator",
+            {
+                "receipt": INDEX,
+                "half": _one_of(*HALVES),
+                "nonce": HEX32,
+                "blob": _BLOB,
+                "pgr": DECIMAL,
+                "low": DECIMAL,
+                "high": DECIMAL,
+            },
+        ),
+        _kind(
+            "alarm",
+            "monitor",
+            {
+                "code": NAME,
+                "who": _text(64),
+                "what": TEXT,
+                "evidence": _list(INDEX, most=64),
+                "attempt": TEXT,
+            },
+        ),
+        _kind("redaction", "reviewer", {"sha256": HEX32, "reason": _text(least=1)}),
+    )
+}
+
+
+def kind_named(name: str) -> Kind:
+    """The kind of that name; `MalformedBody` when the set has no such kind."""
+    kind = KINDS.get(name)
+    if kind is None:
+        raise MalformedBody(f"kind {name!r:.80} is not one of the {len(KINDS)} kinds: {', '.join(KINDS)}")
+    return kind
+
+
+def check_body(kind: str, body: Value) -> None:
+    """Raise `MalformedBody` unless `body` has exactly the fields of its kind, each of its shape."""
+    _check_fields(kind, body, kind_named(kind).fields)
+    if kind == "score-receipt" and isinstance(body, dict):
+        _check_receipt(body)
+    if kind == "task-opened" and isinstance(body, dict) and (body["workflow"] == "fixed") != bool(body["steps"]):
+        raise MalformedBody("task-opened.steps: a fixed workflow has the human's steps, a free one has none")
+    if kind == "vote" and isinstance(body, dict) and body["value"] == 0:
+        raise MalformedBody("vote.value: got 0, want 1 or -1")
+
+
+def _check_receipt(body: Mapping[str, Value]) -> None:
+    scored = body["outcome"] == "scored"
+    if scored != (body["reason"] == ""):
+        raise MalformedBody(f"score-receipt.reason: {body['reason']!r} with outcome {body['outcome']!r}")
+    if scored != (body["commitments"] != {}):
+        raise MalformedBody("score-receipt.commitments: a scored run commits to both halves, a failed one to none")
+    # A reproduction releases nothing through the ladder: a reviewer reads its opened values.
+    if (scored and body["tier"] == "explore") != (body["released"] != {}):
+        raise MalformedBody("score-receipt.released: present exactly when an explore run was scored")

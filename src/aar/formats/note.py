@@ -1,0 +1,126 @@
+"""Signed notes: a text and who vouches for it (C2SP signed-note v1.0.0).
+
+```
+<text, ends with a newline>
+<empty line>
+— <key name> <base64(key id[4] || signature)>
+```
+The split between text and signatures is the last empty line. Unknown signatures are ignored by the format;
+a known key with a bad signature makes the whole note bad.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aar.formats.errors import FormatError, MalformedNote, UnverifiedNote
+from aar.formats.strict import decode_base64, encode_base64
+
+if TYPE_CHECKING:
+    from aar.formats.keys import VerifierKey
+
+MAX_SIGNATURES = 100
+MAX_NOTE_BYTES = 1 << 20
+KEY_ID_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """One signature line: key name, 4-byte key id, signature bytes."""
+
+    name: str
+    key_id: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A parsed note; `text` ends with a newline. Parsing says nothing about who signed."""
+
+    text: str
+    signatures: tuple[Signature, ...]
+
+
+def check_key_name(name: str) -> None:
+    """A key name is not empty and holds no space, no control character and no plus sign."""
+    if not name or "+" in name or any(character.isspace() or ord(character) < 0x20 for character in name):
+        raise MalformedNote(f"key name {name!r:.80}: want no space, no control character, no '+'")
+
+
+def parse_note(data: bytes) -> Note:
+    """Parse the bytes of a signed note; `MalformedNote` on anything but its one spelling."""
+    if len(data) > MAX_NOTE_BYTES:
+        raise MalformedNote(f"note of {len(data)} bytes, at most {MAX_NOTE_BYTES}")
+    try:
+        whole = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise MalformedNote(f"not UTF-8: {error}") from error
+    check_note_text(whole)
+    text, empty_line, lines = whole.rpartition("\n\n")
+    if not empty_line:
+        raise MalformedNote("no empty line before the signatures")
+    if not lines.endswith("\n"):
+        raise MalformedNote("the last signature line does not end")
+    signatures = tuple(_parse_signature(line) for line in lines[:-1].split("\n"))
+    if len(signatures) > MAX_SIGNATURES:
+        raise MalformedNote(f"{len(signatures)} signatures, at most {MAX_SIGNATURES}")
+    return Note(text + "\n", signatures)
+
+
+def check_note_text(text: str) -> None:
+    """No control character but newline may stand in a note."""
+    for character in text:
+        if ord(character) < 0x20 and character != "\n":
+            raise MalformedNote(f"control character {character!r}")
+
+
+def _parse_signature(line: str) -> Signature:
+    parts = line.split(" ")
+    if len(parts) != 3 or parts[0] != "\u2014":
+        raise MalformedNote(f"signature line {line!r:.80}: want '\u2014 NAME BASE64'")
+    check_key_name(parts[1])
+    try:
+        data = decode_base64(parts[2])
+    except FormatError as error:
+        raise MalformedNote(f"signature of {parts[1]}: {error}") from error
+    if len(data) <= KEY_ID_BYTES:
+        raise MalformedNote(f"signature of {parts[1]}: {len(data)} bytes, want a key id and a signature")
+    return Signature(parts[1], data[:KEY_ID_BYTES], data[KEY_ID_BYTES:])
+
+
+def format_note(note: Note) -> bytes:
+    """The bytes of a note."""
+    if not note.text.endswith("\n"):
+        raise MalformedNote("a note's text ends with a newline")
+    if not note.signatures:
+        raise MalformedNote("a note has at least one signature")
+    return (note.text + "\n" + "".join(format_signature(one) for one in note.signatures)).encode("utf-8")
+
+
+def format_signature(signature: Signature) -> str:
+    """One signature line, with its newline."""
+    return f"\u2014 {signature.name} {encode_base64(signature.key_id + signature.signature)}\n"
+
+
+def verified_by(note: Note, keys: Iterable[VerifierKey]) -> tuple[VerifierKey, ...]:
+    """The known keys that vouch for this note, in the order of its lines.
+
+    `UnverifiedNote` when none does, when a known key's signature is bad, or when one key signs twice.
+    """
+    known = {(key.name, key.key_id): key for key in keys}
+    found: list[VerifierKey] = []
+    for signature in note.signatures:
+        key = known.get((signature.name, signature.key_id))
+        if key is None:
+            continue
+        if key in found:
+            raise UnverifiedNote(f"two signatures of {key.name}")
+        if not key.vouches_for(note.text, signature.signature):
+            raise UnverifiedNote(f"the signature of {key.name} is not over this text")
+        found.append(key)
+    if not found:
+        names = ", ".join(signature.name for signature in note.signatures)
+        raise UnverifiedNote(f"no signature of a known key; signed by {names[:120]}")
+    return tuple(found)

@@ -1,0 +1,1 @@
+"""Outside the wall: the processes that hold keys, labels and the record."""

@@ -1,0 +1,325 @@
+"""Admission: one function decides whether an entry may enter the record, whoever hands it in.
+
+It holds no keys and does no I/O: a projection of the record and a signed entry in, nothing or `Refused` out.
+The gateway asks it before every append, so the record never holds what the verifier would reject.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aar.formats.commitments import commit_payload, commit_secret, commit_split
+from aar.formats.entry import Entry, SignedEntry, check_entry_signatures
+from aar.formats.errors import FormatError
+from aar.formats.keys import parse_vkey
+from aar.formats.kinds import Kind, check_body, kind_named
+from aar.outside.projection import Projection
+
+# What may still be said when a study is closed: the human's side of it.
+AFTER_CLOSE = ("decision", "comment", "vote", "score-receipt", "score-revealed", "redaction", "alarm")
+
+
+class Refused(Exception):
+    """An entry was not admitted. `code` is stable; `is_alarm` when it looks like an attempt, not a mistake."""
+
+    def __init__(self, code: str, message: str, *, is_alarm: bool = False) -> None:
+        super().__init__(message)
+        self.code = code
+        self.is_alarm = is_alarm
+
+
+def check_admission(projection: Projection, signed: SignedEntry) -> None:
+    """Raise `Refused` unless `signed` may be the next entry of the record that `projection` stands for."""
+    entry = signed.entry
+    try:
+        kind = kind_named(entry.kind)
+        check_body(entry.kind, entry.body)
+    except FormatError as error:
+        raise Refused("bad-body", str(error)) from error
+    if (entry.kind == "study-opened") != (projection.tree_size == 0):
+        raise Refused("order", f"{entry.kind} at index {projection.tree_size}: study-opened comes first, and once")
+    _check_signatures(projection, signed, kind)
+    chain = projection.chain(entry.author)
+    if (entry.seq, entry.prev) != (chain.seq, chain.prev):
+        raise Refused(
+            "author-sequence", f"{entry.author} says seq {entry.seq}, its next is {chain.seq}: read the record again"
+        )
+    if any(not 0 <= ref < projection.tree_size for ref in entry.refs):
+        raise Refused("refs", f"refs {list(entry.refs)!r:.80} name an entry that is not there yet")
+    if projection.closed and (
+        entry.kind not in AFTER_CLOSE or projection.roles.get(entry.author) == "researcher"
+    ):
+        raise Refused("study-closed", f"the study is closed: {entry.kind} is too late")
+    rule = RULES.get(entry.kind)
+    if rule is not None:
+        rule(projection, entry, entry.body)
+
+
+def _check_signatures(projection: Projection, signed: SignedEntry, kind: Kind) -> None:
+    entry = signed.entry
+    if entry.kind == "study-opened":
+        listed: list[Mapping[str, Any]] = signed.entry.body["keys"]  # type: ignore[assignment]
+        names = [key["name"] for key in listed]
+        if len(set(names)) != len(names):
+            raise Refused("keys", "two keys in study-opened have the same name")
+        try:
+            keys = {key["name"]: parse_vkey(key["vkey"]) for key in listed}
+        except FormatError as error:
+            raise Refused("keys", f"study-opened enrols a key that is not usable: {error}") from error
+        if any(key.name != name for name, key in keys.items()):
+            raise Refused("keys", "study-opened lists a key under another name than its own")
+        roles = {key["name"]: key["role"] for key in listed}
+    else:
+        keys, roles = projection.keys, projection.roles
+        if entry.origin != projection.origin:
+            raise Refused("origin", f"entry is for {entry.origin}, this record is {projection.origin}", is_alarm=True)
+    if entry.author not in keys:
+        raise Refused("unknown-author", f"no key of {entry.author!r:.80} is enrolled", is_alarm=True)
+    if roles[entry.author] not in kind.authors:
+        wanted = " or ".join(kind.authors)
+        raise Refused(
+            "wrong-role",
+            f"{entry.author} is a {roles[entry.author]}: a {entry.kind} is signed by a {wanted}",
+            is_alarm=True,
+        )
+    try:
+        signers = check_entry_signatures(signed, keys.values())
+    except FormatError as error:
+        raise Refused("bad-signature", f"{entry.kind} of {entry.author}: {error}", is_alarm=True) from error
+    cosigners = {roles[key.name] for key in signers[1:]}
+    if cosigners != ({kind.cosigner} if kind.cosigner else set()):
+        raise Refused("cosigner", f"{entry.kind} is co-signed by {sorted(cosigners)}, want {kind.cosigner or 'nobody'}")
+
+
+def _need(condition: bool, code: str, message: str, *, is_alarm: bool = False) -> None:
+    if not condition:
+        raise Refused(code, message, is_alarm=is_alarm)
+
+
+def _task_opened(projection: Projection, _entry: Entry, body: Mapping[str, Any]) -> None:
+    _need(body["task"] not in projection.tasks, "task-exists", f"task {body['task']} is open already")
+    for step in body["steps"]:
+        for text in step["pipelines"]:
+            try:
+                json.loads(text)
+            except ValueError as error:
+                raise Refused("pipeline", f"step {step['name']}: {text!r:.80} is not JSON: {error}") from error
+
+
+def _task_decided(projection: Projection, _entry: Entry, body: Mapping[str, Any]) -> None:
+    proposal = projection.proposals.get(body["proposal"])
+    _need(proposal is not None, "no-proposal", f"entry {body['proposal']} is not a proposed task")
+    _need(
+        proposal is not None and proposal["state"] == "open",
+        "proposal-decided",
+        f"proposal {body['proposal']} was decided already",
+    )
+    if "task" in body:
+        _need(
+            projection.kinds.get(body["task"]) == "task-opened",
+            "no-task",
+            f"entry {body['task']} does not open a task",
+        )
+
+
+def _task_leased(projection: Projection, _entry: Entry, body: Mapping[str, Any]) -> None:
+    task = projection.tasks.get(body["task"])
+    _need(task is not None and not task.outcome, "no-task", f"task {body['task']} is not open")
+    if task is not None:
+        _need(body["epoch"] == task.epoch + 1, "epoch", f"lease epoch {body['epoch']}, next is {task.epoch + 1}")
+    _need(body["researcher"] in projection.researchers, "no-researcher", f"no researcher {body['researcher']}")
+
+
+def _task_closed(projection: Projection, _entry: Entry, body: Mapping[str, Any]) -> None:
+    task = projection.tasks.get(body["task"])
+    _need(task is not None and not task.outcome, "no-task", f"task {body['task']} is not open")
+
+
+def _plan_declared(projection: Projection, entry: Entry, body: Mapping[str, Any]) -> None:
+    task = projection.tasks.get(body["task"])
+    _need(
+        task is not None and task.researcher == entry.author and not task.outcome,
+        "not-leased",
+        f"{entry.author} does not hold a lease on task {body['task']}",
+    )
+    if body["amends"] >= 0 and task is not None:
+        _need(body["amends"] in task.plan_entries, "no-plan", f"entry {body['amends']} is not a plan of this task")
+
+
+def _submission(projection: Projection, _entry: Entry, body: Mapping[str, Any]) -> None:
+    researcher, task = body["researcher"], projection.tasks.get(body["task"])
+    if task is None or task.researcher != researcher or task.outcome:
+        raise Refused("not-leased", f"{researcher} does not hold a lease on task {body['task']}")
+    _need(body["plan"] in task.plan_entries, "no-plan", f"entry {body['plan']} is not a plan of task {task.name}")
+    _need(projection.authors.get(body["plan"]) == researcher, "no-plan", f"plan {body['plan']} is another's")
+    _need(projection.submissions_left > 0, "budget", "the study's budget of submissions is spent")
+    _need(task.submissions_left > 0, "budget", f"the budget of task {task.name} is spent: hand it in with /v1/done")
+    _need((researcher, body["request"]) not in projection.requests, "repeated", f"request {body['request']} was taken")
+    if task.workflow == "fixed":
+        check_step_order(projection, task.name, body["step"])
+
+
+def check_step_order(projection: Projection, task_name: str, step: str) -> None:
+    """A fixed workflow: step k+1 opens when step k was run and every run of it has its receipt."""
+    task = projection.tasks[task_name]
+    names = [one["name"] for one in task.steps]
+    _need(step in names, "step-order", f"step {step!r} is not one of the human's steps: {', '.join(names)}")
+    mine = [one for one in projection.submissions.values() if one.body["task"] == task_name]
+    for earlier in names[: names.index(step)]:
+        runs = [one for one in mine if one.body["step"] == earlier]
+        _need(
+            bool(runs) and all("explore" in one.receipts for one in runs),
+            "step-order",
+            f"step {step} is closed until step {earlier} has its receipts",
+            is_alarm=True,
+        )
+    for later in names[names.index(step) + 1 :]:
+        _need(
+            not any(one.body["step"] == later for one in mine),
+            "step-order",
+            f"step {step} is over: step {later} has begun",
+            is_alarm=True,
+        )
+
+
+def _budget_charged(projection: Projection, _entry: Entry, body: Mapping[str, Any]) -> None:
+    submission = projection.submissions.get(body["submission"])
+    _need(
+        submission is not None
+        and submission.body["researcher"] == body["researcher"]
+        and submission.body["task"] == body["task"],
+        "no-submission",
+        f"entry {body['submission']} is not a submission of {body['researcher']} to {body['task']}",
+    )
+
+
+def _score_receipt(projection: Projection, entry: Entry, body: Mapping[str, Any]) -> None:
+    submission = projection.submissions.get(body["submission"])
+    if submission is None:
+        raise Refused("no-submission", f"entry {body['submission']} is not a submission", is_alarm=True)
+    _need(
+        (submission.body["digest"], submission.body["researcher"]) == (body["digest"], body["researcher"]),
+        "foreign-receipt",
+        f"the receipt is for another method or researcher than submission {submission.index}",
+        is_alarm=True,
+    )
+    _need(
+        body["tier"] not in submission.receipts,
+        "receipt-exists",
+        f"submission {submission.index} has its {body['tier']} receipt already",
+        is_alarm=True,
+    )
+    _need(entry.refs == (submission.index,), "refs", "a receipt's refs name its submission, nothing else")
+    _need(
+        not projection.closed or body["tier"] == "reproduce", "study-closed", "the study is closed for explore runs"
+    )
+    wanted = projection.opened["runs"]["seeds"]
+    _need(len(body["seeds"]) == wanted, "seeds", f"{len(body['seeds'])} seeds, the study says {wanted}")
+
+
+def _score_revealed(projection: Projection, entry: Entry, body: Mapping[str, Any]) -> None:
+    receipt = projection.receipts.get(body["receipt"])
+    if receipt is None or not receipt["commitments"]:
+        raise Refused("no-receipt", f"entry {body['receipt']} is not a scored receipt")
+    _need(
+        (body["receipt"], body["half"]) not in projection.revealed,
+        "revealed",
+        f"the {body['half']} half of receipt {body['receipt']} is open already",
+    )
+    opened = commit_payload(half=body["half"], nonce=body["nonce"], payload_sha256=body["blob"]["sha256"])
+    _need(
+        opened == receipt["commitments"][body["half"]],
+        "commitment",
+        f"the values do not open the commitment of receipt {body['receipt']}",
+        is_alarm=True,
+    )
+    _need(entry.refs == (body["receipt"],), "refs", "a reveal's refs name its receipt, nothing else")
+
+
+def _finding(projection: Projection, entry: Entry, body: Mapping[str, Any]) -> None:
+    if body["type"] == "result" and not body["receipts"]:
+        raise Refused("result-without-receipt", "a result cites at least one score receipt", is_alarm=True)
+    for index in body["receipts"]:
+        receipt = projection.receipts.get(index)
+        if receipt is None or receipt["tier"] != "explore":
+            raise Refused("no-receipt", f"entry {index} is not an explore receipt", is_alarm=True)
+        if receipt["researcher"] != entry.author:
+            raise Refused(
+                "foreign-receipt",
+                f"receipt {index} belongs to {receipt['researcher']}; cite its findings as parents instead",
+                is_alarm=True,
+            )
+    released = [
+        {key: projection.receipts[index]["released"][key] for key in ("pgr", "low", "high")}
+        for index in body["receipts"]
+        if projection.receipts[index]["released"]
+    ]
+    if body["numbers"] or body["type"] == "result":
+        _need(
+            body["numbers"] in released,
+            "numbers",
+            f"numbers {body['numbers']} are not what a cited receipt released: {released}",
+            is_alarm=True,
+        )
+    _need(all(one in projection.findings for one in body["parents"]), "parents", "a parent is not a finding")
+    _need(
+        set(entry.refs) == {*body["receipts"], *body["parents"]}, "refs", "refs are the cited receipts and parents"
+    )
+
+
+def _comment(projection: Projection, _entry: Entry, body: Mapping[str, Any]) -> None:
+    _need(body["on"] in projection.kinds, "no-entry", f"there is no entry {body['on']}")
+
+
+def _vote(projection: Projection, entry: Entry, body: Mapping[str, Any]) -> None:
+    finding = projection.findings.get(body["on"])
+    if finding is None:
+        raise Refused("no-finding", f"entry {body['on']} is not a finding")
+    _need(finding.author != entry.author, "own-vote", "a vote for one's own finding does not count", is_alarm=True)
+    _need(entry.author not in finding.votes, "voted", f"{entry.author} voted on {body['on']} already", is_alarm=True)
+
+
+def _decision(projection: Projection, entry: Entry, body: Mapping[str, Any]) -> None:
+    finding = projection.findings.get(body["finding"])
+    if finding is None:
+        raise Refused("no-finding", f"entry {body['finding']} is not a finding")
+    _need(finding.digest == body["finding_digest"], "decision-bytes", "the decision is over other bytes", is_alarm=True)
+    _need(body["finding"] in entry.refs, "refs", "a decision's refs name its finding")
+    failed = [one["item"] for one in body["checklist"] if one["outcome"] == "fail"]
+    if body["decision"] == "publish" and (failed or not body["checklist"]):
+        _need(
+            bool(body["override"].strip()),
+            "checklist",
+            f"publish needs its reason in words: {', '.join(failed) or 'no checklist'}",
+        )
+
+
+def _study_closed(projection: Projection, _entry: Entry, body: Mapping[str, Any]) -> None:
+    commitments = projection.opened["commitments"]
+    _need(commit_secret(bytes.fromhex(body["seed_secret"])) == commitments["seed_secret"], "commitment", "the seed secret is not the committed one")
+    _need(
+        commit_split(body["split_nonce"], body["sealed"]) == commitments["split"],
+        "commitment",
+        "the sealed items are not the committed ones",
+    )
+
+
+RULES: Mapping[str, Callable[[Projection, Entry, Mapping[str, Any]], None]] = {
+    "task-opened": _task_opened,
+    "task-approved": _task_decided,
+    "task-refused": _task_decided,
+    "task-leased": _task_leased,
+    "task-closed": _task_closed,
+    "plan-declared": _plan_declared,
+    "submission": _submission,
+    "budget-charged": _budget_charged,
+    "score-receipt": _score_receipt,
+    "score-revealed": _score_revealed,
+    "finding": _finding,
+    "comment": _comment,
+    "vote": _vote,
+    "decision": _decision,
+    "study-closed": _study_closed,
+}

@@ -1,0 +1,340 @@
+"""The control plane: every process outside the sandboxes, started in order and ended in order.
+
+`run` keeps it up for a whole study; `task` and `review` for the length of one command. Each service ends
+by itself when this process does: it holds the far end of their lifelines and nobody else does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aar.formats.keys import Signer, VerifierKey, format_vkey, parse_vkey
+from aar.formats.policy import Policy, format_policy
+from aar.outside.keyring import load_or_create_key, write_durably
+from aar.outside.sandbox.client import Launcher, LauncherClient
+from aar.outside.sandbox.identity import slot_uid
+from aar.outside.sandbox.spec import SandboxError
+from aar.outside.service import EXIT_DISK_FULL
+from aar.outside.staff_client import GatewayGone, StaffClient
+from aar.outside.study_directory import StudyDirectory, Uids, service_uids
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 2.0
+WITNESS_NAME = "witness-local"
+# What a service needs of the caller's environment; a key in it stays where it is.
+MAY_ENTER_SERVICE = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR", "TZ")
+
+
+class ServiceEnded(Exception):
+    """A service process ended by itself; the message says which and how."""
+
+    def __init__(self, name: str, code: int, last_words: str) -> None:
+        how = f"signal {-code}" if code < 0 else f"exit {code}"
+        super().__init__(f"the {name} ended ({how})" + (f": {last_words}" if last_words else ""))
+        self.is_disk_full = code == EXIT_DISK_FULL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunParameters:
+    """What the evaluator must know of a study before its record says so."""
+
+    problem: str
+    seeds: int
+    replicates: int
+    draws: int
+
+
+class ControlPlane:
+    """The services of one study, up between `start` and `stop`."""
+
+    def __init__(self, study: StudyDirectory, *, researchers: Sequence[str], parameters: RunParameters) -> None:
+        self._study = study
+        self._researchers = tuple(researchers)
+        self._parameters = parameters
+        self._uids: Uids = service_uids()
+        self._services: dict[str, subprocess.Popen[bytes]] = {}
+        self._lifelines: dict[str, int] = {}
+        self._runtime: Path | None = None
+        self._launcher: Launcher | None = None
+        self._usage: dict[str, float] = {}
+        self.log_key: VerifierKey | None = None
+        self.witness_key: VerifierKey | None = None
+        self.evaluator_material: dict[str, Any] = {}
+        self.gateway_keys: dict[str, str] = {}
+        self._launcher_client: LauncherClient | None = None
+        self._control: StaffClient | None = None
+
+    @property
+    def control(self) -> StaffClient:
+        if self._control is None:
+            raise GatewayGone("the control plane is not up")
+        return self._control
+
+    @property
+    def launcher(self) -> LauncherClient:
+        if self._launcher_client is None:
+            raise GatewayGone("the launcher is not up")
+        return self._launcher_client
+
+    def gateway_directory(self, researcher: str) -> Path:
+        """The host directory that holds this researcher's socket."""
+        if self._runtime is None:
+            raise GatewayGone("the control plane is not up")
+        return self._runtime / researcher
+
+    def start(self, *, opening: bool, with_evaluator: bool = True) -> None:
+        """Start launcher, witness, gateway and evaluator; raises `ServiceEnded` with what a service said last."""
+        study = self._study
+        _sweep_runtime_directories()
+        runtime = Path(tempfile.mkdtemp(prefix=f"aar-{os.getpid()}-", dir=_runtime_root()))
+        runtime.chmod(0o711)
+        self._runtime = runtime
+        log_signer = load_or_create_key(study.gateway / "log.key", study.origin, os.urandom)
+        if self._uids.gateway:
+            os.chown(study.gateway / "log.key", self._uids.gateway, self._uids.gateway)
+        self.log_key = log_signer.vkey
+        # The evaluator may start official runs and nothing else may; nobody can start one under its name.
+        self._launcher = Launcher.spawn({"researcher"}, {"official-run", "bench"})
+        clients = self._launcher.sockets
+        self._launcher_client = LauncherClient(clients[0])
+        witness_listener = _listen(runtime / "witness.sock", self._uids.gateway)
+        self._spawn(
+            "witness",
+            "aar.witness",
+            ["--state", str(study.witness), "--listen-fd", str(witness_listener.fileno())]
+            + ["--log-vkey", format_vkey(self.log_key), "--uid", str(self._uids.witness)],
+            [witness_listener],
+        )
+        self.witness_key = self._wait_for_witness_key()
+        policy = Policy.with_one_witness(self.log_key, WITNESS_NAME, self.witness_key)
+        if not study.policy.exists():
+            write_durably(study.policy, format_policy(policy).encode(), mode=0o644)
+        listeners = {"control": self._listen_control(), "evaluator": _listen(runtime / "evaluator.sock", self._uids.evaluator)}
+        for number, researcher in enumerate(self._researchers):
+            folder = runtime / researcher
+            folder.mkdir(mode=0o711)
+            folder.chmod(0o711)
+            listeners[researcher] = _listen(folder / "gw.sock", slot_uid(number) or 0)
+        arguments = ["--directory", str(study.path), "--origin", study.origin]
+        arguments += ["--witness", format_vkey(self.witness_key), "--witness-socket", str(runtime / "witness.sock")]
+        for name, listener in listeners.items():
+            arguments += ["--listen", f"{name}={listener.fileno()}"]
+        ready = self._spawn(
+            "gateway",
+            "aar.outside.gateway",
+            [*arguments, "--uid", str(self._uids.gateway)],
+            list(listeners.values()),
+            ready=True,
+        )
+        evaluator_ready = None
+        if with_evaluator:
+            parameters = self._parameters
+            evaluator_ready = self._spawn(
+                "evaluator",
+                "aar.outside.evaluation",
+                ["--directory", str(study.path), "--gateway-socket", str(runtime / "evaluator.sock")]
+                + ["--launcher-fd", str(clients[1].fileno()), "--problem", parameters.problem]
+                + ["--seeds", str(parameters.seeds), "--replicates", str(parameters.replicates)]
+                + ["--draws", str(parameters.draws), "--uid", str(self._uids.evaluator)]
+                + (["--opening"] if opening else []),
+                [clients[1]],
+                ready=True,
+            )
+        else:
+            clients[1].close()
+        text = self._wait_ready("gateway", ready)
+        self.gateway_keys = dict(line.split(" ", 1) for line in text.splitlines())
+        self._control = StaffClient(_control_path(study))
+        if evaluator_ready is not None:
+            self.evaluator_material = json.loads(self._wait_ready("evaluator", evaluator_ready))
+
+    def check(self) -> None:
+        """Raise `ServiceEnded` if a service is gone."""
+        for name, process in self._all():
+            code = process.poll()
+            if code is not None:
+                raise ServiceEnded(name, code, self._last_words(name))
+
+    def pids(self) -> dict[str, int]:
+        """Process ids of the services, for tests that kill them."""
+        return {name: process.pid for name, process in self._all()}
+
+    def stop(self) -> None:
+        """End the services in order, the recorder of the others last; safe to call twice."""
+        if self._control is not None:
+            with contextlib.suppress(GatewayGone):
+                self._control.post("/v1/stop", {})
+        for name in ("gateway", "evaluator", "witness"):
+            self._end(name)
+        if self._launcher is not None:
+            if self._launcher_client is not None:
+                with contextlib.suppress(OSError, SandboxError):
+                    self._usage = self._launcher_client.usage()
+            self._launcher_client = None
+            self._launcher.close()
+            self._launcher = None
+        if self._runtime is not None:
+            shutil.rmtree(self._runtime, ignore_errors=True)
+            self._runtime = None
+        (self._study.path / "control.sock").unlink(missing_ok=True)
+
+    @property
+    def sandboxes_cpu_s(self) -> float:
+        """CPU seconds of all sandboxes, known once `stop` has run."""
+        return float(self._usage.get("sandboxes_cpu_s", 0.0))
+
+    def _all(self) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+        yield from self._services.items()
+        if self._launcher is not None:
+            yield "launcher", self._launcher.process
+
+    def _spawn(
+        self, name: str, module: str, arguments: list[str], sockets: Sequence[socket.socket], *, ready: bool = False
+    ) -> int | None:
+        lifeline, far_end = os.pipe()
+        ready_fd, ready_far_end = os.pipe() if ready else (None, None)
+        passed = [one.fileno() for one in sockets] + [lifeline]
+        if ready_far_end is not None:
+            passed.append(ready_far_end)
+            arguments = [*arguments, "--ready-fd", str(ready_far_end)]
+        environment = {key: os.environ[key] for key in MAY_ENTER_SERVICE if key in os.environ}
+        with (self._study.log / f"{name}.log").open("ab") as log:
+            self._services[name] = subprocess.Popen(
+                [sys.executable, "-P", "-m", module, *arguments, "--lifeline-fd", str(lifeline)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                env=environment | {"OMP_NUM_THREADS": "1"},
+                pass_fds=passed,
+                start_new_session=True,
+            )
+        os.close(lifeline)
+        if ready_far_end is not None:
+            os.close(ready_far_end)
+        self._lifelines[name] = far_end
+        for one in sockets:
+            one.close()
+        return ready_fd
+
+    def _wait_ready(self, name: str, ready_fd: int | None) -> str:
+        """Read what a service says when it is ready: its whole ready pipe."""
+        if ready_fd is None:
+            raise ValueError(f"{name} has no ready pipe")
+        chunks = []
+        deadline = time.monotonic() + START_TIMEOUT_S
+        with selectors.DefaultSelector() as selector, os.fdopen(ready_fd, "rb", buffering=0) as pipe:
+            selector.register(pipe, selectors.EVENT_READ)
+            while True:
+                if not selector.select(max(deadline - time.monotonic(), 0)):
+                    raise ServiceEnded(name, 0, f"it was not ready within {START_TIMEOUT_S:.0f} s")
+                chunk = pipe.read(65_536)
+                if not chunk:
+                    break
+                chunks.append(chunk)
+        if not chunks:
+            code = self._services[name].wait(5)
+            raise ServiceEnded(name, code, self._last_words(name))
+        return b"".join(chunks).decode()
+
+    def _wait_for_witness_key(self) -> VerifierKey:
+        path = self._study.witness / "witness.vkey"
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not path.exists():
+            code = self._services["witness"].poll()
+            if code is not None:
+                raise ServiceEnded("witness", code, self._last_words("witness"))
+            if time.monotonic() > deadline:
+                raise ServiceEnded("witness", 0, "it wrote no witness.vkey")
+            time.sleep(0.01)
+        return parse_vkey(path.read_text("ascii").strip())
+
+    def _last_words(self, name: str) -> str:
+        path = self._study.log / f"{name}.log"
+        lines = path.read_text("utf-8", "replace").strip().splitlines() if path.exists() else []
+        return lines[-1][:300] if lines else ""
+
+    def _listen_control(self) -> socket.socket:
+        path = self._study.path / "control.sock"
+        path.unlink(missing_ok=True)
+        return _listen(Path(_control_path(self._study)), 0)
+
+    def _end(self, name: str) -> None:
+        process = self._services.pop(name, None)
+        lifeline = self._lifelines.pop(name, None)
+        if lifeline is not None:
+            os.close(lifeline)
+        if process is not None:
+            _wait_or_kill(process)
+
+
+_directory_fds: dict[Path, int] = {}
+
+
+def _control_path(study: StudyDirectory) -> str:
+    """A short path to the control socket: a Unix socket's address has only 108 bytes."""
+    if study.path not in _directory_fds:
+        _directory_fds[study.path] = os.open(study.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    return f"/proc/self/fd/{_directory_fds[study.path]}/control.sock"
+
+
+def attach(study: StudyDirectory) -> StaffClient | None:
+    """A client of the control plane that another process keeps up for this study, if there is one."""
+    client = StaffClient(_control_path(study))
+    try:
+        client.get("/v1/status")
+    except GatewayGone:
+        return None
+    return client
+
+
+def _listen(path: Path, uid: int) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(path))
+    os.chmod(path, 0o600)
+    if uid:
+        os.chown(path, uid, uid)
+    listener.listen(64)
+    return listener
+
+
+def _runtime_root() -> str:
+    """A short path that the sandboxes' uids may pass through."""
+    if os.getuid() == 0 and os.access("/run", os.W_OK):
+        return "/run"
+    return os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+
+
+def _sweep_runtime_directories() -> None:
+    """Remove what processes that are no more left behind."""
+    for path in Path(_runtime_root()).glob("aar-*-*"):
+        pid = path.name.split("-")[1]
+        if pid.isdigit() and path.is_dir() and path.stat().st_uid == os.getuid() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _wait_or_kill(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def operator_signer(study: StudyDirectory) -> Signer:
+    """The operator's key of this study."""
+    return load_or_create_key(study.operator / "operator.key", "operator", os.urandom)
+
+

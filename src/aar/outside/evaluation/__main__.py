@@ -1,0 +1,107 @@
+"""The evaluator process: ``python -m aar.outside.evaluation --directory DIR --gateway-socket PATH ...``."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import os
+import socket
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from aar.formats.commitments import SECRET_BYTES
+from aar.formats.keys import format_vkey
+from aar.outside.evaluation.bench import Bench
+from aar.outside.evaluation.evaluator import Evaluator
+from aar.outside.evaluation.official_run import Problem
+from aar.outside.keyring import load_or_create_key, write_durably
+from aar.outside.sandbox.client import LauncherClient
+from aar.outside.service import EXIT_DISK_FULL, EXIT_HALTED, enter, halt
+from aar.outside.staff_client import GatewayGone, StaffClient
+
+WORKERS = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="aar.outside.evaluation")
+    parser.add_argument("--directory", type=Path, required=True)
+    parser.add_argument("--gateway-socket", required=True)
+    parser.add_argument("--launcher-fd", type=int, required=True)
+    parser.add_argument("--problem", required=True)
+    parser.add_argument("--seeds", type=int, required=True)
+    parser.add_argument("--replicates", type=int, required=True)
+    parser.add_argument("--draws", type=int, required=True)
+    parser.add_argument("--opening", action="store_true")
+    parser.add_argument("--uid", type=int, default=0)
+    parser.add_argument("--lifeline-fd", type=int, required=True)
+    parser.add_argument("--ready-fd", type=int, required=True)
+    options = parser.parse_args(arguments)
+    enter(options.directory, uid=options.uid, lifeline_fd=options.lifeline_fd)
+    private = Path("evaluator")
+    try:
+        signer = load_or_create_key(private / "evaluator.key", "evaluator", os.urandom)
+        secret = _secret(private / "seed.secret")
+        payloads = private / "payloads"
+        payloads.mkdir(mode=0o700, exist_ok=True)
+        launcher = LauncherClient(socket.socket(fileno=options.launcher_fd))
+        bench = Bench(launcher, options.problem)
+        described = bench.describe()
+        evaluator = Evaluator(
+            gateway=StaffClient(options.gateway_socket),
+            launcher=launcher,
+            bench=bench,
+            signer=signer,
+            secret=secret,
+            problem=Problem(
+                name=options.problem,
+                seeds=options.seeds,
+                replicates=options.replicates,
+                **{key: int(described[key]) for key in ("pool", "sealed", "labelled", "unlabelled")},
+            ),
+            draws=options.draws,
+            payloads=payloads,
+        )
+        material = {"vkey": format_vkey(signer.vkey), "problem": described}
+        if options.opening:
+            material |= evaluator.opening()
+    except Exception as error:  # noqa: BLE001 - told to the supervisor in one line, then this process ends
+        _fatal(error)
+        raise
+    with os.fdopen(options.ready_fd, "w") as ready:
+        json.dump(material, ready)
+    StaffClient(options.gateway_socket).post("/v1/hello", {})
+    workers = [
+        threading.Thread(target=_work, args=(evaluator, number), name=f"worker-{number}", daemon=True)
+        for number in range(WORKERS)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+
+
+def _secret(path: Path) -> bytes:
+    if not path.exists():
+        write_durably(path, os.urandom(SECRET_BYTES).hex().encode() + b"\n", mode=0o600)
+    return bytes.fromhex(path.read_text("ascii").strip())
+
+
+def _work(evaluator: Evaluator, worker: int) -> None:
+    try:
+        evaluator.work_forever(worker)
+    except GatewayGone:
+        halt(0, "the evaluator ends: the gateway is gone")
+    except Exception as error:  # noqa: BLE001 - one line, and the process ends: a half-done run is repeated
+        _fatal(error)
+
+
+def _fatal(error: BaseException) -> None:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        halt(EXIT_DISK_FULL, f"the disk is full: {error}")
+    halt(EXIT_HALTED, f"the evaluator halted: {type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""The evaluator's bench: weak teachers, ceilings and true labels, computed in a sandbox of its own.
+
+The numerical libraries never enter the evaluator's process: it asks this sandbox over a pipe, one JSON
+line each way. No method of a researcher ever runs there.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import IO, Any
+
+from aar.outside.sandbox.client import LauncherClient, Running
+from aar.outside.sandbox.argv import sandbox_python
+from aar.outside.sandbox.spec import SandboxSpec
+from aar.verify.splits import Split
+
+BENCH_UID_SLOT = 90
+MAX_LINE_BYTES = 64 << 20
+
+
+class BenchFailed(Exception):
+    """The bench could not answer; the message says what it said."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """What one official run needs: `features` is a .npy of all items in `row_order`, no labels in it."""
+
+    features: bytes
+    splits: Sequence[Mapping[str, Any]]
+
+
+class Bench:
+    """One persistent bench sandbox; calls are serial."""
+
+    def __init__(self, launcher: LauncherClient, problem: str) -> None:
+        self._problem = problem
+        self._lock = threading.Lock()
+        self._running: Running = launcher.start(
+            SandboxSpec(
+                name="bench",
+                profile="bench",
+                argv=(*sandbox_python(), "-m", "aar.lab.bench"),
+                files={},
+                gateway_dir=None,
+                env={},
+                uid_slot=BENCH_UID_SLOT,
+                memory_mib=2048,
+                processes=64,
+                cpu_s=86_400,
+                wall_s=30 * 86_400.0,
+            ),
+            stdin=None,
+        )
+        if self._running.stdin is None:
+            raise BenchFailed("the bench has no input pipe")
+        self._stdin: IO[bytes] = self._running.stdin
+
+    def describe(self) -> dict[str, Any]:
+        """Name, sizes and statement of the problem."""
+        return self._ask({"do": "describe", "problem": self._problem})[0]
+
+    def baselines(self, splits: Sequence[tuple[int, int, Split]], sealed: Sequence[int]) -> dict[str, Any]:
+        """Weak, ceiling, gap and its standard error over `splits`, as decimal strings."""
+        return self._ask({"do": "baselines", **self._splits(splits, sealed)})[0]
+
+    def prepare(
+        self, splits: Sequence[tuple[int, int, Split]], sealed: Sequence[int], row_order: Sequence[int]
+    ) -> Prepared:
+        """Weak labels for the student, and what weak teacher and ceiling get right, per split."""
+        request = {"do": "prepare", **self._splits(splits, sealed), "row_order": list(row_order)}
+        answer, features = self._ask(request)
+        return Prepared(features=features, splits=answer["splits"])
+
+    def close(self) -> None:
+        self._running.close()
+
+    def _splits(self, splits: Sequence[tuple[int, int, Split]], sealed: Sequence[int]) -> dict[str, Any]:
+        return {
+            "problem": self._problem,
+            "splits": [
+                {
+                    "seed": seed,
+                    "replicate": replicate,
+                    "labelled": list(split.labelled),
+                    "unlabelled": list(split.unlabelled),
+                    "tested": list(split.tested),
+                    "sealed": list(sealed),
+                }
+                for seed, replicate, split in splits
+            ],
+        }
+
+    def _ask(self, request: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
+        with self._lock:
+            try:
+                self._stdin.write(json.dumps(request).encode() + b"\n")
+                self._stdin.flush()
+                line = self._running.stdout.readline(MAX_LINE_BYTES)
+                answer: dict[str, Any] = json.loads(line) if line else {"error": "it ended"}
+                size = int(answer.get("features_bytes", 0))
+                features = self._running.stdout.read(size) if size else b""
+            except (OSError, ValueError) as error:
+                raise BenchFailed(f"the bench does not answer: {error}") from error
+        if "error" in answer:
+            raise BenchFailed(str(answer["error"])[:500])
+        if len(features) != size:
+            raise BenchFailed(f"the bench sent {len(features)} bytes of features, it announced {size}")
+        return answer, features

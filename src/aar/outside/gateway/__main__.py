@@ -1,0 +1,111 @@
+"""The gateway process: ``python -m aar.outside.gateway --directory DIR --listen NAME=FD ...``."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import socket
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from aar.formats.keys import format_vkey, parse_vkey
+from aar.outside.gateway.blobs import Blobs
+from aar.outside.gateway.record_service import FrozenClock, RecordService
+from aar.outside.gateway.researcher_desk import ResearcherDesk
+from aar.outside.gateway.server import UnixServer, now_ms, serve_in_thread
+from aar.outside.gateway.staff_desk import ControlDesk, EvaluatorDesk, Staff
+from aar.outside.keyring import Keyring
+from aar.outside.record.disk import Disk
+from aar.outside.record.errors import DiskFull, RecordHalted
+from aar.outside.record.sequencer import Sequencer
+from aar.outside.record.witness_client import WitnessClient
+from aar.outside.service import EXIT_DISK_FULL, EXIT_HALTED, enter, halt
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="aar.outside.gateway")
+    parser.add_argument("--directory", type=Path, required=True)
+    parser.add_argument("--origin", required=True)
+    parser.add_argument("--listen", action="append", default=[], metavar="NAME=FD")
+    parser.add_argument("--witness", required=True, metavar="VKEY")
+    parser.add_argument("--witness-socket", required=True)
+    parser.add_argument("--uid", type=int, default=0)
+    parser.add_argument("--lifeline-fd", type=int, required=True)
+    parser.add_argument("--ready-fd", type=int, required=True)
+    options = parser.parse_args(arguments)
+    enter(options.directory, uid=options.uid, lifeline_fd=options.lifeline_fd)
+    keyring = Keyring(Path("gateway"), os.urandom)
+    clock = FrozenClock(now_ms)
+    try:
+        sequencer = Sequencer.open(
+            public=Path("record"),
+            private=Path("gateway"),
+            signer=keyring.open(options.origin, "log"),
+            witnesses=[WitnessClient(parse_vkey(options.witness), options.witness_socket)],
+            quorum=1,
+            clock_ms=clock,
+            disk=Disk(),
+        )
+        service = RecordService(sequencer, keyring, origin=options.origin, clock=clock, on_fatal=_fatal)
+        blobs = Blobs(Path("record") / "blobs", Path("gateway"))
+    except (RecordHalted, DiskFull, OSError) as error:
+        _fatal(error)
+        raise
+    staff = Staff(service, blobs)
+    blobs.sweep(_named_blobs(service))
+    listeners = {}
+    for text in options.listen:
+        name, _, number = text.partition("=")
+        listeners[name] = socket.socket(fileno=int(number))
+    for name in ("gateway", "monitor", *(one for one in listeners if one.startswith("researcher-"))):
+        keyring.open(name)
+    desks = {
+        name: ResearcherDesk(service, blobs, name, is_closing=lambda: bool(staff.closing))
+        for name in listeners
+        if name.startswith("researcher-")
+    }
+    ended = threading.Event()
+    evaluator, control = EvaluatorDesk(staff), ControlDesk(staff, desks, stop=ended.set)
+    for name, listener in listeners.items():
+        if name in desks:
+            desk = desks[name]
+
+            def seen(desk: ResearcherDesk = desk) -> None:
+                desk.last_seen_ms = now_ms()
+
+            server = UnixServer(listener, desk.verbs(), on_refused=desk.refused, on_request=seen)
+        else:
+            verbs = evaluator.verbs() if name == "evaluator" else control.verbs()
+            server = UnixServer(listener, verbs, on_refused=_no_alarm, on_request=_nothing)
+        serve_in_thread(server, name)
+    threading.Thread(target=service.publish_forever, name="publisher", daemon=True).start()
+    with os.fdopen(options.ready_fd, "w") as ready:
+        for name, signer in keyring.signers.items():
+            ready.write(f"{name} {format_vkey(signer.vkey)}\n")
+    ended.wait()
+    os._exit(0)
+
+
+def _named_blobs(service: RecordService) -> set[str]:
+    submissions = {one.body["digest"] for one in service.projection.submissions.values()}
+    return submissions | {one["blob"]["sha256"] for one in service.projection.revealed.values()}
+
+
+def _no_alarm(_refused: object, _what: str, _attempt: str) -> None:
+    """The desk of the staff raises its own alarms."""
+
+
+def _nothing() -> None:
+    """Nobody watches how often the staff calls."""
+
+
+def _fatal(error: BaseException) -> None:
+    if isinstance(error, DiskFull) or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)):
+        halt(EXIT_DISK_FULL, f"the disk is full: {error}")
+    halt(EXIT_HALTED, f"the record halted: {error}")
+
+
+if __name__ == "__main__":
+    main()

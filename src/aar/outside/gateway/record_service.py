@@ -1,0 +1,205 @@
+"""The record, made safe for many threads: admit, make durable, publish, acknowledge.
+
+Every entry of a study passes through `RecordService.append`. One lock orders them; while a checkpoint is
+being published the next entries gather at the lock, so that one write and one cosignature serve them all.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aar.formats.canonical import Value
+from aar.formats.entry import Entry, Leaf, SignedEntry, parse_leaf, sign_entry
+from aar.formats.proof import format_proof
+from aar.outside.admission import Refused, check_admission
+from aar.outside.keyring import Keyring
+from aar.outside.projection import Projection
+from aar.outside.record.sequencer import QuorumNotMet, Sequencer
+
+# A study with a dead witness must not look alive for long: after this many tries the record stops.
+PUBLISH_TRIES = 20
+PUBLISH_PAUSE_S = 0.25
+HEARTBEAT_S = 60.0
+# An attacker who is refused ten thousand times must not fill the record with alarms.
+MAX_ALARMS_PER_KIND = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """An entry that the gateway will sign with a key it holds."""
+
+    author: str
+    kind: str
+    body: dict[str, Any]
+    refs: tuple[int, ...] = ()
+
+
+class FrozenClock:
+    """The record's clock, held still for one batch so that what was checked is what is written."""
+
+    def __init__(self, clock_ms: Callable[[], int]) -> None:
+        self._clock_ms = clock_ms
+        self.now_ms = clock_ms()
+
+    def freeze(self) -> int:
+        self.now_ms = self._clock_ms()
+        return self.now_ms
+
+    def __call__(self) -> int:
+        return self.now_ms
+
+
+class RecordService:
+    """The only writer of a study's record."""
+
+    def __init__(
+        self,
+        sequencer: Sequencer,
+        keyring: Keyring,
+        *,
+        origin: str,
+        clock: FrozenClock,
+        on_fatal: Callable[[BaseException], None],
+    ) -> None:
+        self._sequencer = sequencer
+        self._keyring = keyring
+        self._origin = origin
+        self._clock = clock
+        self._on_fatal = on_fatal
+        self._lock = threading.RLock()
+        self.changed = threading.Condition(self._lock)
+        self.leaves: list[Leaf] = []
+        self.projection = Projection()
+        self._rebuild()
+
+    def _rebuild(self) -> None:
+        self.leaves = [parse_leaf(self._sequencer.leaf(index)) for index in range(self._sequencer.size)]
+        self.projection = Projection.of(self.leaves)
+
+    @property
+    def lock(self) -> threading.RLock:
+        return self._lock
+
+    @property
+    def origin(self) -> str:
+        return self._origin
+
+    @property
+    def published_size(self) -> int:
+        return self._sequencer.published_size
+
+    @property
+    def checkpoint(self) -> bytes | None:
+        return self._sequencer.checkpoint
+
+    def now_ms(self) -> int:
+        return self._clock.freeze()
+
+    def append(self, entries: Sequence[Draft | SignedEntry]) -> range:
+        """Admit and make durable all of `entries`, or none; raises `Refused` on the first that may not enter."""
+        with self._lock:
+            now_ms = self._clock.freeze()
+            first = self.projection.tree_size
+            signed_entries: list[SignedEntry] = []
+            try:
+                for item in entries:
+                    signed = self._sign(item, now_ms) if isinstance(item, Draft) else item
+                    check_admission(self.projection, signed)
+                    received_ms = max(now_ms, self.projection.last_received_ms)
+                    leaf = Leaf(index=first + len(signed_entries), received_ms=received_ms, signed=signed)
+                    self.projection.fold(leaf)
+                    self.leaves.append(leaf)
+                    signed_entries.append(signed)
+                indices = self._sequencer.append([signed.data for signed in signed_entries])
+            except Refused:
+                if signed_entries:
+                    self._rebuild()
+                raise
+            except OSError as error:
+                self._on_fatal(error)
+                raise
+            if indices != range(first, first + len(signed_entries)):
+                self._on_fatal(RuntimeError(f"the record put entries at {indices}, {first} was expected"))
+            self.changed.notify_all()
+            return indices
+
+    def _sign(self, draft: Draft, now_ms: int) -> SignedEntry:
+        chain = self.projection.chain(draft.author)
+        body: dict[str, Value] = draft.body
+        entry = Entry(
+            origin=self._origin,
+            author=draft.author,
+            seq=chain.seq,
+            prev=chain.prev,
+            kind=draft.kind,
+            refs=draft.refs,
+            body=body,
+            at=now_ms,
+        )
+        return sign_entry(entry, self._keyring.open(draft.author))
+
+    def alarm(self, refused: Refused, *, who: str, what: str, attempt: str = "") -> None:
+        """Record that something looked like an attempt; the entry is the monitor's."""
+        with self._lock:
+            if not self.projection.opened or "monitor" not in self.projection.keys:
+                return
+            if self.projection.alarm_counts.get((who[:64], refused.code), 0) >= MAX_ALARMS_PER_KIND:
+                return
+            body = {
+                "code": refused.code,
+                "who": who[:64],
+                "what": f"{what}: {refused}"[:2_000],
+                "evidence": [],
+                "attempt": attempt[:4_000],
+            }
+            self.append([Draft(author="monitor", kind="alarm", body=body)])
+
+    def acknowledge(self, index: int, *, timeout_s: float = 30.0) -> dict[str, Any]:
+        """Wait until `index` is published; the answer carries a tlog-proof that anyone can check offline."""
+        deadline = time.monotonic() + timeout_s
+        with self._lock:
+            while self._sequencer.published_size <= index:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise Refused("not-published", f"entry {index} is durable, its witnesses have not answered yet")
+                self.changed.wait(left)
+            proof = format_proof(self._sequencer.prove_inclusion(index))
+        return {"index": index, "proof": proof.decode()}
+
+    def prove_inclusion(self, index: int) -> str:
+        with self._lock:
+            proof = format_proof(self._sequencer.prove_inclusion(index))
+        return proof.decode()
+
+    def prove_consistency(self, old: int) -> tuple[str, list[bytes]]:
+        """The published checkpoint and the proof from size `old` to it, of one moment."""
+        with self._lock:
+            checkpoint = self._sequencer.checkpoint
+            if checkpoint is None or not 0 <= old <= self._sequencer.published_size:
+                raise Refused("size", f"no published checkpoint of size {old} or more")
+            return checkpoint.decode(), self._sequencer.prove_consistency(old, self._sequencer.published_size)
+
+    def publish_forever(self) -> None:
+        """Body of the publishing thread. It ends the process rather than let an unwitnessed record grow."""
+        failures = 0
+        while True:
+            with self._lock:
+                try:
+                    if self._sequencer.published_size < self._sequencer.size:
+                        self._sequencer.publish()
+                        failures = 0
+                        self.changed.notify_all()
+                    elif not self.changed.wait(HEARTBEAT_S) and self._sequencer.size:
+                        self._sequencer.heartbeat()
+                    continue
+                except QuorumNotMet as error:
+                    failures += 1
+                    if failures >= PUBLISH_TRIES:
+                        self._on_fatal(error)
+                except Exception as error:  # noqa: BLE001 - the fatal handler says what it was and ends the process
+                    self._on_fatal(error)
+            time.sleep(PUBLISH_PAUSE_S)

@@ -1,0 +1,333 @@
+"""The verbs of a researcher: everything that can be said or asked from inside a sandbox.
+
+One desk per researcher and per socket. What is said here is a claim; the desk signs it with the key of
+the researcher whose socket it came through and of nobody else.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aar.formats.canonical import format_canonical
+from aar.formats.errors import FormatError
+from aar.formats.kinds import NAME
+from aar.outside.admission import Refused, check_step_order
+from aar.outside.allocation import next_task
+from aar.outside.gateway.blobs import Blobs
+from aar.outside.gateway.record_service import Draft, RecordService
+from aar.outside.gateway.requests import fields, method_files, whole_number
+from aar.outside.projection import Task, canonical_text
+
+# Sealed values are opened in the record; no researcher reads them there while it can still act on them.
+VISIBLE_KINDS = (
+    "task-opened",
+    "plan-declared",
+    "submission",
+    "score-receipt",
+    "finding",
+    "comment",
+    "vote",
+    "decision",
+)
+LEASE_MS = 10 * 60_000
+MAX_WAIT_S = 30
+
+Verb = Callable[[Any, Mapping[str, str]], dict[str, Any]]
+
+
+class ResearcherDesk:
+    """Serves one researcher; every method is one verb."""
+
+    def __init__(
+        self, service: RecordService, blobs: Blobs, researcher: str, *, is_closing: Callable[[], bool]
+    ) -> None:
+        self._service = service
+        self._blobs = blobs
+        self._researcher = researcher
+        self._is_closing = is_closing
+        self.last_seen_ms = 0
+
+    @property
+    def name(self) -> str:
+        return self._researcher
+
+    def verbs(self) -> Mapping[tuple[str, str], Verb]:
+        return {
+            ("GET", "/v1/study"): self.study,
+            ("POST", "/v1/lease"): self.lease,
+            ("POST", "/v1/plan"): self.plan,
+            ("POST", "/v1/submit"): self.submit,
+            ("GET", "/v1/receipt"): self.receipt,
+            ("GET", "/v1/forum"): self.forum,
+            ("POST", "/v1/finding"): self.finding,
+            ("POST", "/v1/comment"): self.comment,
+            ("POST", "/v1/vote"): self.vote,
+            ("POST", "/v1/propose"): self.propose,
+            ("POST", "/v1/done"): self.done,
+            ("GET", "/v1/snapshot"): self.snapshot,
+            ("GET", "/v1/checkpoint"): self.checkpoint,
+            ("GET", "/v1/inclusion"): self.inclusion,
+        }
+
+    def refused(self, refused: Refused, what: str, attempt: str) -> None:
+        """Called by the server for every refusal: the ones that look like attempts become alarms."""
+        if refused.is_alarm:
+            self._service.alarm(refused, who=self._researcher, what=what, attempt=attempt)
+
+    # Asking.
+
+    def study(self, _payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
+        service = self._service
+        with service.lock:
+            opened, now_ms = service.projection.opened, service.now_ms()
+            return {
+                "origin": service.origin,
+                "study": opened["name"],
+                "problem": opened["problem"],
+                "statement": opened["statement"],
+                "researcher": self._researcher,
+                "budget": {
+                    "submissions": opened["budget"]["submissions"],
+                    "submissions_left": service.projection.submissions_left,
+                },
+                "deadline_ms": now_ms + int(service.projection.seconds_left(now_ms) * 1000),
+                "log_vkey": opened["log"],
+                "witness_vkeys": opened["witnesses"],
+                "now_ms": now_ms,
+            }
+
+    def receipt(self, _payload: Any, query: Mapping[str, str]) -> dict[str, Any]:
+        number = whole_number(query, "submission")
+        deadline = time.monotonic() + min(whole_number(query, "wait_s", 0), MAX_WAIT_S)
+        service = self._service
+        with service.lock:
+            submission = service.projection.submissions.get(number)
+            if submission is None or submission.body["researcher"] != self._researcher:
+                raise Refused("no-submission", f"entry {number} is not a submission of {self._researcher}")
+            while "explore" not in submission.receipts:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return {"receipt": None}
+                service.changed.wait(left)
+                submission = service.projection.submissions[number]
+            index = submission.receipts["explore"]
+            body = service.projection.receipts[index]
+        service.acknowledge(index)
+        return {
+            "receipt": {
+                "index": index,
+                "outcome": body["outcome"],
+                "reason": body["reason"],
+                "released": body["released"],
+                "seeds": body["seeds"],
+            }
+        }
+
+    def forum(self, _payload: Any, query: Mapping[str, str]) -> dict[str, Any]:
+        since = whole_number(query, "since", 0)
+        service = self._service
+        entries = []
+        with service.lock:
+            size = service.published_size
+            for leaf in service.leaves[since:size]:
+                entry = leaf.signed.entry
+                if entry.kind not in VISIBLE_KINDS:
+                    continue
+                if entry.kind == "score-receipt" and entry.body["tier"] != "explore":
+                    continue
+                if entry.kind == "decision":
+                    # The decision is told, its sealed and reproduced values are not.
+                    body: dict[str, Any] = {key: entry.body[key] for key in ("decision", "finding", "note")}
+                else:
+                    body = dict(entry.body)
+                entries.append(
+                    {
+                        "index": leaf.index,
+                        "kind": entry.kind,
+                        "author": entry.author,
+                        "at": entry.at,
+                        "refs": list(entry.refs),
+                        "body": body,
+                    }
+                )
+        return {"entries": entries, "tree_size": size}
+
+    def snapshot(self, _payload: Any, query: Mapping[str, str]) -> dict[str, Any]:
+        number = whole_number(query, "submission")
+        with self._service.lock:
+            submission = self._service.projection.submissions.get(number)
+        if submission is None:
+            raise Refused("no-submission", f"entry {number} is not a submission")
+        files: dict[str, Any] = json.loads(self._blobs.get(submission.body["digest"]))["files"]
+        return {"files": files}
+
+    def checkpoint(self, _payload: Any, query: Mapping[str, str]) -> dict[str, Any]:
+        checkpoint, proof = self._service.prove_consistency(whole_number(query, "old", 0))
+        return {"checkpoint": checkpoint, "consistency": [base64.b64encode(one).decode() for one in proof]}
+
+    def inclusion(self, _payload: Any, query: Mapping[str, str]) -> dict[str, Any]:
+        index = whole_number(query, "index")
+        with self._service.lock:
+            if index >= self._service.published_size:
+                raise Refused("no-entry", f"there is no published entry {index}")
+            leaf = self._service.leaves[index]
+            if leaf.signed.entry.kind not in VISIBLE_KINDS:
+                raise Refused("no-entry", f"entry {index} is not for researchers")
+        return {"proof": self._service.prove_inclusion(index)}
+
+    # Saying.
+
+    def _check_open(self) -> None:
+        if self._is_closing() or self._service.projection.seconds_left(self._service.now_ms()) <= 0:
+            raise Refused("study-closing", "the study is closing: its time is over or a human ended it")
+
+    def _say(self, kind: str, body: dict[str, Any], refs: tuple[int, ...] = ()) -> dict[str, Any]:
+        """Append one entry of this researcher; the same words again get their first answer."""
+        service = self._service
+        with service.lock:
+            try:
+                said = service.projection.said.get((self._researcher, kind, canonical_text(body)))
+            except FormatError as error:
+                raise Refused("bad-request", str(error)) from error
+            if said is None:
+                draft = Draft(author=self._researcher, kind=kind, body=body, refs=refs)
+                said = service.append([draft])[0]
+        return service.acknowledge(said)
+
+    def lease(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
+        fields(payload)
+        service = self._service
+        with service.lock:
+            projection = service.projection
+            if projection.closed or self._is_closing():
+                return {"task": None, "study_open": False}
+            now_ms = service.now_ms()
+            left_s = projection.seconds_left(now_ms)
+            task = next_task(projection, self._researcher, now_ms=now_ms) if left_s > 0 else None
+            if task is None:
+                return {"task": None, "study_open": left_s > 0}
+            if task.researcher != self._researcher or task.lease_until_ms <= now_ms:
+                body = {
+                    "task": task.name,
+                    "researcher": self._researcher,
+                    "until_ms": now_ms + max(int(left_s * 1000), LEASE_MS),
+                    "epoch": task.epoch + 1,
+                }
+                service.append([Draft(author="gateway", kind="task-leased", body=body)])
+                task = service.projection.tasks[task.name]
+            return {"task": _task_told(task), "study_open": True}
+
+    def plan(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
+        body = dict(fields(payload, task=str, steps=list, amends=int))
+        self._check_open()
+        return self._say("plan-declared", body, (body["amends"],) if body["amends"] >= 0 else ())
+
+    def submit(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
+        wanted = fields(payload, task=str, plan=int, step=str, name=str, files=dict, request=str)
+        service, researcher = self._service, self._researcher
+        with service.lock:
+            taken = service.projection.requests.get((researcher, wanted["request"]))
+        if taken is not None:
+            return service.acknowledge(taken)
+        self._check_open()
+        try:
+            snapshot = format_canonical({"files": method_files(wanted["files"])})  # type: ignore[dict-item]
+            NAME("step", wanted["step"])
+        except FormatError as error:
+            raise Refused("bad-request", str(error)) from error
+        with service.lock:
+            task = service.projection.tasks.get(wanted["task"])
+            if task is not None and task.workflow == "fixed":
+                # Before the blob is written: a refused submission leaves nothing behind.
+                check_step_order(service.projection, task.name, wanted["step"])
+            digest = self._blobs.put(snapshot)
+            submission = {
+                "task": wanted["task"],
+                "researcher": researcher,
+                "plan": wanted["plan"],
+                "step": wanted["step"],
+                "name": wanted["name"],
+                "digest": digest,
+                "size": len(snapshot),
+                "request": wanted["request"],
+            }
+            index = service.projection.tree_size
+            charge = {
+                "researcher": researcher,
+                "task": wanted["task"],
+                "what": "submissions",
+                "amount": 1,
+                "submission": index,
+            }
+            lease = (task.index, wanted["plan"]) if task is not None else ()
+            # One batch: a submission without its charge, or a charge without its submission, cannot exist.
+            service.append(
+                [
+                    Draft(author="gateway", kind="submission", body=submission, refs=lease),
+                    Draft(author="gateway", kind="budget-charged", body=charge, refs=(index,)),
+                ]
+            )
+        return service.acknowledge(index)
+
+    def finding(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
+        body = dict(
+            fields(payload, type=str, title=str, text=str, method=str, numbers=dict, receipts=list, parents=list)
+        )
+        refs = sorted({one for one in [*body["receipts"], *body["parents"]] if isinstance(one, int)})
+        return self._say("finding", body, tuple(refs))
+
+    def comment(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
+        body = dict(fields(payload, on=int, text=str))
+        return self._say("comment", body, (body["on"],))
+
+    def vote(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
+        body = dict(fields(payload, on=int, value=int))
+        return self._say("vote", body, (body["on"],))
+
+    def propose(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
+        return self._say("task-proposed", dict(fields(payload, title=str, direction=str, reason=str)))
+
+    def done(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
+        body = dict(fields(payload, task=str, outcome=str, reason=str))
+        service = self._service
+        with service.lock:
+            task = service.projection.tasks.get(body["task"])
+            if task is None or task.researcher != self._researcher:
+                raise Refused("not-leased", f"{self._researcher} does not hold a lease on task {body['task']!r:.80}")
+            if task.outcome:
+                index = next(
+                    leaf.index
+                    for leaf in reversed(service.leaves)
+                    if leaf.signed.entry.kind == "task-closed" and leaf.signed.entry.body["task"] == task.name
+                )
+            else:
+                closed = {**body, "researcher": self._researcher}
+                index = service.append(
+                    [Draft(author="gateway", kind="task-closed", body=closed, refs=(task.index,))]
+                )[0]
+        return service.acknowledge(index)
+
+
+def _task_told(task: Task) -> dict[str, Any]:
+    """A task as its researcher is told it: pipelines as JSON values, not as the texts the record carries."""
+    return {
+        "task": task.name,
+        "title": task.title,
+        "direction": task.direction,
+        "workflow": task.workflow,
+        "steps": [
+            {
+                "name": step["name"],
+                "what": step["what"],
+                "pipelines": [json.loads(text) for text in step["pipelines"]],
+            }
+            for step in task.steps
+        ],
+        "plan": task.plan,
+        "submissions": task.submissions,
+        "submissions_left": task.submissions_left,
+    }

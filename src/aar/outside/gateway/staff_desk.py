@@ -1,0 +1,371 @@
+"""The verbs of the evaluator and of the humans' commands, each on a socket of its own.
+
+Both hand in entries that they signed themselves; the gateway only orders them. The evaluator's socket
+gives out work, the control socket tells how the study stands.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aar.formats.entry import parse_signed_entry
+from aar.formats.errors import FormatError
+from aar.outside.admission import Refused
+from aar.outside.gateway.blobs import MAX_BLOB_BYTES, Blobs
+from aar.outside.gateway.record_service import Draft, RecordService
+from aar.outside.gateway.requests import fields, whole_number
+from aar.outside.gateway.researcher_desk import MAX_WAIT_S, ResearcherDesk, Verb
+from aar.outside.projection import Projection
+from aar.verify.leaderboard import leaderboard
+
+
+class Staff:
+    """What the evaluator and the control socket share: requests for reproduction, closing, its material."""
+
+    def __init__(self, service: RecordService, blobs: Blobs) -> None:
+        self.service = service
+        self.blobs = blobs
+        self.closing = ""
+        self.reproduce: set[int] = set()
+        self.close_material: dict[str, Any] = {}
+
+    def take_entry(self, payload: Any, *, who: str) -> dict[str, Any]:
+        """Admit a signed entry and the blobs it names; refusals that look like attempts become alarms."""
+        wanted = fields(payload, entry=str, blobs=list)
+        data = _decode(wanted["entry"], "entry")
+        blobs = [_decode(one, "blob") for one in wanted["blobs"]]
+        if any(len(blob) > MAX_BLOB_BYTES for blob in blobs):
+            raise Refused("bad-request", f"a blob is larger than {MAX_BLOB_BYTES} bytes")
+        try:
+            signed = parse_signed_entry(data)
+        except FormatError as error:
+            raise Refused("bad-entry", str(error)) from error
+        service = self.service
+        try:
+            with service.lock:
+                named = {hashlib.sha256(blob).hexdigest() for blob in blobs}
+                wanted_blob = signed.entry.body.get("blob") if signed.entry.kind == "score-revealed" else None
+                wanted_names = {wanted_blob["sha256"]} if isinstance(wanted_blob, dict) else set()
+                if named != wanted_names:
+                    raise Refused("blobs", f"got blobs {sorted(named)}, the entry names {sorted(map(str, wanted_names))}")
+                for blob in blobs:
+                    self.blobs.put(blob)
+                index = service.append([signed])[0]
+        except Refused as refused:
+            if refused.is_alarm:
+                service.alarm(refused, who=who, what=f"entry {signed.entry.kind}", attempt=signed.entry.author)
+            raise
+        return service.acknowledge(index)
+
+    def chain(self, _payload: Any, query: Mapping[str, str]) -> dict[str, Any]:
+        with self.service.lock:
+            chain = self.service.projection.chain(query.get("author", ""))
+            return {"origin": self.service.origin, "seq": chain.seq, "prev": chain.prev}
+
+
+class EvaluatorDesk:
+    """Serves the evaluator: what to run, what to open."""
+
+    def __init__(self, staff: Staff) -> None:
+        self._staff = staff
+        self._given: set[tuple[str, int]] = set()
+        self._lock = threading.Lock()
+
+    def verbs(self) -> Mapping[tuple[str, str], Verb]:
+        return {
+            ("POST", "/v1/hello"): self.hello,
+            ("GET", "/v1/work"): self.work,
+            ("GET", "/v1/submission"): self.submission,
+            ("GET", "/v1/chain"): self._staff.chain,
+            ("POST", "/v1/entry"): self.entry,
+            ("POST", "/v1/close-material"): self.take_close_material,
+        }
+
+    def hello(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
+        """A new evaluator process: what was given to an earlier one and got no receipt is given again."""
+        fields(payload)
+        with self._lock, self._staff.service.lock:
+            self._given.clear()
+            return {"origin": self._staff.service.origin, "opened": dict(self._staff.service.projection.opened)}
+
+    def entry(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
+        return self._staff.take_entry(payload, who="evaluator")
+
+    def work(self, _payload: Any, query: Mapping[str, str]) -> dict[str, Any]:
+        deadline = time.monotonic() + min(whole_number(query, "wait_s", 0), MAX_WAIT_S)
+        service = self._staff.service
+        with service.lock:
+            while True:
+                job = self._next_job(service.projection)
+                if job is not None:
+                    return job
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return {"do": "nothing"}
+                service.changed.wait(left)
+
+    def submission(self, _payload: Any, query: Mapping[str, str]) -> dict[str, Any]:
+        number = whole_number(query, "submission")
+        service = self._staff.service
+        with service.lock:
+            return self._told(service.projection, number)
+
+    def _next_job(self, projection: Projection) -> dict[str, Any] | None:
+        for number in sorted(self._staff.reproduce):
+            submission = projection.submissions[number]
+            if "reproduce" not in submission.receipts:
+                if self._give("reproduce", number):
+                    return {"do": "run", "tier": "reproduce", **self._told(projection, number)}
+                continue
+            opening = self._unopened(projection, number)
+            if opening and self._give("open", number):
+                return {"do": "open", "receipts": opening}
+        for number in projection.pending_submissions():
+            if self._give("explore", number):
+                return {"do": "run", "tier": "explore", **self._told(projection, number)}
+        if self._staff.closing and not projection.pending_submissions() and not projection.closed:
+            opening = self._unopened_at_close(projection)
+            if opening:
+                return {"do": "open", "receipts": opening} if self._give("open", -1) else None
+            if not self._staff.close_material and self._give("close", -1):
+                return {"do": "close"}
+        return None
+
+    def _give(self, what: str, number: int) -> bool:
+        with self._lock:
+            if (what, number) in self._given:
+                return False
+            self._given.add((what, number))
+            return True
+
+    def _told(self, projection: Projection, number: int) -> dict[str, Any]:
+        submission = projection.submissions[number]
+        researcher = submission.body["researcher"]
+        released = projection.released.get(researcher, {})
+        return {
+            "submission": number,
+            "digest": submission.body["digest"],
+            "researcher": researcher,
+            "snapshot": self._staff.blobs.get(submission.body["digest"]).decode(),
+            "released": dict(released),
+        }
+
+    @staticmethod
+    def _opening(projection: Projection, receipt: int, half: str) -> list[dict[str, Any]]:
+        if (receipt, half) in projection.revealed or not projection.receipts[receipt]["commitments"]:
+            return []
+        body = projection.receipts[receipt]
+        return [{"receipt": receipt, "half": half, **{k: body[k] for k in ("digest", "tier", "submission")}}]
+
+    def _unopened(self, projection: Projection, number: int) -> list[dict[str, Any]]:
+        receipts = projection.submissions[number].receipts.values()
+        return [one for index in receipts for half in ("public", "sealed") for one in self._opening(projection, index, half)]
+
+    def _unopened_at_close(self, projection: Projection) -> list[dict[str, Any]]:
+        """Every explored value is opened, so that anyone can re-derive each released one; a sealed value
+        only where a result claims it, so that the sealed half says nothing about the tries that failed."""
+        claimed = {
+            index
+            for finding in projection.findings.values()
+            if finding.body["type"] == "result"
+            for index in finding.body["receipts"]
+        }
+        jobs: list[dict[str, Any]] = []
+        for index, body in projection.receipts.items():
+            if body["tier"] == "explore":
+                jobs += self._opening(projection, index, "public")
+                if index in claimed:
+                    jobs += self._opening(projection, index, "sealed")
+        return jobs
+
+    def take_close_material(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
+        material = dict(fields(payload, seed_secret=str, split_nonce=str, sealed=str))
+        with self._staff.service.lock:
+            self._staff.close_material = material
+            self._staff.service.changed.notify_all()
+        return {}
+
+
+class ControlDesk:
+    """Serves the humans' commands: how the study stands, signed entries, the end of the study."""
+
+    def __init__(self, staff: Staff, desks: Mapping[str, ResearcherDesk], *, stop: Callable[[], None]) -> None:
+        self._staff = staff
+        self._desks = desks
+        self._stop = stop
+        self._rows: tuple[int, list[dict[str, Any]]] = (-1, [])
+
+    def verbs(self) -> Mapping[tuple[str, str], Verb]:
+        return {
+            ("GET", "/v1/status"): self.status,
+            ("GET", "/v1/chain"): self._staff.chain,
+            ("POST", "/v1/entry"): self.entry,
+            ("POST", "/v1/reproduce"): self.reproduce,
+            ("POST", "/v1/closing"): self.start_closing,
+            ("GET", "/v1/close-material"): self.close_material,
+            ("POST", "/v1/stop"): self.stop,
+        }
+
+    def entry(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
+        return self._staff.take_entry(payload, who="control")
+
+    def stop(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
+        fields(payload)
+        self._stop()
+        return {}
+
+    def status(self, _payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
+        service = self._staff.service
+        with service.lock:
+            projection, now_ms = service.projection, service.now_ms()
+            if self._rows[0] != projection.tree_size and projection.opened:
+                self._rows = (projection.tree_size, [row.as_json() for row in leaderboard(service.leaves)])
+            return {
+                **summary(projection, now_ms=now_ms),
+                "published_size": service.published_size,
+                "leaderboard": self._rows[1],
+                "closing": self._staff.closing,
+                "heard_ms": {name: desk.last_seen_ms for name, desk in self._desks.items()},
+                "events": _latest_events(service, 6),
+            }
+
+    def reproduce(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
+        """Ask for a clean re-run of the first receipt's method that a finding cites."""
+        number = fields(payload, finding=int)["finding"]
+        service = self._staff.service
+        with service.lock:
+            finding = service.projection.findings.get(number)
+            if finding is None or not finding.body["receipts"]:
+                raise Refused("no-finding", f"entry {number} is not a finding that cites a receipt")
+            submission = service.projection.receipts[finding.body["receipts"][0]]["submission"]
+            self._staff.reproduce.add(submission)
+            service.changed.notify_all()
+        return {"submission": submission}
+
+    def start_closing(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
+        """No new work from here on; what was handed in is still run, then every explored value is opened."""
+        reason = fields(payload, reason=str)["reason"]
+        service = self._staff.service
+        with service.lock:
+            self._staff.closing = reason
+            drafts = [
+                Draft(
+                    author="gateway",
+                    kind="task-closed",
+                    body={
+                        "task": task.name,
+                        "researcher": task.researcher,
+                        "outcome": "stopped",
+                        "reason": f"the study is closing: {reason}",
+                    },
+                    refs=(task.index,),
+                )
+                for task in service.projection.tasks.values()
+                if not task.outcome
+            ]
+            if drafts:
+                service.append(drafts)
+            service.changed.notify_all()
+        return {}
+
+    def close_material(self, _payload: Any, query: Mapping[str, str]) -> dict[str, Any]:
+        deadline = time.monotonic() + min(whole_number(query, "wait_s", 0), MAX_WAIT_S)
+        service = self._staff.service
+        with service.lock:
+            while not self._staff.close_material and time.monotonic() < deadline:
+                service.changed.wait(max(deadline - time.monotonic(), 0.01))
+            return {"material": self._staff.close_material}
+
+
+def summary(projection: Projection, *, now_ms: int) -> dict[str, Any]:
+    """How a study stands, as JSON values; also what `aar status` prints of a study at rest."""
+    opened = projection.opened
+    return {
+        "study": opened.get("name", ""),
+        "origin": projection.origin,
+        "state": "closed" if projection.closed else ("open" if opened else "empty"),
+        "tasks": [
+            {
+                "task": task.name,
+                "index": task.index,
+                "title": task.title,
+                "workflow": task.workflow,
+                "state": task.state,
+                "researcher": task.researcher,
+                "submissions": task.used,
+                "budget": task.submissions,
+                "reason": task.reason,
+            }
+            for task in projection.tasks.values()
+        ],
+        "proposals": list(projection.proposals.values()),
+        "researchers": [_researcher_told(projection, name) for name in projection.researchers],
+        "budgets": {
+            "submissions": {"budget": opened["budget"]["submissions"], "used": projection.charged} if opened else {},
+            "seconds": {
+                "budget": opened["budget"]["seconds"],
+                "used": round(opened["budget"]["seconds"] - projection.seconds_left(now_ms), 1),
+            }
+            if opened
+            else {},
+        },
+        "keys": dict(projection.roles),
+        "tree_size": projection.tree_size,
+        "alarms": [{k: one[k] for k in ("index", "code", "who", "what")} for one in projection.alarms],
+        "findings": len(projection.findings),
+        "submissions": len(projection.submissions),
+        "pending": len(projection.pending_submissions()),
+    }
+
+
+def _researcher_told(projection: Projection, name: str) -> dict[str, Any]:
+    mine = [one for one in projection.submissions.values() if one.body["researcher"] == name]
+    task = next((one for one in projection.tasks.values() if one.researcher == name and not one.outcome), None)
+    waiting = bool(mine) and "explore" not in mine[-1].receipts
+    return {
+        "researcher": name,
+        "task": task.name if task else "",
+        "workflow": task.workflow if task else "",
+        "state": "running" if waiting else ("thinking" if task else "idle"),
+        "step": mine[-1].body["step"] if mine else "",
+        "method": mine[-1].body["name"] if mine else "",
+        "submissions": len(mine),
+        "findings": sum(one.author == name for one in projection.findings.values()),
+    }
+
+
+def _latest_events(service: RecordService, count: int) -> list[dict[str, Any]]:
+    """The newest entries worth a line, oldest first."""
+    events: list[dict[str, Any]] = []
+    for leaf in reversed(service.leaves):
+        entry = leaf.signed.entry
+        body: Mapping[str, Any] = entry.body
+        if entry.kind == "finding":
+            text = f"{entry.author}: {body['title']}"
+        elif entry.kind == "score-receipt":
+            text = f"receipt for {body['researcher']}: " + (
+                f"PGR {body['released']['pgr']}" if body["released"] else body["outcome"]
+            )
+        elif entry.kind == "alarm":
+            text = f"ALARM {body['code']}: {body['what']}"
+        elif entry.kind in ("task-opened", "task-closed", "task-leased"):
+            text = f"{entry.kind} {body['task']}"
+        else:
+            continue
+        events.append({"index": leaf.index, "received_ms": leaf.received_ms, "text": text[:160]})
+        if len(events) >= count:
+            break
+    return events[::-1]
+
+
+def _decode(text: Any, what: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (TypeError, ValueError, binascii.Error) as error:
+        raise Refused("bad-request", f"{what} is not base64") from error

@@ -1,0 +1,275 @@
+"""What the record says now: tasks, leases, budgets, receipts, findings, folded from its entries.
+
+A projection is never a source of truth. It is rebuilt from the entries at every start, states the tree
+size it stands for, and is safe to throw away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aar.formats.canonical import format_canonical
+from aar.formats.entry import Leaf
+from aar.formats.keys import VerifierKey, parse_vkey
+
+# A gap between two entries longer than this is not working time: the study was stopped in between.
+IDLE_GAP_MS = 20_000
+
+
+@dataclass(slots=True, kw_only=True)
+class Task:
+    """A research problem on the queue and who works on it."""
+
+    name: str
+    index: int
+    title: str
+    direction: str
+    workflow: str
+    steps: list[Mapping[str, Any]]
+    submissions: int
+    used: int = 0
+    researcher: str = ""
+    lease_until_ms: int = 0
+    epoch: int = 0
+    plan: int = -1
+    plan_entries: list[int] = field(default_factory=list)
+    outcome: str = ""
+    reason: str = ""
+
+    @property
+    def state(self) -> str:
+        """`open`, `leased`, or how it ended."""
+        return self.outcome or ("leased" if self.researcher else "open")
+
+    @property
+    def submissions_left(self) -> int:
+        return self.submissions - self.used
+
+
+@dataclass(slots=True, kw_only=True)
+class Submission:
+    """A method handed in, and its receipts by tier."""
+
+    index: int
+    received_ms: int
+    body: Mapping[str, Any]
+    receipts: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
+class Finding:
+    """A forum entry of a researcher and what was decided about it."""
+
+    index: int
+    author: str
+    received_ms: int
+    digest: str
+    body: Mapping[str, Any]
+    decision: str = ""
+    comments: list[int] = field(default_factory=list)
+    votes: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
+class Chain:
+    """Where an author's own numbering stands: the next `seq` and the digest it must follow."""
+
+    seq: int = 0
+    prev: str = ""
+
+
+class Projection:
+    """The state of one study after `tree_size` entries."""
+
+    def __init__(self) -> None:
+        self.tree_size = 0
+        self.origin = ""
+        self.opened: Mapping[str, Any] = {}
+        self.closed: Mapping[str, Any] = {}
+        self.roles: dict[str, str] = {}
+        self.keys: dict[str, VerifierKey] = {}
+        self.chains: dict[str, Chain] = {}
+        self.tasks: dict[str, Task] = {}
+        self.submissions: dict[int, Submission] = {}
+        self.requests: dict[tuple[str, str], int] = {}
+        self.receipts: dict[int, Mapping[str, Any]] = {}
+        self.revealed: dict[tuple[int, str], Mapping[str, Any]] = {}
+        self.released: dict[str, Mapping[str, Any]] = {}
+        self.findings: dict[int, Finding] = {}
+        self.proposals: dict[int, dict[str, Any]] = {}
+        self.alarms: list[dict[str, Any]] = []
+        self.alarm_counts: dict[tuple[str, str], int] = {}
+        self.kinds: dict[int, str] = {}
+        self.authors: dict[int, str] = {}
+        self.said: dict[tuple[str, str, str], int] = {}
+        self.charged = 0
+        self.redacted: set[str] = set()
+        self.active_ms = 0
+        self.last_received_ms = 0
+
+    @classmethod
+    def of(cls, leaves: Iterable[Leaf]) -> Projection:
+        """Fold a whole record."""
+        projection = cls()
+        for leaf in leaves:
+            projection.fold(leaf)
+        return projection
+
+    def chain(self, author: str) -> Chain:
+        return self.chains.get(author, Chain())
+
+    def fold(self, leaf: Leaf) -> None:
+        """Take in the next entry, which was admitted: nothing is checked here."""
+        entry = leaf.signed.entry
+        body: Mapping[str, Any] = entry.body
+        if self.last_received_ms:
+            self.active_ms += min(max(leaf.received_ms - self.last_received_ms, 0), IDLE_GAP_MS)
+        self.last_received_ms = leaf.received_ms
+        self.tree_size = leaf.index + 1
+        self.kinds[leaf.index] = entry.kind
+        self.authors[leaf.index] = entry.author
+        self.chains[entry.author] = Chain(seq=entry.seq + 1, prev=leaf.signed.text_digest)
+        handler = getattr(self, "_fold_" + entry.kind.replace("-", "_"), None)
+        if handler is not None:
+            handler(leaf, body)
+
+    # One method per kind that changes the state; the names are the kinds.
+
+    def _fold_study_opened(self, leaf: Leaf, body: Mapping[str, Any]) -> None:
+        self.origin = leaf.signed.entry.origin
+        self.opened = body
+        for key in body["keys"]:
+            self.roles[key["name"]] = key["role"]
+            self.keys[key["name"]] = parse_vkey(key["vkey"])
+
+    def _fold_study_closed(self, _leaf: Leaf, body: Mapping[str, Any]) -> None:
+        self.closed = body
+
+    def _fold_task_opened(self, leaf: Leaf, body: Mapping[str, Any]) -> None:
+        self.tasks[body["task"]] = Task(
+            name=body["task"],
+            index=leaf.index,
+            title=body["title"],
+            direction=body["direction"],
+            workflow=body["workflow"],
+            steps=list(body["steps"]),
+            submissions=body["submissions"],
+        )
+
+    def _fold_task_proposed(self, leaf: Leaf, body: Mapping[str, Any]) -> None:
+        self.proposals[leaf.index] = {**body, "index": leaf.index, "author": leaf.signed.entry.author, "state": "open"}
+        self._remember(leaf)
+
+    def _fold_task_approved(self, _leaf: Leaf, body: Mapping[str, Any]) -> None:
+        self.proposals[body["proposal"]]["state"] = "approved"
+
+    def _fold_task_refused(self, _leaf: Leaf, body: Mapping[str, Any]) -> None:
+        self.proposals[body["proposal"]]["state"] = "refused"
+
+    def _fold_task_leased(self, _leaf: Leaf, body: Mapping[str, Any]) -> None:
+        task = self.tasks[body["task"]]
+        task.researcher = body["researcher"]
+        task.lease_until_ms = body["until_ms"]
+        task.epoch = body["epoch"]
+
+    def _fold_task_closed(self, _leaf: Leaf, body: Mapping[str, Any]) -> None:
+        task = self.tasks[body["task"]]
+        task.outcome = body["outcome"]
+        task.reason = body["reason"]
+
+    def _fold_plan_declared(self, leaf: Leaf, body: Mapping[str, Any]) -> None:
+        task = self.tasks[body["task"]]
+        task.plan = leaf.index
+        task.plan_entries.append(leaf.index)
+        self._remember(leaf)
+
+    def _fold_submission(self, leaf: Leaf, body: Mapping[str, Any]) -> None:
+        self.submissions[leaf.index] = Submission(index=leaf.index, received_ms=leaf.received_ms, body=body)
+        self.requests[body["researcher"], body["request"]] = leaf.index
+
+    def _fold_budget_charged(self, _leaf: Leaf, body: Mapping[str, Any]) -> None:
+        self.tasks[body["task"]].used += body["amount"]
+        self.charged += body["amount"]
+
+    def _fold_score_receipt(self, leaf: Leaf, body: Mapping[str, Any]) -> None:
+        self.receipts[leaf.index] = {**body, "received_ms": leaf.received_ms}
+        self.submissions[body["submission"]].receipts[body["tier"]] = leaf.index
+        if body["released"]:
+            self.released[body["researcher"]] = body["released"]
+
+    def _fold_score_revealed(self, _leaf: Leaf, body: Mapping[str, Any]) -> None:
+        self.revealed[body["receipt"], body["half"]] = body
+
+    def _fold_finding(self, leaf: Leaf, body: Mapping[str, Any]) -> None:
+        self.findings[leaf.index] = Finding(
+            index=leaf.index,
+            author=leaf.signed.entry.author,
+            received_ms=leaf.received_ms,
+            digest=leaf.signed.text_digest,
+            body=body,
+        )
+        self._remember(leaf)
+
+    def _fold_comment(self, leaf: Leaf, body: Mapping[str, Any]) -> None:
+        finding = self.findings.get(body["on"])
+        if finding is not None:
+            finding.comments.append(leaf.index)
+        self._remember(leaf)
+
+    def _fold_vote(self, leaf: Leaf, body: Mapping[str, Any]) -> None:
+        self.findings[body["on"]].votes[leaf.signed.entry.author] = body["value"]
+        self._remember(leaf)
+
+    def _fold_decision(self, _leaf: Leaf, body: Mapping[str, Any]) -> None:
+        self.findings[body["finding"]].decision = body["decision"]
+
+    def _fold_alarm(self, leaf: Leaf, body: Mapping[str, Any]) -> None:
+        self.alarms.append({**body, "index": leaf.index, "received_ms": leaf.received_ms})
+        counted = (body["who"], body["code"])
+        self.alarm_counts[counted] = self.alarm_counts.get(counted, 0) + 1
+
+    def _fold_redaction(self, _leaf: Leaf, body: Mapping[str, Any]) -> None:
+        self.redacted.add(body["sha256"])
+
+    def _remember(self, leaf: Leaf) -> None:
+        """So that the same words said twice by a restarted researcher get their first answer."""
+        entry = leaf.signed.entry
+        self.said[entry.author, entry.kind, canonical_text(entry.body)] = leaf.index
+
+    # Questions that several readers ask.
+
+    @property
+    def researchers(self) -> list[str]:
+        return list(self.opened.get("researchers", []))
+
+    @property
+    def submissions_left(self) -> int:
+        """Official runs that the study's budget still allows."""
+        budget: int = self.opened["budget"]["submissions"] if self.opened else 0
+        return budget - self.charged
+
+    def seconds_left(self, now_ms: int) -> float:
+        """Working time left in the study's budget, in seconds, as of now."""
+        if not self.opened:
+            return 0.0
+        since = min(max(now_ms - self.last_received_ms, 0), IDLE_GAP_MS)
+        return float(self.opened["budget"]["seconds"]) - (self.active_ms + since) / 1000
+
+    def pending_submissions(self) -> list[int]:
+        """Submissions that have no explore receipt yet, oldest first."""
+        return [index for index, one in self.submissions.items() if "explore" not in one.receipts]
+
+    def descendants(self, finding: int) -> list[int]:
+        """Findings that build on this one, directly or not."""
+        found = {finding}
+        for index, one in self.findings.items():
+            if found.intersection(one.body["parents"]):
+                found.add(index)
+        return sorted(found - {finding})
+
+
+def canonical_text(body: Mapping[str, Any]) -> str:
+    """A body's canonical JSON as text, to compare bodies by."""
+    return format_canonical(dict(body)).decode()

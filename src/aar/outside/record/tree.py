@@ -1,0 +1,127 @@
+"""The tree of the record: built from leaf hashes, asked for roots, tiles and proofs (RFC 6962, section 2.1).
+
+Written apart from ``verify/merkle.py``, which checks what this builds: a bug must be made twice to go unseen.
+Here every complete subtree is stored, so that a root or a proof is a matter of looking up. Costs 64 bytes per
+leaf.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+HASH_BYTES = 32
+
+
+def hash_leaf(leaf: bytes) -> bytes:
+    return hashlib.sha256(b"\x00" + leaf).digest()
+
+
+def _join(left: bytes, right: bytes) -> bytes:
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+class Tree:
+    """A growing tree; every size up to the present one can still be asked for."""
+
+    def __init__(self, leaf_hashes: Iterable[bytes] = ()) -> None:
+        # _levels[k] holds, one after the other, the hashes of the complete subtrees of 2^k leaves.
+        self._levels: list[bytearray] = [bytearray()]
+        for one in leaf_hashes:
+            self.append(one)
+
+    def __len__(self) -> int:
+        return len(self._levels[0]) // HASH_BYTES
+
+    def append(self, leaf_hash: bytes) -> None:
+        """Add one leaf by its hash of 32 bytes."""
+        if len(leaf_hash) != HASH_BYTES:
+            raise ValueError(f"leaf hash of {len(leaf_hash)} bytes: want {HASH_BYTES}")
+        carried, level = leaf_hash, 0
+        while True:
+            stored = self._levels[level]
+            stored += carried
+            if len(stored) // HASH_BYTES % 2:
+                return
+            carried = _join(bytes(stored[-2 * HASH_BYTES : -HASH_BYTES]), carried)
+            level += 1
+            if level == len(self._levels):
+                self._levels.append(bytearray())
+
+    def subtrees(self, level: int, start: int, count: int) -> bytes:
+        """`count` hashes in one: of the complete subtrees of 2^`level` leaves from the `start`-th on."""
+        stored = self._levels[level] if level < len(self._levels) else b""
+        found = bytes(stored[start * HASH_BYTES : (start + count) * HASH_BYTES])
+        if start < 0 or len(found) != count * HASH_BYTES:
+            raise IndexError(
+                f"subtrees {start} to {start + count} of level {level}: the tree has {len(self)} leaves"
+            )
+        return found
+
+    def root(self, size: int | None = None) -> bytes:
+        """Root hash of the first `size` leaves (all when None)."""
+        size = self._checked(size)
+        return self._span(0, size) if size else hashlib.sha256().digest()
+
+    def prove_inclusion(self, index: int, size: int | None = None) -> list[bytes]:
+        """Siblings of leaf `index` from the leaf up, in the tree of the first `size` leaves."""
+        size = self._checked(size)
+        if not 0 <= index < size:
+            raise IndexError(f"leaf {index}: the tree has {size}")
+        proof: list[bytes] = []
+        start, end = 0, size
+        while end - start > 1:
+            middle = start + _left_width(end - start)
+            if index < middle:
+                proof.append(self._span(middle, end))
+                end = middle
+            else:
+                proof.append(self._span(start, middle))
+                start = middle
+        return proof[::-1]
+
+    def prove_consistency(self, old: int, new: int | None = None) -> list[bytes]:
+        """Shows that the tree of `old` leaves is a prefix of that of `new`; empty for 0 and equal sizes."""
+        new = self._checked(new)
+        if not 0 <= old <= new:
+            raise IndexError(f"consistency from size {old} to {new}: want 0 <= old <= new")
+        proof: list[bytes] = []
+        start, end = 0, new
+        # Walk down the new tree towards its `old`-th leaf, until what is left ends exactly there.
+        while old and end != old:
+            middle = start + _left_width(end - start)
+            if old <= middle:
+                proof.append(self._span(middle, end))
+                end = middle
+            else:
+                proof.append(self._span(start, middle))
+                start = middle
+        # When it starts at leaf 0 it is the old tree itself, which the checker knows already.
+        if start:
+            proof.append(self._span(start, end))
+        return proof[::-1]
+
+    def _checked(self, size: int | None) -> int:
+        if size is None:
+            return len(self)
+        if not 0 <= size <= len(self):
+            raise IndexError(f"tree of size {size}: there are {len(self)} leaves")
+        return size
+
+    def _span(self, start: int, end: int) -> bytes:
+        """Root of leaves `start` to `end`; `start` is a multiple of a power of two not under their number."""
+        joined = b""
+        while start < end:
+            # The last complete subtree of what is left; the shorter ones to its right are joined already.
+            width = end - start
+            level = (width & -width).bit_length() - 1
+            last = end >> level
+            stored = bytes(self._levels[level][(last - 1) * HASH_BYTES : last * HASH_BYTES])
+            joined = _join(stored, joined) if joined else stored
+            end -= 1 << level
+        return joined
+
+
+def _left_width(width: int) -> int:
+    """The largest power of two under `width`, for `width` over 1."""
+    return 1 << ((width - 1).bit_length() - 1)

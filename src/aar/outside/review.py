@@ -1,0 +1,193 @@
+"""The review gate: a checklist computed for a named human, and a decision over exact bytes.
+
+The checklist is computed here from the record and from a clean re-run, never from what a finding says of
+itself. The human may overrule it, in words; then the entry says so.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from aar.outside.admission import Refused
+from aar.outside.projection import Finding, Projection
+from aar.outside.staff_client import StaffClient
+
+REPRODUCE_TIMEOUT_S = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One line of the checklist."""
+
+    item: str
+    outcome: str
+    detail: str
+
+    def as_body(self) -> dict[str, Any]:
+        return {"item": self.item, "outcome": self.outcome, "detail": self.detail}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What a reviewer decides on: claimed, reproduced and sealed values side by side, and the checklist."""
+
+    finding: Finding
+    claimed: str
+    reproduced: Mapping[str, str]
+    sealed: Mapping[str, str]
+    checklist: tuple[Check, ...]
+
+    @property
+    def failed(self) -> list[str]:
+        return [check.item for check in self.checklist if check.outcome == "fail"]
+
+
+def find(projection: Projection, number: int) -> Finding:
+    """The finding at that index; `Refused` names the ones there are."""
+    finding = projection.findings.get(number)
+    if finding is None:
+        known = ", ".join(map(str, list(projection.findings)[:20])) or "none"
+        raise Refused("no-finding", f"entry {number} is not a finding; findings are at {known}")
+    return finding
+
+
+def primary_receipt(projection: Projection, finding: Finding) -> int | None:
+    """The receipt whose numbers the finding states."""
+    for index in finding.body["receipts"]:
+        released = projection.receipts[index]["released"]
+        if released and all(released[key] == finding.body["numbers"].get(key) for key in ("pgr", "low", "high")):
+            return int(index)
+    return None
+
+
+def opened_numbers(projection: Projection, receipt: int, half: str) -> Mapping[str, str]:
+    """PGR and interval of one opened half, or nothing."""
+    body = projection.revealed.get((receipt, half))
+    return {key: body[key] for key in ("pgr", "low", "high")} if body else {}
+
+
+def evidence(projection: Projection, finding: Finding, *, record_verdict: str) -> Evidence:
+    """The checklist of design.md section 5, step 7, over what the record holds now."""
+    checks = [
+        Check(
+            item="record-verified",
+            outcome="pass" if record_verdict == "ok" else "fail",
+            detail=f"verify says {record_verdict}",
+        )
+    ]
+    claimed = str(finding.body["numbers"].get("pgr", ""))
+    reproduced: Mapping[str, str] = {}
+    sealed: Mapping[str, str] = {}
+    if finding.body["type"] == "result":
+        receipt = primary_receipt(projection, finding)
+        checks.append(
+            Check(
+                item="numbers-match-receipts",
+                outcome="fail" if receipt is None else "pass",
+                detail="no cited receipt released these numbers" if receipt is None else f"receipt {receipt}",
+            )
+        )
+        if receipt is not None:
+            submission = projection.submissions[projection.receipts[receipt]["submission"]]
+            again = submission.receipts.get("reproduce")
+            if again is not None:
+                reproduced = opened_numbers(projection, again, "public")
+            sealed = opened_numbers(projection, receipt, "sealed")
+        checks.append(_reproduced(claimed, reproduced))
+        checks.append(_sealed(claimed, sealed))
+    else:
+        for item in ("numbers-match-receipts", "reproduced", "sealed"):
+            checks.append(Check(item=item, outcome="not-applicable", detail=f"a {finding.body['type']} claims no score"))
+    retracted = [one for one in _ancestors(projection, finding) if projection.findings[one].decision == "retract"]
+    checks.append(
+        Check(
+            item="parents-stand",
+            outcome="fail" if retracted else "pass",
+            detail=f"retracted: {', '.join(map(str, retracted))}" if retracted else "no ancestor is retracted",
+        )
+    )
+    return Evidence(
+        finding=finding, claimed=claimed, reproduced=reproduced, sealed=sealed, checklist=tuple(checks)
+    )
+
+
+def _reproduced(claimed: str, numbers: Mapping[str, str]) -> Check:
+    if not numbers:
+        return Check(item="reproduced", outcome="fail", detail="no clean re-run gave a score")
+    holds = Fraction(claimed) <= Fraction(numbers["high"])
+    span = f"{numbers['pgr']} [{numbers['low']}, {numbers['high']}] with fresh seeds"
+    return Check(
+        item="reproduced",
+        outcome="pass" if holds else "fail",
+        detail=f"claimed {claimed} {'is within reach of' if holds else 'is above'} {span}",
+    )
+
+
+def _sealed(claimed: str, numbers: Mapping[str, str]) -> Check:
+    if not numbers:
+        return Check(item="sealed", outcome="fail", detail="the sealed value is not open")
+    holds = Fraction(claimed) <= Fraction(numbers["high"])
+    gap = Fraction(claimed) - Fraction(numbers["pgr"])
+    return Check(
+        item="sealed",
+        outcome="pass" if holds else "fail",
+        detail=f"sealed {numbers['pgr']} [{numbers['low']}, {numbers['high']}], claimed minus sealed {float(gap):+.2f}",
+    )
+
+
+def _ancestors(projection: Projection, finding: Finding) -> list[int]:
+    found: set[int] = set()
+    todo = list(finding.body["parents"])
+    while todo:
+        index = todo.pop()
+        if index in projection.findings and index not in found:
+            found.add(index)
+            todo += projection.findings[index].body["parents"]
+    return sorted(found)
+
+
+def reproduce(
+    control: StaffClient,
+    read: Callable[[], Projection],
+    finding: Finding,
+    *,
+    on_wait: Callable[[], None],
+) -> Projection:
+    """Have the finding's method run again from its snapshot with fresh seeds, and its values opened."""
+    submission = control.post("/v1/reproduce", {"finding": finding.index})["submission"]
+    deadline = time.monotonic() + REPRODUCE_TIMEOUT_S
+    while True:
+        projection = read()
+        receipts = projection.submissions[submission].receipts
+        if "reproduce" in receipts and all(_is_open(projection, one) for one in receipts.values()):
+            return projection
+        if time.monotonic() > deadline:
+            raise Refused("reproduce", f"no clean re-run within {REPRODUCE_TIMEOUT_S:.0f} s")
+        on_wait()
+
+
+def _is_open(projection: Projection, receipt: int) -> bool:
+    if not projection.receipts[receipt]["commitments"]:
+        return True
+    return all((receipt, half) in projection.revealed for half in ("public", "sealed"))
+
+
+def decision_body(
+    decision: str, evidence_of: Evidence, *, note: str, override: str, checklist: Sequence[Check]
+) -> dict[str, Any]:
+    """The body of a decision over the exact bytes of its finding."""
+    return {
+        "decision": decision,
+        "finding": evidence_of.finding.index,
+        "finding_digest": evidence_of.finding.digest,
+        "checklist": [check.as_body() for check in checklist],
+        "claimed": evidence_of.claimed,
+        "reproduced": evidence_of.reproduced.get("pgr", ""),
+        "sealed": evidence_of.sealed.get("pgr", ""),
+        "override": override,
+        "note": note,
+    }

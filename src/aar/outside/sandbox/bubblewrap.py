@@ -1,0 +1,133 @@
+"""Start one bubblewrap: descriptors, identity and paths ready, nothing else inherited."""
+
+from __future__ import annotations
+
+import os
+import platform
+import stat
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from aar.outside.sandbox import backend, runtime, seccomp, stage
+from aar.outside.sandbox.argv import ETC_FILES, Handed, Layout, bwrap_options, limited
+from aar.outside.sandbox.identity import slot_uid
+from aar.outside.sandbox.protocol import memory_file
+from aar.outside.sandbox.spec import PROFILES, SandboxRefused, SandboxSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A bubblewrap that runs: its process, and where it writes JSON about the sandbox (not blocking).
+
+    `gateway` is what `Bubblewrap.release` must take back at the end.
+    """
+
+    pid: int
+    status_fd: int
+    gateway: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Bubblewrap:
+    """What all sandboxes of one launcher share."""
+
+    path: str
+    nested_userns_off: bool
+    layouts: dict[str, Layout]
+    filters: tuple[bytes, ...]
+    as_root: bool
+
+    @classmethod
+    def prepare(cls) -> Self:
+        """Find everything once and, as root, move this process to a mount namespace of its own.
+
+        Raises `SandboxUnavailable` or `UnsupportedArchitecture` with what is missing.
+        """
+        path = backend.find_bubblewrap()
+        machine = platform.machine()
+        filters = (seccomp.ceiling_filter(machine), seccomp.main_filter(machine))
+        layouts = {profile: runtime.layout_for(profile) for profile in PROFILES}
+        as_root = slot_uid(0) is not None
+        if as_root:
+            stage.enter_own_mounts()
+            places = stage.stage(bind.source for layout in layouts.values() for bind in layout.binds)
+            layouts = {profile: runtime.staged(layout, places) for profile, layout in layouts.items()}
+        return cls(path, "--disable-userns" in backend.features(path), layouts, filters, as_root)
+
+    def start(self, spec: SandboxSpec, number: int, stdio: Sequence[int], files: Sequence[int]) -> Started:
+        """Start it with `stdio` (input, output, error) and the contents of `spec.files`, in their order.
+
+        `number` tells the sandboxes of this launcher apart. Call it in the thread that lives as long as the
+        sandboxes: bubblewrap dies with the thread that started it. Raises `SandboxRefused` and `OSError`.
+        """
+        uid = slot_uid(spec.uid_slot) if self.as_root else None
+        gateway = None if spec.gateway_dir is None else self._gateway(spec.gateway_dir, number)
+        own: list[int] = []
+        status_fd, status_out = os.pipe()
+        own.append(status_out)
+        try:
+            etc = [(dest, _held(own, content)) for dest, content in ETC_FILES.items()]
+            filters = [_held(own, program) for program in self.filters]
+            options = bwrap_options(
+                spec,
+                self.layouts[spec.profile],
+                Handed([*etc, *zip(spec.files, files, strict=True)], filters),
+                gateway=gateway,
+                nested_userns_off=self.nested_userns_off,
+            )
+            arguments = _held(own, "\0".join([*options, ""]).encode())
+            words = ["--json-status-fd", str(status_out), "--args", str(arguments), "--", *limited(spec)]
+            process = subprocess.Popen(
+                [self.path, *words],
+                stdin=stdio[0],
+                stdout=stdio[1],
+                stderr=stdio[2],
+                pass_fds=[*own, *files],
+                # All that /proc/1/environ in there shows.
+                env={"PATH": "/usr/bin:/bin"},
+                cwd="/",
+                umask=0o077,
+                # Never the host's uid 0, whatever bubblewrap maps it to: that one writes /proc/sys with no
+                # capability at all.
+                user=uid,
+                group=uid,
+                extra_groups=None if uid is None else [],
+            )
+        except BaseException:
+            os.close(status_fd)
+            self.release(gateway)
+            raise
+        finally:
+            for descriptor in own:
+                os.close(descriptor)
+        # The caller waits for it with wait4; Popen must not reap it first.
+        process.returncode = 0
+        os.set_blocking(status_fd, False)
+        return Started(process.pid, status_fd, gateway)
+
+    def release(self, gateway: str | None) -> None:
+        """Take back what a start put on the stage."""
+        if gateway is not None and self.as_root:
+            stage.unbind(gateway)
+
+    def _gateway(self, path: str, number: int) -> str:
+        """Where the sandbox's uid reaches the gateway directory, which must hold sockets and nothing else."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            if self.as_root and not os.fstat(descriptor).st_mode & 0o001:
+                raise SandboxRefused(f"gateway directory {path} is closed to the sandbox: want mode 0711")
+            for name in os.listdir(descriptor):
+                if not stat.S_ISSOCK(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode):
+                    raise SandboxRefused(f"gateway directory {path} holds {name!r}: want sockets only")
+            if self.as_root:
+                return stage.bind_directory(descriptor, f"gateway-{number}")
+            return os.path.realpath(path)
+        finally:
+            os.close(descriptor)
+
+
+def _held(own: list[int], content: bytes) -> int:
+    own.append(memory_file(content))
+    return own[-1]

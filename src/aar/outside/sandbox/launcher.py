@@ -1,0 +1,341 @@
+"""The one process that starts and ends sandboxes: `python -m aar.outside.sandbox.launcher`."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import json
+import os
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aar.outside.sandbox import processes
+from aar.outside.sandbox.bubblewrap import Bubblewrap, Started
+from aar.outside.sandbox.protocol import REQUEST_BYTES, REQUEST_DESCRIPTORS, parse_spec
+from aar.outside.sandbox.seccomp import UnsupportedArchitecture
+from aar.outside.sandbox.spec import (
+    Exit,
+    Reason,
+    SandboxError,
+    SandboxRefused,
+    SandboxSpec,
+    SandboxUnavailable,
+)
+
+MAX_SANDBOXES = 128
+
+_PR_SET_CHILD_SUBREAPER = 36
+_LOOK_S = 0.25
+_REAP_S = 2.0
+
+
+@dataclass(slots=True)
+class _Run:
+    """One sandbox that is alive, or being reaped."""
+
+    spec: SandboxSpec
+    control: socket.socket
+    bwrap: Started  # the process outside the namespaces
+    bwrap_fd: int
+    started_s: float
+    init: int | None = None  # process 1 of the sandbox, by its number out here
+    init_fd: int | None = None
+    status: bytes = b""
+    bwrap_gone: bool = False
+    init_gone: bool = False
+    stopped: Reason | None = None
+    stopped_s: float = 0.0
+    detail: str = ""
+    exit_code: int | None = None
+    cpu_s: float = 0.0
+    seen_cpu_s: float = 0.0
+
+
+@dataclass(slots=True)
+class _Launcher:
+    """Everything in one thread: bubblewrap dies with the thread that started it."""
+
+    bubblewrap: Bubblewrap
+    selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
+    clients: dict[socket.socket, frozenset[str]] = field(default_factory=dict)
+    runs: list[_Run] = field(default_factory=list)
+    started: int = 0
+    finished_cpu_s: float = 0.0
+    next_look_s: float = 0.0
+
+    def add_client(self, sock: socket.socket, profiles: frozenset[str]) -> None:
+        self.clients[sock] = profiles
+        self._watch(sock, lambda: self._serve(sock))
+
+    def run(self) -> None:
+        """Serve until every client has closed its socket and every sandbox is reaped."""
+        while self.clients or self.runs:
+            for key, _ in self.selector.select(self._timeout_s()):
+                # An earlier callback of this round may have ended what this event was for.
+                if self.selector.get_map().get(key.fd) is key:
+                    key.data()
+            self._look()
+
+    def _watch(self, source: Any, callback: Callable[[], None]) -> None:
+        self.selector.register(source, selectors.EVENT_READ, callback)
+
+    def _forget(self, source: Any) -> None:
+        with contextlib.suppress(KeyError):
+            self.selector.unregister(source)
+
+    def _timeout_s(self) -> float | None:
+        if not self.runs:
+            return None
+        now = time.monotonic()
+        ends = [run.started_s + run.spec.wall_s for run in self.runs if run.stopped is None]
+        return max(0.0, min([*ends, max(self.next_look_s, now + 0.01)]) - now)
+
+    # Requests
+
+    def _serve(self, client: socket.socket) -> None:
+        try:
+            message, fds, flags, _ = socket.recv_fds(
+                client, REQUEST_BYTES, REQUEST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+            )
+        except ConnectionError:
+            message, fds, flags = b"", [], 0
+        if not fds:
+            # Every request carries the socket for its answer: a packet without one is the end of the stream.
+            self._forget(client)
+            profiles = self.clients.pop(client)
+            client.close()
+            if not self.clients:
+                for run in list(self.runs):
+                    self._stop(run, "killed", f"last client ({', '.join(sorted(profiles))}) gone")
+            return
+        control = socket.socket(fileno=fds[0])
+        handed = fds[1:]
+        try:
+            if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+                raise SandboxRefused("start request too large: fewer files, shorter argv and env")
+            request = json.loads(message)
+            if request["do"] == "usage":
+                _answer(control, self._usage())
+                control.close()
+            elif request["do"] == "start":
+                self._start(parse_spec(request["spec"]), control, handed, self.clients[client])
+            else:
+                raise SandboxRefused(f"request {request['do']!r}: want start or usage")
+        except (SandboxError, OSError, ValueError, KeyError, TypeError) as error:
+            _answer(control, {"refused": f"{error}" or type(error).__name__})
+            control.close()
+        finally:
+            for descriptor in handed:
+                os.close(descriptor)
+
+    def _usage(self) -> dict[str, float]:
+        alive = sum(max(run.seen_cpu_s, processes.tree_use(run.bwrap.pid).cpu_s) for run in self.runs)
+        return {"sandboxes_cpu_s": self.finished_cpu_s + alive, "launcher_cpu_s": time.process_time()}
+
+    def _start(
+        self, spec: SandboxSpec, control: socket.socket, handed: list[int], allowed: frozenset[str]
+    ) -> None:
+        if spec.profile not in allowed:
+            raise SandboxRefused(
+                f"profile {spec.profile!r} is not for this client: it may start {', '.join(sorted(allowed))}"
+            )
+        if len(handed) != 3 + len(spec.files):
+            raise SandboxRefused(
+                f"{len(handed)} descriptors for {len(spec.files)} files: want three more than files"
+            )
+        if len(self.runs) >= MAX_SANDBOXES:
+            raise SandboxRefused(f"{len(self.runs)} sandboxes are running: wait for one to end")
+        self.started += 1
+        started_s = time.monotonic()
+        started = self.bubblewrap.start(spec, self.started, handed[:3], handed[3:])
+        run = _Run(
+            spec=spec,
+            control=control,
+            bwrap=started,
+            bwrap_fd=os.pidfd_open(started.pid),
+            started_s=started_s,
+        )
+        self.runs.append(run)
+        self._watch(run.bwrap_fd, lambda: self._bwrap_ended(run))
+        self._watch(started.status_fd, lambda: self._read_status(run))
+        self._watch(control, lambda: self._obey(run))
+        _answer(control, {"started": spec.name})
+
+    # What becomes of a sandbox
+
+    def _obey(self, run: _Run) -> None:
+        """Its client wants it gone, or is gone itself."""
+        try:
+            message = run.control.recv(64)
+        except ConnectionError:
+            message = b""
+        self._forget(run.control)
+        self._stop(run, "killed", "by its client" if message else "its client is gone")
+
+    def _read_status(self, run: _Run) -> None:
+        """bubblewrap's own account: the number of process 1, later the exit code."""
+        while True:
+            try:
+                chunk = os.read(run.bwrap.status_fd, 4096)
+            except BlockingIOError:
+                break
+            if not chunk:
+                self._forget(run.bwrap.status_fd)
+                break
+            run.status += chunk
+        *lines, run.status = run.status.split(b"\n")
+        for line in lines:
+            told = json.loads(line)
+            run.exit_code = told.get("exit-code", run.exit_code)
+            if run.init is None and "child-pid" in told:
+                self._adopt(run, told["child-pid"])
+
+    def _adopt(self, run: _Run, pid: int) -> None:
+        """Hold process 1 of the sandbox by a descriptor, which cannot come to mean another process."""
+        try:
+            descriptor = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return
+        if processes.parent_of(pid) not in (run.bwrap.pid, os.getpid()):
+            os.close(descriptor)
+            return
+        run.init, run.init_fd = pid, descriptor
+        self._watch(descriptor, lambda: self._init_ended(run))
+        if run.stopped is not None:
+            _kill(descriptor)
+
+    def _stop(self, run: _Run, reason: Reason, detail: str = "") -> None:
+        if run.stopped is None:
+            run.stopped, run.detail, run.stopped_s = reason, detail, time.monotonic()
+        if run.init_fd is not None:
+            _kill(run.init_fd)
+        if not run.bwrap_gone:
+            _kill(run.bwrap_fd)
+
+    def _bwrap_ended(self, run: _Run) -> None:
+        self._read_status(run)
+        _, status, usage = os.wait4(run.bwrap.pid, 0)
+        run.bwrap_gone = True
+        run.cpu_s += usage.ru_utime + usage.ru_stime
+        run.stopped_s = run.stopped_s or time.monotonic()
+        self._forget(run.bwrap_fd)
+        if run.exit_code is None and run.stopped is None:
+            code = os.waitstatus_to_exitcode(status)
+            run.stopped, run.detail = "launch-failed", f"bwrap ended with {code}; its reason is on stderr"
+        # A process that outlives the command dies here, whatever it did to hide: the namespace goes.
+        if run.init_fd is not None and not run.init_gone:
+            _kill(run.init_fd)
+        else:
+            self._finish(run)
+
+    def _init_ended(self, run: _Run) -> None:
+        """Process 1 is gone, and every process of the sandbox with it; ours or bubblewrap's to reap."""
+        if run.init is None or run.init_fd is None:
+            return
+        # While bubblewrap lives it is the parent: it will reap, or leave it to us when it goes.
+        if not run.bwrap_gone:
+            self._forget(run.init_fd)
+            run.init_gone = True
+            return
+        self._finish(run)
+
+    def _finish(self, run: _Run) -> None:
+        if run.init is not None:
+            with contextlib.suppress(ChildProcessError):
+                _, _, usage = os.wait4(run.init, os.WNOHANG)
+                run.cpu_s += usage.ru_utime + usage.ru_stime
+        self.runs.remove(run)
+        if run.init is None:
+            self._sweep()
+        for descriptor in (run.bwrap_fd, run.bwrap.status_fd, run.init_fd):
+            if descriptor is not None:
+                self._forget(descriptor)
+                os.close(descriptor)
+        self.bubblewrap.release(run.bwrap.gateway)
+        self.finished_cpu_s += run.cpu_s
+        ended = Exit(
+            reason=run.stopped or "exited",
+            code=-1 if run.exit_code is None or run.stopped is not None else run.exit_code,
+            cpu_s=round(run.cpu_s, 6),
+            wall_s=round(time.monotonic() - run.started_s, 6),
+            detail=run.detail,
+        )
+        self._forget(run.control)
+        _answer(run.control, {"exit": [ended.reason, ended.code, ended.cpu_s, ended.wall_s, ended.detail]})
+        run.control.close()
+
+    def _sweep(self) -> None:
+        """End what bubblewrap left to us before it could name it: killed early, it leaves a waiting child."""
+        ours = {run.bwrap.pid for run in self.runs} | {run.init for run in self.runs}
+        for pid in processes.children_of(os.getpid()):
+            # One below a live bubblewrap is no child of ours, and else it is named by now.
+            if pid not in ours:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+
+    def _look(self) -> None:
+        """Deadlines at once; processor time and memory every quarter of a second, over whole sandboxes."""
+        now = time.monotonic()
+        for run in self.runs:
+            if run.stopped is None and now >= run.started_s + run.spec.wall_s:
+                self._stop(run, "wall")
+        if now < self.next_look_s:
+            return
+        self.next_look_s = now + _LOOK_S
+        for run in list(self.runs):
+            use = processes.tree_use(run.bwrap.pid)
+            run.seen_cpu_s = max(run.seen_cpu_s, use.cpu_s)
+            if run.seen_cpu_s > run.spec.cpu_s:
+                self._stop(run, "cpu")
+            elif use.memory_bytes > run.spec.memory_mib << 20:
+                self._stop(run, "memory", f"{use.memory_bytes >> 20} MiB in use")
+            if run.bwrap_gone and run.stopped_s and now > run.stopped_s + _REAP_S:
+                run.detail = f"{run.detail} processes still there {_REAP_S} s after the kill".strip()
+                self._finish(run)
+
+
+def _answer(control: socket.socket, fields: dict[str, Any]) -> None:
+    # A client that is gone needs no answer; one packet always fits an empty buffer.
+    with contextlib.suppress(OSError):
+        control.send(json.dumps(fields).encode(), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+
+
+def _kill(pidfd: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve the clients whose sockets were inherited; report on `--ready` whether that is possible."""
+    parser = argparse.ArgumentParser(prog="aar.outside.sandbox.launcher")
+    parser.add_argument("--ready", type=int, required=True, help="descriptor for one line of JSON")
+    parser.add_argument("--client", action="append", required=True, metavar="FD:PROFILE,PROFILE")
+    chosen = parser.parse_args(argv)
+    with os.fdopen(chosen.ready, "w") as ready:
+        try:
+            launcher = _Launcher(Bubblewrap.prepare())
+        except (SandboxUnavailable, UnsupportedArchitecture) as error:
+            json.dump({"error": f"{error}"}, ready)
+            return 1
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+            json.dump({"error": f"prctl(PR_SET_CHILD_SUBREAPER): {os.strerror(ctypes.get_errno())}"}, ready)
+            return 1
+        for word in chosen.client:
+            number, _, profiles = word.partition(":")
+            launcher.add_client(socket.socket(fileno=int(number)), frozenset(profiles.split(",")))
+        json.dump({"ready": True}, ready)
+    # One that is killed closes every control socket, and bubblewrap dies with its parent.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    launcher.run()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,69 @@
+"""What /proc says of a process and its descendants."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """Processor seconds (user and system, reaped children included) and bytes of memory in use."""
+
+    cpu_s: float
+    memory_bytes: int
+
+
+def tree_use(root: int) -> Use:
+    """The use of `root` and of everything below it.
+
+    Memory is anonymous and shared pages; a page that two processes share counts twice. Where the kernel lists
+    no children (CONFIG_PROC_CHILDREN), `root` alone.
+    """
+    ticks, memory_bytes, waiting = 0, 0, [root]
+    while waiting:
+        pid = waiting.pop()
+        fields = _stat(pid)
+        if fields is None:
+            continue
+        ticks += sum(int(field) for field in fields[11:15])
+        memory_bytes += _memory_bytes(pid)
+        waiting += children_of(pid)
+    return Use(ticks / _TICKS_PER_S, memory_bytes)
+
+
+def parent_of(pid: int) -> int | None:
+    """The parent's number, or None when the process is gone."""
+    fields = _stat(pid)
+    return None if fields is None else int(fields[1])
+
+
+def children_of(pid: int) -> list[int]:
+    """Numbers of the children, those not yet reaped included; empty when the process is gone."""
+    found: list[int] = []
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            found += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
+    except OSError:
+        return found
+    return found
+
+
+def _stat(pid: int) -> list[str] | None:
+    """/proc/PID/stat from the state on: the name before it may hold anything, spaces and brackets too."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+
+
+def _memory_bytes(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
+    except OSError:
+        return 0
+    kib = [line.split()[1] for line in lines if line.startswith(("RssAnon:", "RssShmem:"))]
+    return 1024 * sum(map(int, kib))

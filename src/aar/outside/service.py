@@ -1,0 +1,52 @@
+"""What every service process does first: enter its directory, drop its rights, watch its lifeline.
+
+A service starts as whoever runs the study. As root it then becomes a uid of its own. All its imports are
+done by then and its paths are relative to the directory it stands in, because the study and even the
+interpreter may lie below a directory that only root may enter.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+EXIT_LIFELINE = 0
+EXIT_HALTED = 27
+EXIT_DISK_FULL = 28
+
+_PR_SET_DUMPABLE = 4
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def enter(directory: Path, *, uid: int, lifeline_fd: int) -> None:
+    """Stand in `directory`, become `uid` (0 keeps the caller's), and end when the lifeline does."""
+    os.chdir(directory)
+    os.umask(0o077)
+    # Ctrl-C is for the supervisor, which ends its services in order.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if uid and os.getuid() == 0:
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+    # Nobody but root may read this process's memory or environment.
+    if _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_DUMPABLE)")
+    threading.Thread(target=_watch, args=(lifeline_fd,), name="lifeline", daemon=True).start()
+
+
+def _watch(lifeline_fd: int) -> None:
+    """The far end is held by the supervisor and by nobody else: its end of file is the supervisor's end."""
+    while os.read(lifeline_fd, 1):
+        pass
+    os._exit(EXIT_LIFELINE)
+
+
+def halt(code: int, message: str) -> None:
+    """End this process at once, saying why in one line: nothing after a failed write may be trusted."""
+    sys.stderr.write(message.rstrip("\n") + "\n")
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,225 @@
+"""The study file: what a human asks a team of researchers to do, read strictly from TOML.
+
+```toml
+[study]
+name = "digits"            # also the default directory name
+problem = "digits"
+researchers = 3
+minutes = 2.5
+seeds = 5                  # per official run; replicates are fresh splits per seed
+replicates = 8
+
+[[task]]
+task = "t1"
+title = "..."
+workflow = "fixed"         # or "free"
+direction = "..."
+submissions = 12
+[[task.step]]              # a fixed workflow's steps, in the human's order
+name = "s1"
+what = "..."
+pipelines = ['[["probe", {}]]']
+```
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib import resources
+from typing import Any
+
+DEFAULT_STUDY = "digits"
+MAX_RESEARCHERS = 64
+
+
+_STUDY_KEYS = ("name", "problem", "researchers", "minutes", "seeds", "replicates", "draws")
+_TASK_KEYS = ("task", "title", "direction", "workflow", "submissions")
+
+
+class StudyFileError(ValueError):
+    """The study file cannot be used; the message is one line that says what to change."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step of a fixed workflow: pipelines are JSON texts, handed in in this order."""
+
+    name: str
+    what: str
+    pipelines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskSpec:
+    """A task as the human wrote it."""
+
+    task: str
+    title: str
+    direction: str
+    workflow: str
+    submissions: int
+    steps: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyFile:
+    """A whole study as the human wrote it; budgets are totals over the study."""
+
+    name: str
+    problem: str
+    researchers: int
+    minutes: float
+    seeds: int
+    replicates: int
+    draws: int
+    tasks: tuple[TaskSpec, ...]
+    text: str
+
+    @property
+    def submissions(self) -> int:
+        return sum(task.submissions for task in self.tasks)
+
+    def with_researchers(self, count: int) -> StudyFile:
+        """The same study for `count` researchers: directions of free tasks are reused so that all have work."""
+        if not 1 <= count <= MAX_RESEARCHERS:
+            raise StudyFileError(f"--researchers {count}: want 1 to {MAX_RESEARCHERS}")
+        tasks = list(self.tasks)
+        free = [task for task in tasks if task.workflow == "free"]
+        while free and len(tasks) < count:
+            model = free[(len(tasks) - len(self.tasks)) % len(free)]
+            tasks.append(replace(model, task=f"{model.task}-{len(tasks) + 1}"))
+        return replace(self, researchers=count, tasks=tuple(tasks))
+
+    def with_minutes(self, minutes: float) -> StudyFile:
+        """The same study with another time budget."""
+        return replace(self, minutes=_minutes(minutes, "--minutes"))
+
+    def as_written(self) -> StudyFile:
+        """The same study with the text that says exactly this: what the study directory keeps."""
+        lines = ["[study]"]
+        lines += [f"{key} = {_toml(getattr(self, key))}" for key in _STUDY_KEYS]
+        for task in self.tasks:
+            lines += ["", "[[task]]"]
+            lines += [f"{key} = {_toml(getattr(task, key))}" for key in _TASK_KEYS]
+            for step in task.steps:
+                lines += ["[[task.step]]", f"name = {_toml(step.name)}", f"what = {_toml(step.what)}"]
+                lines.append(f"pipelines = {_toml(list(step.pipelines))}")
+        return replace(self, text="\n".join(lines) + "\n")
+
+
+def default_study_text() -> str:
+    """The embedded default study file."""
+    return resources.files("aar.outside.studies").joinpath(f"{DEFAULT_STUDY}.toml").read_text("utf-8")
+
+
+def parse_study(text: str, *, source: str, problems: tuple[str, ...]) -> StudyFile:
+    """Read a study file; `StudyFileError` names the first thing that is wrong and what was wanted."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise StudyFileError(f"{source}: not TOML: {error}") from error
+    _only(document, {"study", "task"}, source)
+    study = _table(document, "study", source)
+    _only(study, set(_STUDY_KEYS), f"{source} [study]")
+    problem = _string(study, "problem", f"{source} [study]")
+    if problem not in problems:
+        raise StudyFileError(f"{source} [study]: unknown problem {problem!r}, there is: {', '.join(problems)}")
+    tasks = document.get("task", [])
+    if not isinstance(tasks, list) or not tasks:
+        raise StudyFileError(f"{source}: no [[task]]; a study needs at least one")
+    specs = tuple(_task(task, f"{source} [[task]] {number}") for number, task in enumerate(tasks, 1))
+    names = [spec.task for spec in specs]
+    if len(set(names)) != len(names):
+        raise StudyFileError(f"{source}: two tasks have the same name: {', '.join(names)}")
+    return StudyFile(
+        name=_name(study, "name", f"{source} [study]"),
+        problem=problem,
+        researchers=_integer(study, "researchers", f"{source} [study]", 3, MAX_RESEARCHERS),
+        minutes=_minutes(study.get("minutes", 3), f"{source} [study] minutes"),
+        seeds=_integer(study, "seeds", f"{source} [study]", 5, 100),
+        replicates=_integer(study, "replicates", f"{source} [study]", 8, 100),
+        draws=_integer(study, "draws", f"{source} [study]", 300, 10_000),
+        tasks=specs,
+        text=text,
+    )
+
+
+def _task(value: object, where: str) -> TaskSpec:
+    if not isinstance(value, dict):
+        raise StudyFileError(f"{where}: want a table")
+    _only(value, {*_TASK_KEYS, "step"}, where)
+    workflow = _string(value, "workflow", where)
+    if workflow == "hybrid":
+        raise StudyFileError(f"{where}: workflow 'hybrid' is not available yet; use 'fixed' or 'free'")
+    if workflow not in ("fixed", "free"):
+        raise StudyFileError(f"{where}: workflow {workflow!r}, want 'fixed' or 'free'")
+    steps = value.get("step", [])
+    if not isinstance(steps, list) or (workflow == "fixed") != bool(steps):
+        raise StudyFileError(f"{where}: a fixed workflow has [[task.step]] tables, a free one has none")
+    return TaskSpec(
+        task=_name(value, "task", where),
+        title=_string(value, "title", where),
+        direction=_string(value, "direction", where),
+        workflow=workflow,
+        submissions=_integer(value, "submissions", where, None, 100_000),
+        steps=tuple(_step(step, f"{where} step {number}") for number, step in enumerate(steps, 1)),
+    )
+
+
+def _step(value: object, where: str) -> Step:
+    if not isinstance(value, dict):
+        raise StudyFileError(f"{where}: want a table")
+    _only(value, {"name", "what", "pipelines"}, where)
+    pipelines = value.get("pipelines")
+    if not isinstance(pipelines, list) or not all(isinstance(one, str) for one in pipelines):
+        raise StudyFileError(f"{where}: pipelines: got {pipelines!r:.60}, want a list of JSON texts")
+    return Step(name=_name(value, "name", where), what=_string(value, "what", where), pipelines=tuple(pipelines))
+
+
+def _only(table: Mapping[str, Any], allowed: set[str], where: str) -> None:
+    unknown = sorted(set(table) - allowed)
+    if unknown:
+        raise StudyFileError(f"{where}: unknown {', '.join(unknown)}; want only {', '.join(sorted(allowed))}")
+
+
+def _table(document: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
+    value = document.get(key)
+    if not isinstance(value, dict):
+        raise StudyFileError(f"{where}: no [{key}] table")
+    return value
+
+
+def _string(table: Mapping[str, Any], key: str, where: str) -> str:
+    value = table.get(key)
+    if not isinstance(value, str) or not value.strip():
+        raise StudyFileError(f"{where}: {key}: got {value!r:.60}, want a text")
+    return value.strip()
+
+
+def _name(table: Mapping[str, Any], key: str, where: str) -> str:
+    value = _string(table, key, where)
+    if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", value, re.ASCII):
+        raise StudyFileError(f"{where}: {key}: got {value!r:.60}, want letters, digits, '_', '.', '-'")
+    return value
+
+
+def _integer(table: Mapping[str, Any], key: str, where: str, default: int | None, most: int) -> int:
+    value = table.get(key, default)
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+        raise StudyFileError(f"{where}: {key}: got {value!r:.60}, want a whole number from 1 to {most}")
+    return value
+
+
+def _minutes(value: object, where: str) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value <= 60 * 24 * 30:
+        raise StudyFileError(f"{where}: got {value!r:.60}, want a number of minutes above 0")
+    return float(value)
+
+
+def _toml(value: object) -> str:
+    """A TOML value: JSON's spelling of texts, numbers and lists is TOML's too, but for DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,249 @@
+"""A study from its opening to its close: open it or go on with it, run the researchers, close it.
+
+Everything that must outlive this process is an entry of the record; a study that was cut off goes on from
+what the record says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import resource
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from aar.formats.canonical import format_canonical
+from aar.formats.keys import Signer, format_vkey
+from aar.outside.control_plane import ControlPlane, RunParameters, operator_signer
+from aar.outside.evaluation.evaluator import LADDER_STEP
+from aar.outside.fleet import Fleet
+from aar.outside.projection import Projection
+from aar.outside.sandbox.doctor import DoctorReport
+from aar.outside.study_directory import StudyDirectory
+from aar.outside.study_file import StudyFile, StudyFileError
+from aar.verify.interval import decimal4
+from aar.verify.reader import NotARecord, RecordReader
+
+POLL_S = 0.25
+STATUS_EVERY_S = 1.0
+
+
+class StudyStopped(Exception):
+    """A human stopped the study; it can go on later."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """One look at a running study: the gateway's status, and what only the supervisor knows."""
+
+    status: Mapping[str, Any]
+    fleet: Mapping[str, str]
+    elapsed_s: float
+    phase: str
+
+
+def read_projection(study: StudyDirectory) -> Projection:
+    """What the published record says, read from its files; an empty projection when nothing is published."""
+    try:
+        reader = RecordReader(study.record)
+        return Projection.of(reader.entries())
+    except NotARecord:
+        return Projection()
+
+
+def parameters_of(study_file: StudyFile, projection: Projection) -> RunParameters:
+    """The evaluator's parameters: the record's, once it has any."""
+    if not projection.opened:
+        return RunParameters(
+            problem=study_file.problem,
+            seeds=study_file.seeds,
+            replicates=study_file.replicates,
+            draws=study_file.draws,
+        )
+    opened = projection.opened
+    return RunParameters(
+        problem=opened["problem"],
+        seeds=opened["runs"]["seeds"],
+        replicates=opened["runs"]["replicates"],
+        draws=opened["interval"]["draws"],
+    )
+
+
+def researcher_names(count: int) -> list[str]:
+    return [f"researcher-{number}" for number in range(1, count + 1)]
+
+
+class StudyRun:
+    """One `aar run`: the control plane, the fleet, and the loop over them."""
+
+    def __init__(
+        self,
+        study: StudyDirectory,
+        study_file: StudyFile,
+        *,
+        reviewer: Signer,
+        doctor: DoctorReport,
+        on_moment: Callable[[Moment], None],
+    ) -> None:
+        self._study = study
+        self._file = study_file
+        self._reviewer = reviewer
+        self._doctor = doctor
+        self._on_moment = on_moment
+        self._before = read_projection(study)
+        self._researchers = self._before.researchers or researcher_names(study_file.researchers)
+        self.plane = ControlPlane(
+            study, researchers=self._researchers, parameters=parameters_of(study_file, self._before)
+        )
+        self._fleet: Fleet | None = None
+        self._started = time.monotonic()
+
+    @property
+    def is_closed(self) -> bool:
+        return bool(self._before.closed)
+
+    def run(self) -> None:
+        """Run to the close; raises `StudyStopped` on Ctrl-C, `ServiceEnded` when a service dies."""
+        try:
+            self.plane.start(opening=not self._before.opened)
+            self._open()
+            self._fleet = Fleet(
+                self.plane.launcher,
+                self._researchers,
+                {name: self.plane.gateway_directory(name) for name in self._researchers},
+                self._study.origin,
+            )
+            self._fleet.start()
+            reason = self._watch(self._fleet)
+            self._fleet.stop()
+            self._close(reason)
+        except KeyboardInterrupt as error:
+            raise StudyStopped from error
+        finally:
+            if self._fleet is not None:
+                self._fleet.stop()
+            self.plane.stop()
+
+    def _open(self) -> None:
+        """Enter `study-opened` and the file's tasks, or what of them is not there yet."""
+        control = self.plane.control
+        status = control.get("/v1/status")
+        if status["state"] == "empty":
+            control.append([operator_signer(self._study), self._reviewer], "study-opened", self._opening_body())
+            status = control.get("/v1/status")
+        known = {task["task"] for task in status["tasks"]}
+        if self._reviewer.name not in status["keys"]:
+            if len(known) < len(self._file.tasks):
+                raise StudyFileError(f"key {self._reviewer.name} is not enrolled in this study: it cannot open its tasks")
+            return
+        for task in self._file.tasks:
+            if task.task in known:
+                continue
+            body = {
+                "task": task.task,
+                "title": task.title,
+                "direction": task.direction,
+                "workflow": task.workflow,
+                "steps": [
+                    {"name": step.name, "what": step.what, "pipelines": list(step.pipelines)} for step in task.steps
+                ],
+                "submissions": task.submissions,
+            }
+            control.append([self._reviewer], "task-opened", body)
+
+    def _opening_body(self) -> dict[str, Any]:
+        plane, file = self.plane, self._file
+        if plane.log_key is None or plane.witness_key is None:
+            raise RuntimeError("the control plane has no keys yet")
+        material = plane.evaluator_material
+        keys = [
+            {"name": "operator", "role": "operator", "vkey": format_vkey(operator_signer(self._study).vkey)},
+            {"name": self._reviewer.name, "role": "reviewer", "vkey": format_vkey(self._reviewer.vkey)},
+            {"name": "gateway", "role": "gateway", "vkey": plane.gateway_keys["gateway"]},
+            {"name": "monitor", "role": "monitor", "vkey": plane.gateway_keys["monitor"]},
+            {"name": "evaluator", "role": "evaluator", "vkey": material["vkey"]},
+        ]
+        keys += [
+            {"name": name, "role": "researcher", "vkey": plane.gateway_keys[name]} for name in self._researchers
+        ]
+        problem = material["problem"]
+        attestation = format_canonical({key: str(value) for key, value in self._doctor.attestation.items()})
+        return {
+            "name": file.name,
+            "problem": file.problem,
+            "problem_digest": problem["digest"],
+            "statement": problem["statement"],
+            "log": format_vkey(plane.log_key),
+            "keys": keys,
+            "researchers": self._researchers,
+            "witnesses": [format_vkey(plane.witness_key)],
+            "quorum": 1,
+            "budget": {"submissions": file.submissions, "seconds": max(int(file.minutes * 60), 1)},
+            "commitments": material["commitments"],
+            "pool": {
+                "items": problem["pool"],
+                **{key: problem[key] for key in ("sealed", "labelled", "unlabelled")},
+            },
+            "baselines": {key: decimal4(Fraction(value)) for key, value in material["baselines"].items()},
+            "release": {"rule": "ladder", "step": decimal4(LADDER_STEP)},
+            "runs": {"seeds": file.seeds, "replicates": file.replicates},
+            "interval": {"method": "crossed-bootstrap", "draws": file.draws, "level": "0.95"},
+            "sandbox": {
+                "backend": self._doctor.backend,
+                "verdict": self._doctor.verdict,
+                "probes": len(self._doctor.probes),
+                "digest": hashlib.sha256(attestation).hexdigest(),
+                "identity": self._doctor.attestation.get("identity", "own-uid"),
+            },
+        }
+
+    def _watch(self, fleet: Fleet) -> str:
+        """Until everything is done or the time is over; the reason is one of study-closed's."""
+        last_status = 0.0
+        while True:
+            self.plane.check()
+            fleet.watch()
+            now = time.monotonic()
+            if now - last_status >= STATUS_EVERY_S or fleet.is_over:
+                last_status = now
+                status = self._look("running")
+                open_tasks = [task for task in status["tasks"] if task["state"] in ("open", "leased")]
+                if not open_tasks and not status["pending"]:
+                    return "tasks-done"
+                seconds = status["budgets"]["seconds"]
+                if seconds["used"] >= seconds["budget"]:
+                    return "time-over"
+                if fleet.is_over and not status["pending"]:
+                    return "stopped"
+            time.sleep(POLL_S)
+
+    def _look(self, phase: str) -> Mapping[str, Any]:
+        status = self.plane.control.get("/v1/status")
+        fleet = {member.name: member.state for member in self._fleet.members} if self._fleet else {}
+        self._on_moment(
+            Moment(status=status, fleet=fleet, elapsed_s=time.monotonic() - self._started, phase=phase)
+        )
+        return status
+
+    def _close(self, reason: str) -> None:
+        """Run what was handed in, open the explored values, reveal the secret under two signatures."""
+        control = self.plane.control
+        control.post("/v1/closing", {"reason": reason})
+        material: Mapping[str, Any] = {}
+        while not material:
+            self.plane.check()
+            self._look("closing")
+            material = control.get("/v1/close-material", wait_s=1)["material"]
+        body = {"reason": reason, **material}
+        control.append([operator_signer(self._study), self._reviewer], "study-closed", body)
+        self._look("closed")
+
+
+def control_plane_cpu_s(sandboxes_cpu_s: float) -> float:
+    """CPU seconds of this process and all it waited for, less what ran inside sandboxes."""
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    total = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+    return max(total - sandboxes_cpu_s, 0.0)

@@ -1,0 +1,95 @@
+"""The leaderboard: methods ranked from score receipts and opened values, a pure fold over the record.
+
+No number a researcher wrote ever gets here. A receipt whose ladder did not move ranks nothing: all that was
+told is "not better".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from aar.formats.entry import Leaf
+
+
+@dataclass(slots=True)
+class Row:
+    """One method of one researcher. Values are decimal texts, as the record has them."""
+
+    rank: int
+    method: str
+    researcher: str
+    digest: str
+    explored_pgr: str | None = None
+    heldout_pgr: str | None = None
+    low: str = ""
+    high: str = ""
+    seeds: int = 0
+    receipts: list[int] = field(default_factory=list)
+    decision: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """The row as `leaderboard --json` prints it: values are numbers there."""
+        return {
+            "rank": self.rank,
+            "method": self.method,
+            "researcher": self.researcher,
+            "explored_pgr": _number(self.explored_pgr),
+            "heldout_pgr": _number(self.heldout_pgr),
+            "low": _number(self.low),
+            "high": _number(self.high),
+            "seeds": self.seeds,
+            "receipts": list(self.receipts),
+            "decision": self.decision,
+        }
+
+
+def _number(text: str | None) -> float | None:
+    return float(text) if text else None
+
+
+def leaderboard(leaves: Iterable[Leaf]) -> list[Row]:
+    """Rank the methods; those with a held-out value first, by it; retracted ones last."""
+    names: dict[int, str] = {}
+    rows: dict[tuple[str, str], Row] = {}
+    of_receipt: dict[int, tuple[str, str]] = {}
+    findings: dict[int, list[int]] = {}
+    for leaf in leaves:
+        entry = leaf.signed.entry
+        body: Any = entry.body
+        if entry.kind == "submission":
+            names[leaf.index] = body["name"]
+        elif entry.kind == "score-receipt" and body["tier"] == "explore" and body["outcome"] == "scored":
+            key = (body["digest"], body["researcher"])
+            of_receipt[leaf.index] = key
+            row = rows.setdefault(
+                key, Row(0, names.get(body["submission"], ""), body["researcher"], body["digest"])
+            )
+            row.receipts.append(leaf.index)
+            row.seeds = len(body["seeds"])
+            if body["released"]["improved"]:
+                row.explored_pgr = body["released"]["pgr"]
+                if row.heldout_pgr is None:
+                    row.low, row.high = body["released"]["low"], body["released"]["high"]
+        elif entry.kind == "score-revealed" and body["half"] == "sealed" and body["receipt"] in of_receipt:
+            row = rows[of_receipt[body["receipt"]]]
+            row.heldout_pgr, row.low, row.high = body["pgr"], body["low"], body["high"]
+        elif entry.kind == "finding":
+            findings[leaf.index] = [one for one in body["receipts"] if isinstance(one, int)]
+        elif entry.kind == "decision":
+            for receipt in findings.get(body["finding"], []):
+                if receipt in of_receipt:
+                    rows[of_receipt[receipt]].decision = body["decision"]
+    ranked = [row for row in rows.values() if row.explored_pgr is not None or row.heldout_pgr is not None]
+    ranked.sort(key=_place)
+    for number, row in enumerate(ranked, 1):
+        row.rank = number
+    return ranked
+
+
+def _place(row: Row) -> tuple[bool, bool, Fraction, Fraction, int]:
+    heldout = Fraction(row.heldout_pgr) if row.heldout_pgr else Fraction(0)
+    explored = Fraction(row.explored_pgr) if row.explored_pgr else Fraction(-10_000)
+    return (row.decision == "retract", row.heldout_pgr is None, -heldout, -explored, row.receipts[0])

@@ -1,0 +1,177 @@
+"""The live and the plain view of a running study."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from aar.cli.view import LiveView, PlainView, StudyView, headline, interval_bar, study_view
+from rich.console import Console
+
+
+def status(**changes: Any) -> dict[str, Any]:
+    """A gateway's status with hostile names in it."""
+    told: dict[str, Any] = {
+        "study": "digits",
+        "budgets": {"submissions": {"budget": 36, "used": 21}, "seconds": {"budget": 150, "used": 75.3}},
+        "researchers": [
+            {
+                "researcher": f"researcher-{number}",
+                "task": "t1",
+                "workflow": "free",
+                "state": "thinking",
+                "step": "s2",
+                "method": "probe [bold]loud[/bold] \x1b[31m",
+                "submissions": 7,
+                "findings": 2,
+            }
+            for number in (1, 2)
+        ],
+        "leaderboard": [
+            {
+                "rank": rank,
+                "method": f"method {rank} [red]x[/red]",
+                "researcher": "researcher-2",
+                "explored_pgr": "0.7000",
+                "heldout_pgr": None,
+                "low": "0.6000",
+                "high": "0.8000",
+            }
+            for rank in range(1, 31)
+        ],
+        "tree_size": 214,
+        "published_size": 212,
+        "pending": 2,
+        "alarms": [],
+        "events": [{"index": 200, "received_ms": 1, "text": "researcher-1: neighbours\x1b[2J agree"}],
+    }
+    return told | changes
+
+
+def seen(**changes: Any) -> StudyView:
+    return study_view(status(**changes), {}, elapsed_s=75.3, phase="running")
+
+
+def drawn(view: StudyView, *, width: int = 120, height: int = 40) -> str:
+    console = Console(
+        file=io.StringIO(),
+        force_terminal=True,
+        width=width,
+        height=height,
+        highlight=False,
+        color_system=None,
+    )
+    with console.capture() as captured:
+        console.print(LiveView(console).picture(view))
+    return captured.get()
+
+
+def test_the_headline_tells_time_runs_entries_and_alarms() -> None:
+    assert headline(seen()) == (
+        "digits · running · 1:15 of 2:30 · 21/36 official runs · 214 entries, 212 published · 0 alarms"
+    )
+
+
+def test_the_state_of_a_process_that_ended_hides_what_the_gateway_remembers() -> None:
+    view = study_view(status(), {"researcher-2": "failed (wall 0)"}, elapsed_s=1, phase="running")
+    assert [one.state for one in view.researchers] == ["thinking", "failed (wall 0)"]
+
+
+def test_an_empty_study_can_be_shown() -> None:
+    view = study_view(
+        status(leaderboard=[], researchers=[], events=[], budgets={"submissions": {}, "seconds": {}}),
+        {},
+        elapsed_s=0,
+        phase="opening",
+    )
+    assert "0/0 official runs" in drawn(view)
+
+
+def test_a_researchers_text_is_shown_as_text_on_a_terminal() -> None:
+    screen = drawn(seen())
+    assert "\x1b" not in screen
+    assert "[bold]loud[/bold] \\x1b[31m" in screen
+    assert "neighbours\\x1b[2J agree" in screen
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 34), (200, 60), (60, 10)])
+def test_the_picture_fits_the_terminal(width: int, height: int) -> None:
+    lines = drawn(seen(), width=width, height=height).splitlines()
+    assert max(map(len, lines)) <= width
+    assert len(lines) <= max(height, 16)
+
+
+def test_numbers_are_whole_on_a_terminal_of_80_columns() -> None:
+    assert "1   0.7000   [0.6000, 0.8000]     sealed   researcher-2" in drawn(seen(), width=80, height=24)
+
+
+def test_a_closed_live_view_leaves_nothing_on_the_screen_and_the_cursor_shown() -> None:
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=100, height=30, highlight=False)
+    view = LiveView(console)
+    view.update(seen())
+    view.close()
+    assert out.getvalue().endswith("\x1b[2K")  # erased, line by line
+    assert out.getvalue().count("\x1b[?25h") == 1
+
+
+def test_a_live_view_that_never_drew_can_be_closed() -> None:
+    LiveView(Console(file=io.StringIO(), force_terminal=True)).close()
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "bar"),
+    [
+        ("0.5", "0.3", "0.7", "····|·····├───●───┤·····|····"),
+        ("0", "-0.1", "0.1", "··├─●─┤·················|····"),
+        ("-3", "-4", "-2", "●···|···················|····"),
+        ("9", "8", "10", "····|···················|···●"),
+        ("0.5", "", "", "····|·········●·········|····"),
+    ],
+)
+def test_an_interval_bar_keeps_to_its_scale(value: str, low: str, high: str, bar: str) -> None:
+    assert interval_bar(value, low, high) == bar
+
+
+def plain(*views: StudyView) -> list[str]:
+    out = io.StringIO()
+    view = PlainView(out)
+    for one in views:
+        view.update(one)
+    view.close()
+    return out.getvalue().splitlines()
+
+
+def test_the_plain_view_says_each_thing_once() -> None:
+    once, twice = plain(seen()), plain(seen(), seen())
+    assert once == twice
+    assert once[1:] == [
+        "  75.3 s  #200 researcher-1: neighbours\\x1b[2J agree",
+        "  75.3 s  leads: method 1 [red]x[/red] by researcher-2, PGR 0.7000 [0.6000, 0.8000]",
+    ]
+
+
+def test_the_plain_view_says_a_new_event_a_new_alarm_a_new_phase_and_a_death() -> None:
+    later = study_view(
+        status(
+            alarms=[
+                {"index": 203, "code": "step-order", "who": "researcher-1", "what": "step 3 before step 2"}
+            ],
+            events=[
+                {"index": 200, "text": "researcher-1: neighbours\x1b[2J agree"},
+                {"index": 201, "text": "receipt for researcher-2: PGR 0.7500"},
+                {"index": 203, "text": "ALARM step-order: step 3 before step 2"},
+            ],
+        ),
+        {"researcher-2": "failed (memory 9)"},
+        elapsed_s=80,
+        phase="closing",
+    )
+    new = plain(seen(), later)[len(plain(seen())) :]
+    assert [line[10:] for line in new] == [
+        headline(later),
+        "researcher-2 failed (memory 9)",
+        "#201 receipt for researcher-2: PGR 0.7500",
+        "ALARM #203 step-order by researcher-1: step 3 before step 2",
+    ]

@@ -1,0 +1,78 @@
+"""Study files: what may be written in one, and what the refusal says."""
+
+from __future__ import annotations
+
+import pytest
+
+from aar.outside.study_file import StudyFileError, default_study_text, parse_study
+
+PROBLEMS = ("digits",)
+
+
+def default() -> str:
+    return default_study_text()
+
+
+def test_the_default_study_is_a_valid_study_file_with_both_workflows() -> None:
+    study = parse_study(default(), source="default", problems=PROBLEMS)
+    assert {task.workflow for task in study.tasks} == {"fixed", "free"}
+    assert study.submissions >= 30
+
+
+def test_a_study_written_out_again_says_exactly_the_same() -> None:
+    study = parse_study(default(), source="default", problems=PROBLEMS).with_minutes(1.5).as_written()
+    again = parse_study(study.text, source="again", problems=PROBLEMS)
+    assert again == study
+    assert again.as_written().text == study.text
+
+
+def test_texts_with_quotes_and_non_ascii_survive_being_written_out() -> None:
+    text = default().replace("Textbook tricks, in the human's order", 'Tricks \\"quoted\\" \\\\ λ 😀')
+    study = parse_study(text, source="default", problems=PROBLEMS)
+    assert parse_study(study.as_written().text, source="again", problems=PROBLEMS).tasks == study.tasks
+
+
+def test_more_researchers_than_tasks_get_free_tasks_of_their_own() -> None:
+    study = parse_study(default(), source="default", problems=PROBLEMS).with_researchers(5)
+    assert len(study.tasks) == 5
+    assert len({task.task for task in study.tasks}) == 5
+    assert study.tasks[3].workflow == "free"
+
+
+@pytest.mark.parametrize(
+    ("was", "is_now", "told"),
+    [
+        ('problem = "digits"', 'problem = "nonsense"', "unknown problem 'nonsense'"),
+        ("submissions = 12", "submissions = -1", "submissions: got -1"),
+        ("submissions = 12", "submissions = true", "submissions: got True"),
+        ("minutes = 2.5", "minutes = -2.5", "number of minutes above 0"),
+        ("minutes = 2.5", "minutes = inf", "number of minutes above 0"),
+        ("researchers = 3", "researchers = 0", "researchers: got 0"),
+        ('workflow = "fixed"', 'workflow = "hybrid"', "not available yet"),
+        ('workflow = "fixed"', 'workflow = "loose"', "want 'fixed' or 'free'"),
+        ('workflow = "fixed"', 'workflow = "free"', "a free one has none"),
+        ('task = "t2"', 'task = "t1"', "same name"),
+        ('name = "digits"', 'name = "../up"', "want letters, digits"),
+        ("[study]", "[study]\ncolour = 1", "unknown colour"),
+        ("[study]", "[study", "not TOML"),
+        ('title = "Textbook', 'titel = "Textbook', "unknown titel"),
+    ],
+)
+def test_a_wrong_study_file_is_refused_in_one_line_that_names_the_fault(was: str, is_now: str, told: str) -> None:
+    assert was in default()
+    with pytest.raises(StudyFileError, match=".") as refused:
+        parse_study(default().replace(was, is_now), source="study.toml", problems=PROBLEMS)
+    assert told in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_study_without_tasks_is_refused() -> None:
+    text = default().split("[[task]]")[0]
+    with pytest.raises(StudyFileError, match="at least one"):
+        parse_study(text, source="study.toml", problems=PROBLEMS)
+
+
+@pytest.mark.parametrize("count", [0, -1, 65])
+def test_a_count_of_researchers_out_of_range_is_refused(count: int) -> None:
+    with pytest.raises(StudyFileError, match="--researchers"):
+        parse_study(default(), source="default", problems=PROBLEMS).with_researchers(count)

@@ -1,0 +1,178 @@
+"""The doctor: every attack works outside, none inside, and it notices a wall with a hole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from aar.outside.sandbox import doctor as doctors
+from aar.outside.sandbox.client import LauncherClient
+from aar.outside.sandbox.doctor import DoctorReport, doctor, run_probes
+from aar.outside.sandbox.probes import PROBES
+from aar.outside.sandbox.spec import SandboxError
+
+pytestmark = pytest.mark.sandbox
+
+
+@pytest.fixture(scope="module")
+def report(backend: None) -> DoctorReport:
+    began = time.monotonic()
+    report = doctor()
+    assert time.monotonic() - began < 10  # 0.8 s on an idle machine
+    return report
+
+
+def test_the_production_sandbox_stops_every_probe(report: DoctorReport) -> None:
+    assert [probe for probe in report.probes if probe.fires_within] == []
+    assert (report.verdict, report.detail) == ("ok", "")
+    assert len(report.probes) >= 20
+
+
+def test_every_probe_that_can_work_outside_has_been_seen_to_work(report: DoctorReport) -> None:
+    unproven = [probe.name for probe in report.probes if not probe.fires_without]
+    assert set(unproven) <= doctors._MAY_FAIL_OUTSIDE
+    if os.geteuid() == 0:
+        assert "write-core-pattern" not in unproven
+
+
+def test_every_probe_has_an_area_and_every_area_a_probe() -> None:
+    assert set(doctors._AREAS) == set(PROBES)
+    assert {"labels", "test inputs", "keys", "record", "other researchers", "network"} <= set(doctors._AREAS.values())
+
+
+def test_the_attestation_binds_what_was_probed(report: DoctorReport) -> None:
+    told = dict(report.attestation)
+    digest = told.pop("digest")
+    assert digest == hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    assert told["backend"] == "bubblewrap"
+    assert told["identity"] == ("uid-per-sandbox" if os.geteuid() == 0 else "own-uid")
+    assert told["probes"].split() == [probe.name for probe in report.probes]
+    assert doctors.attestation([probe.name for probe in report.probes]) == report.attestation
+
+
+def test_the_limits_say_which_are_soft(report: DoctorReport) -> None:
+    assert {name for name, text in report.limits.items() if text.startswith("soft")} == {"memory"}
+    assert all(text.startswith(("hard", "soft")) for text in report.limits.values())
+
+
+def test_a_hole_in_the_wall_is_a_leak(client: LauncherClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The canary in a file that we hand in ourselves, as a careless brief would.
+    inside = doctors._inside
+
+    def careless(client: LauncherClient, world: dict[str, object]) -> dict[str, tuple[bool, str]]:
+        class Careless:
+            def start(self, spec, **given):  # type: ignore[no-untyped-def]
+                files = {**spec.files, "/brief/hint.txt": str(world["canary"]).encode()}
+                changed = {name: getattr(spec, name) for name in spec.__dataclass_fields__}
+                return client.start(type(spec)(**{**changed, "files": files}), **given)
+
+        return inside(Careless(), world)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(doctors, "_inside", careless)
+    results = {probe.name: probe for probe in run_probes(client)}
+    assert results["search-labels"].status == "leak"
+    assert results["search-labels"].detail == "/brief/hint.txt"
+    assert doctors._verdict(list(results.values())) == "leak"
+
+
+def test_a_probe_that_fires_nowhere_proves_nothing() -> None:
+    assert doctors._judged("connect-tcp", (False, "refused"), (False, "refused")).status == "unproven"
+    assert doctors._judged("open-vsock", (False, "no such family"), (False, "denied")).status == "absent"
+    assert doctors._judged("open-vsock", (False, "no such family"), (True, "open")).status == "leak"
+    assert doctors._verdict([doctors._judged("connect-tcp", (False, ""), (False, ""))]) == "unproven"
+    assert doctors._verdict([]) == "unproven"
+
+
+def test_a_sandbox_without_what_a_researcher_needs_is_not_ok(
+    client: LauncherClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listen = doctors._listen_unix
+
+    def only_others(stack, folder):  # type: ignore[no-untyped-def]
+        if folder.name == "own":
+            folder.mkdir(mode=0o711)
+        else:
+            listen(stack, folder)
+
+    monkeypatch.setattr(doctors, "_listen_unix", only_others)
+    with pytest.raises(SandboxError, match="gateway"):
+        run_probes(client)
+
+
+def test_without_a_backend_there_is_a_line_to_type_and_no_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctors.backend, "missing_backend", lambda: "type `sudo apt-get install bubblewrap`")
+    report = doctor()
+    assert (report.verdict, report.probes, report.attestation) == ("cannot-run", (), {})
+    assert "apt-get" in report.detail
+
+
+def test_a_study_is_probed_where_it_lies_and_left_as_it_was(backend: None, tmp_path: Path) -> None:
+    for name in ("evaluator", "gateway"):
+        (tmp_path / name).mkdir(mode=0o700)
+    (tmp_path / "record").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    report = doctor(tmp_path)
+    assert report.verdict == "ok"
+    assert {"mode-of-evaluator", "mode-of-gateway"} < {probe.name for probe in report.probes}
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_private_directory_that_is_open_is_a_leak_with_the_line_to_type(tmp_path: Path) -> None:
+    (tmp_path / "evaluator").mkdir()
+    (tmp_path / "evaluator").chmod(0o755)
+    (result,) = doctors._closed_directories(tmp_path)
+    assert result.status == "leak"
+    assert f"chmod 700 {tmp_path / 'evaluator'}" in result.detail
+
+
+def test_the_distributions_own_python_and_an_ordinary_user_do_too(backend: None, tmp_path_factory: pytest.TempPathFactory) -> None:
+    program = shutil.which("python3", path="/usr/bin")
+    ours = f"{sys.version_info.major}.{sys.version_info.minor}"
+    asked = "import sys; print('%d.%d' % sys.version_info[:2])"
+    if program is None or subprocess.check_output([program, "-I", "-c", asked], text=True).strip() != ours:
+        pytest.skip(f"no /usr/bin/python3 of version {ours}: our compiled packages would not load")
+    home = Path("/tmp") / f"aar-other-python-{os.getpid()}"
+    try:
+        made = subprocess.run([program, "-m", "venv", "--without-pip", str(home)], capture_output=True, check=False)
+        if made.returncode != 0:
+            pytest.skip("the distribution's python has no venv")
+        import numpy
+
+        packages = Path(numpy.__file__).parents[1]
+        source = Path(doctors.__file__).parents[3]
+        (home / "lib" / f"python{ours}" / "site-packages" / "ours.pth").write_text(f"{packages}\n")
+        code = (
+            "import json, os; from aar.outside.sandbox.doctor import doctor; r = doctor();"
+            "print(json.dumps([r.verdict, r.detail, r.attestation.get('identity')]))"
+        )
+        identities = [None] if os.geteuid() else [None, 65534]
+        for uid in identities:
+            if uid is not None and subprocess.run(
+                ["/usr/bin/test", "-r", doctors.__file__, "-a", "-r", str(packages / "numpy")], user=uid, check=False
+            ).returncode:
+                pytest.skip("an ordinary user cannot read our files here")
+            told = subprocess.run(
+                [str(home / "bin" / "python"), "-c", code],
+                env={"PYTHONPATH": str(source), "PATH": "/usr/bin:/bin"},
+                cwd="/",
+                capture_output=True,
+                text=True,
+                timeout=60,
+                user=uid,
+                group=uid,
+                extra_groups=None if uid is None else [],
+                check=False,
+            )
+            assert told.returncode == 0, told.stderr
+            own = uid is not None or os.geteuid() != 0
+            assert json.loads(told.stdout) == ["ok", "", "own-uid" if own else "uid-per-sandbox"]
+    finally:
+        shutil.rmtree(home, ignore_errors=True)

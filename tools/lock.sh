@@ -1,0 +1,20 @@
+#!/bin/sh
+# Resolve pyproject.toml again into requirements.lock and requirements-dev.lock, with a hash for every file.
+set -eu
+cd "$(dirname -- "$0")/.."
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+python3 -m venv "$work/uv"
+"$work/uv/bin/pip" install --quiet uv
+
+# lock FILE ARGUMENT...: the same file for every platform and every Python from 3.11 on; no index is named in it.
+lock() {
+    file=$1
+    shift
+    "$work/uv/bin/uv" pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+        --no-header --no-annotate "$@" --output-file "$work/lock"
+    { printf '# Made by tools/lock.sh from pyproject.toml.\n'; cat "$work/lock"; } >"$file"
+    rm "$work/lock"
+}
+lock requirements.lock "$@"
+lock requirements-dev.lock --extra dev --constraint requirements.lock "$@"
