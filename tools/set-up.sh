@@ -69,7 +69,7 @@ _find_python() {
         done
         [ "$set_up_try" = first ] || break
         if [ -n "$set_up_found" ]; then
-            _install_packages "$set_up_found has no module to make virtual environments with" python3-venv
+            _install_packages "$set_up_found cannot make virtual environments" python3-venv
         else
             _install_packages "there is no Python >= 3.11 here" python3 python3-venv
         fi

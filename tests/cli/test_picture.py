@@ -10,6 +10,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+
 from aar.cli.picture import Point, draw_pgr_over_time
 
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from aar.cli.safe_text import terminal_safe
 from hypothesis import given
 from hypothesis import strategies as st
+
+from aar.cli.safe_text import terminal_safe
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ import io
 from typing import Any
 
 import pytest
-from aar.cli.view import LiveView, PlainView, StudyView, headline, interval_bar, study_view
 from rich.console import Console
+
+from aar.cli.view import LiveView, PlainView, StudyView, headline, interval_bar, study_view
 
 
 def status(**changes: Any) -> dict[str, Any]:
@@ -89,7 +90,7 @@ def test_an_empty_study_can_be_shown() -> None:
 
 
 def test_a_researchers_text_is_shown_as_text_on_a_terminal() -> None:
-    screen = drawn(seen())
+    screen = drawn(seen(), width=160)
     assert "\x1b" not in screen
     assert "[bold]loud[/bold] \\x1b[31m" in screen
     assert "neighbours\\x1b[2J agree" in screen

@@ -10,6 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from aar.formats.entry import parse_leaf
 from aar.formats.errors import FormatError, MalformedEntry
 from aar.formats.keys import COSIGNATURE, Signer
@@ -24,23 +27,21 @@ from aar.outside.record.errors import (
     WitnessConflict,
 )
 from aar.verify import merkle
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from record.world import ORIGIN, World, entries, signed_entry
+
 
 def test_a_new_record_publishes_the_empty_tree(world: World):
     sequencer = world.open()
     assert (sequencer.size, sequencer.signed_size, sequencer.published_size) == (0, 0, 0)
     assert world.check_public().root == merkle.EMPTY_ROOT
     assert sequencer.prove_consistency(0) == []
-    assert sequencer.append([]) == range(0, 0)
+    assert sequencer.append([]) == range(0)
 
 
 def test_entries_are_numbered_and_stamped_in_order(world: World):
     sequencer = world.open()
     world.now_ms = 5_000
-    assert sequencer.append(entries(0, 3)) == range(0, 3)
+    assert sequencer.append(entries(0, 3)) == range(3)
     world.now_ms = 4_000
     assert sequencer.append(entries(3, 2)) == range(3, 5)
     leaves = [parse_leaf(sequencer.leaf(index)) for index in range(5)]
@@ -115,11 +116,15 @@ def test_partials_stay_until_their_full_tile_is_published(world: World):
 def test_only_entries_of_this_record_are_taken_and_a_bad_one_spoils_its_batch(world: World):
     sequencer = world.open()
     foreign = signed_entry(1, origin="aar.local/study-ffeeddccbbaa99887766")
-    for bad, error in ((foreign, RefusedEntry), (b"no entry", MalformedEntry), (b"x" * 65_535, MalformedEntry)):
+    for bad, error in (
+        (foreign, RefusedEntry),
+        (b"no entry", MalformedEntry),
+        (b"x" * 65_535, MalformedEntry),
+    ):
         with pytest.raises(error):
             sequencer.append([*entries(0, 1), bad])
     assert sequencer.size == 0
-    assert sequencer.append(entries(0, 1)) == range(0, 1)
+    assert sequencer.append(entries(0, 1)) == range(1)
 
 
 def test_a_clock_that_makes_no_leaf_is_refused(world: World):
@@ -184,7 +189,7 @@ def test_a_witness_that_starts_over_or_falls_behind_is_brought_up_to_date():
     sequencer = world.open()
     sequencer.append(entries(0, 5))
     sequencer.publish()
-    world.witnesses[0].size = 0
+    world.witnesses[0].seen.clear()
     sequencer.append(entries(5, 1))
     sequencer.publish()
     assert [one.size for one in world.witnesses] == [6, 6]
@@ -283,7 +288,7 @@ def flip(name: str, offset: int) -> Callable[[Path], None]:
 
 
 @pytest.mark.parametrize(
-    "change, reason",
+    ("change", "reason"),
     [
         (lambda directory: os.truncate(directory / "gateway/wal", 1_000), "the write-ahead log is older"),
         (remove("gateway/wal"), "the write-ahead log is older"),
@@ -291,7 +296,10 @@ def flip(name: str, offset: int) -> Callable[[Path], None]:
         (flip("gateway/signed", 60), "is no checkpoint"),
         (flip("record/checkpoint", 60), "is no checkpoint"),
         (flip("gateway/wal", 300), "a good one follows"),
-        (flip("record/tile/0/000.p/5", 40), "holds 160 bytes and this log would write 160, different from byte 40"),
+        (
+            flip("record/tile/0/000.p/5", 40),
+            "holds 160 bytes and this log would write 160, different from byte 40",
+        ),
         (flip("record/tile/entries/000.p/5", 40), "different from byte 40"),
         (lambda directory: os.truncate(directory / "record/tile/0/000.p/5", 32), "different from byte 32"),
     ],
@@ -360,13 +368,13 @@ def test_a_disk_that_was_rolled_back_as_a_whole_is_found_out_by_a_witness(
             sequencer.publish()
         assert sequencer.signed_size == 5
         witness.is_up = True
-        with pytest.raises(RecordHalted, match="cosigned size 7 .* signed no more than 5"):
+        with pytest.raises(RecordHalted, match=r"cosigned size 7 .* signed no more than 5"):
             sequencer.publish()
         with pytest.raises(RecordHalted, match="halted before"):
             sequencer.append(entries(24, 1))
         sequencer.close()
     else:
-        with pytest.raises(RecordHalted, match="cosigned size 7 .* signed no more than 5"):
+        with pytest.raises(RecordHalted, match=r"cosigned size 7 .* signed no more than 5"):
             real_world.open()
 
 
@@ -374,7 +382,7 @@ def test_a_record_begun_anew_under_a_used_key_is_found_out_by_a_witness(real_wor
     history(real_world)
     shutil.rmtree(tmp_path / "gateway")
     shutil.rmtree(tmp_path / "record")
-    with pytest.raises(RecordHalted, match="cosigned size 5 .* signed no more than 0"):
+    with pytest.raises(RecordHalted, match=r"cosigned size 5 .* signed no more than 0"):
         real_world.open()
 
 
@@ -412,7 +420,9 @@ def test_a_second_sequencer_is_kept_out(real_world: World):
     real_world.open().close()
 
 
-def test_a_signed_state_that_changes_underneath_halts_before_anything_is_signed(real_world: World, tmp_path: Path):
+def test_a_signed_state_that_changes_underneath_halts_before_anything_is_signed(
+    real_world: World, tmp_path: Path
+):
     sequencer = real_world.open()
     sequencer.append(entries(0, 1))
     (tmp_path / "gateway/signed").write_bytes(b"other")
@@ -426,7 +436,7 @@ def test_an_entry_that_changes_on_the_disk_is_never_signed(real_world: World, tm
     sequencer = real_world.open()
     sequencer.append(entries(0, 2))
     flip("gateway/wal", 100)(tmp_path)
-    with pytest.raises(RecordHalted, match="another hash|does not read back"):
+    with pytest.raises(RecordHalted, match=r"another hash|does not read back"):
         sequencer.leaf(0)
     sequencer.close()
 
@@ -451,13 +461,15 @@ def test_a_checkpoint_that_a_verifier_would_refuse_is_not_published(real_world: 
     sequencer = real_world.open()
     sequencer.append(entries(0, 2))
     before = sequencer.checkpoint
-    sequencer._tree.prove_inclusion = lambda index, size: [bytes(32)]
+    sequencer._tree.prove_inclusion = lambda *_arguments: [bytes(32)]
     with pytest.raises(RecordHalted, match="a verifier would refuse"):
         sequencer.publish()
     assert Path("record/checkpoint").read_bytes() == before
 
 
-def test_public_files_are_public_and_private_ones_are_not_whatever_the_umask(real_world: World, tmp_path: Path):
+def test_public_files_are_public_and_private_ones_are_not_whatever_the_umask(
+    real_world: World, tmp_path: Path
+):
     mask = os.umask(0o077)
     try:
         sequencer = real_world.open()

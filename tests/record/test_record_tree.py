@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from aar.outside.record.frontier import Frontier
 from aar.outside.record.tree import Tree, hash_leaf
 from aar.verify import merkle
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 LEAVES = [f"leaf {number}".encode() for number in range(300)]
 HASHES = [hash_leaf(leaf) for leaf in LEAVES]
@@ -73,7 +74,7 @@ def test_subtrees_are_the_hashes_of_a_tile():
     assert FULL.subtrees(8, 0, 1) == ROOTS[256]
 
 
-@pytest.mark.parametrize("level, start, count", [(0, 299, 2), (0, -1, 1), (8, 1, 1), (9, 0, 1)])
+@pytest.mark.parametrize(("level", "start", "count"), [(0, 299, 2), (0, -1, 1), (8, 1, 1), (9, 0, 1)])
 def test_subtrees_that_are_not_complete_are_refused(level: int, start: int, count: int):
     with pytest.raises(IndexError):
         FULL.subtrees(level, start, count)

@@ -6,6 +6,7 @@ import errno
 from pathlib import Path
 
 import pytest
+
 from aar.outside.record.disk import Disk
 from aar.outside.record.errors import DiskFull, RecordHalted
 from aar.outside.record.wal import HEADER_BYTES, MAX_BODY_BYTES, Wal

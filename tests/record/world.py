@@ -1,4 +1,4 @@
-"""A record to test on: keys, entries, witnesses, and a disk in memory whose power can be cut at any moment."""
+"""A record to test on: keys, entries, witnesses, and a disk in memory whose power can be cut at any time."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from aar.formats.keys import COSIGNATURE, Signer, VerifierKey
 from aar.formats.note import Note, format_note, parse_note
 from aar.formats.tile import parse_bundle, tiles_of
 from aar.outside.record.disk import Disk
-from aar.outside.record.errors import RecordInUse, WitnessConflict, WitnessError
+from aar.outside.record.errors import RecordInUse, WitnessError
 from aar.outside.record.sequencer import Sequencer
+from aar.outside.record.witness_client import format_request, read_answer
 from aar.verify import merkle
+from aar.witness.witness import Seen, add_checkpoint
 
 ORIGIN = "aar.local/study-00112233445566778899"
 LOG = Signer(ORIGIN, bytes(range(32)))
@@ -146,7 +148,9 @@ class MemoryDisk(Disk):
     def sync_directory(self, path: Path) -> None:
         def act() -> None:
             self._need_directory(path)
-            kept = {one: inode for one, inode in self.synced_names.items() if one.parent != path or one == path}
+            kept = {
+                one: inode for one, inode in self.synced_names.items() if one.parent != path or one == path
+            }
             self.synced_names = kept | {one: inode for one, inode in self.names.items() if one.parent == path}
 
         self._effect("sync_directory", path, act)
@@ -192,7 +196,7 @@ class MemoryDisk(Disk):
         return self.open(path)
 
     def after_kill(self) -> MemoryDisk:
-        """The disk after every process died: the page cache is still there, and what was not synced still is not."""
+        """The disk after every process died: the page cache is there, what was not synced still is not."""
         after = MemoryDisk()
         copies: dict[int, Inode] = {}
         for names, kept in ((self.names, after.names), (self.synced_names, after.synced_names)):
@@ -204,7 +208,7 @@ class MemoryDisk(Disk):
         return after
 
     def after_power_cut(self, kept: str, rng: random.Random) -> MemoryDisk:
-        """The disk at the next start; `kept`: "synced", only what had to be; or "some", any part of the rest too."""
+        """The disk at the next start; `kept`: "synced", what had to be; or "some", any of the rest too."""
         after = MemoryDisk()
         copies: dict[int, Inode] = {}
 
@@ -230,31 +234,34 @@ class MemoryDisk(Disk):
 
 
 class LocalWitness:
-    """A witness in this process, and every checkpoint it was asked for."""
+    """The real witness without its process, and every checkpoint it was asked for."""
 
     def __init__(self, number: int = 1) -> None:
         self.signer = Signer(f"witness-{number}", bytes([number]) * 32, COSIGNATURE)
         self.is_up = True
         self.unix_s = START_MS // 1000
         self.asked: list[Checkpoint] = []
-        self.size = 0
-        self.root = merkle.EMPTY_ROOT
+        self.seen: dict[str, Seen] = {}
 
     @property
     def vkey(self) -> VerifierKey:
         return self.signer.vkey
 
+    @property
+    def size(self) -> int:
+        return self.seen.get(ORIGIN, Seen()).size
+
     def add_checkpoint(self, old_size: int, proof: Sequence[bytes], note: bytes) -> bytes:
         if not self.is_up:
             raise WitnessError("it is down")
-        checkpoint, _ = open_checkpoint(note, LOG.vkey)
-        self.asked.append(checkpoint)
-        if old_size != self.size:
-            raise WitnessConflict(self.size)
-        if old_size:
-            merkle.check_consistency(old_size, checkpoint.size, list(proof), self.root, checkpoint.root)
-        self.size, self.root = checkpoint.size, checkpoint.root
-        return self.cosign(note)
+        self.asked.append(open_checkpoint(note, LOG.vkey)[0])
+        request = format_request(old_size, proof, note)
+        answer = add_checkpoint(
+            request, logs={ORIGIN: LOG.vkey}, seen=self.seen, signer=self.signer, now_s=self.unix_s
+        )
+        if answer.seen is not None:
+            self.seen[answer.origin] = answer.seen
+        return read_answer(answer.status, answer.body)
 
     def cosign(self, note: bytes) -> bytes:
         """A signature line over whatever text comes."""
@@ -314,7 +321,7 @@ class World:
         )
 
     def check_public(self) -> Checkpoint:
-        """Read the public directory as anyone would: signatures, every tile and every entry against the root."""
+        """Read the public directory as anyone would: signatures, every tile, every entry."""
         data = self.disk.read(self.public / "checkpoint")
         assert data is not None
         checkpoint, note = open_checkpoint(data, LOG.vkey)
@@ -334,7 +341,8 @@ class World:
                 span = 256**tile.level
                 first = tile.index * 256
                 wanted = [
-                    merkle.root_of(hashes[one * span : (one + 1) * span]) for one in range(first, first + tile.width)
+                    merkle.root_of(hashes[one * span : (one + 1) * span])
+                    for one in range(first, first + tile.width)
                 ]
                 assert self.disk.read(self.public / tile.path) == b"".join(wanted), tile.path
         return checkpoint

@@ -44,7 +44,14 @@ def python() -> Callable[..., SandboxSpec]:
     """A spec that runs a piece of Python as a probe, with small limits."""
 
     def build(code: str, **changes: Any) -> SandboxSpec:
-        given = {"name": "test", "profile": "probe", "memory_mib": 256, "cpu_s": 20, "wall_s": 20.0, **changes}
+        given = {
+            "name": "test",
+            "profile": "probe",
+            "memory_mib": 256,
+            "cpu_s": 20,
+            "wall_s": 20.0,
+            **changes,
+        }
         return SandboxSpec(argv=(*sandbox_python(), "-c", code), **given)
 
     return build

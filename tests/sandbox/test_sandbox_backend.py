@@ -49,8 +49,16 @@ def test_an_ordinary_user_has_one_identity() -> None:
         ("", {"kernel.apparmor_restrict_unprivileged_userns": "1"}, "apparmor_parser"),
         ("bwrap: Can't mount proc on /newroot/proc: Operation not permitted", {}, "systempaths=unconfined"),
         ("bwrap: Creating new namespace failed: Operation not permitted", {}, "seccomp=unconfined"),
-        ("bwrap: No permissions to create new namespace", {"kernel.unprivileged_userns_clone": "0"}, "sysctl -w"),
-        ("bwrap: Creating new namespace failed: nesting depth", {"user.max_user_namespaces": "0"}, "sysctl -w"),
+        (
+            "bwrap: No permissions to create new namespace",
+            {"kernel.unprivileged_userns_clone": "0"},
+            "sysctl -w",
+        ),
+        (
+            "bwrap: Creating new namespace failed: nesting depth",
+            {"user.max_user_namespaces": "0"},
+            "sysctl -w",
+        ),
         ("bwrap: something new", {}, "something new"),
     ],
 )
@@ -63,7 +71,7 @@ def test_each_complaint_of_bubblewrap_comes_with_the_line_to_type(
 
 
 def test_a_missing_bubblewrap_is_said_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend.shutil, "which", lambda *_, **__: None)
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
     assert backend.missing_backend() == backend.INSTALL
 
 
@@ -71,7 +79,7 @@ def test_a_bubblewrap_that_lacks_an_option_is_named(monkeypatch: pytest.MonkeyPa
     old = tmp_path / "bwrap"
     old.write_text("#!/bin/sh\necho usage: --args --perms\n")
     old.chmod(0o755)
-    monkeypatch.setattr(backend.shutil, "which", lambda *_, **__: str(old))
+    monkeypatch.setattr("shutil.which", lambda *_, **__: str(old))
     with pytest.raises(SandboxUnavailable, match="--add-seccomp-fd"):
         backend.find_bubblewrap()
 
@@ -83,7 +91,9 @@ def test_only_the_bench_may_hold_scikit_learn_and_its_digits() -> None:
 @pytest.mark.parametrize("profile", sorted(PROFILES))
 def test_no_profile_sees_our_outside_or_whole_trees_of_the_host(profile: str) -> None:
     layout = layout_for(profile)
-    assert not [bind for bind in layout.binds if "/outside" in bind.source or bind.source.endswith("site-packages")]
+    assert not [
+        bind for bind in layout.binds if "/outside" in bind.source or bind.source.endswith("site-packages")
+    ]
     # Distribution packages, local software and its data stay where they are.
     for tree in ("/", "/usr", "/usr/lib", "/usr/share", "/usr/local", "/usr/lib/python3", "/etc"):
         assert tree not in {bind.source for bind in layout.binds}

@@ -97,7 +97,8 @@ def test_the_root_turns_read_only_after_the_last_mount() -> None:
 def test_nothing_of_the_host_is_bound_for_writing() -> None:
     words = options(spec(files={"/workspace/a": b""}), gateway="/host/gw")
     assert not {"--bind", "--dev-bind", "--bind-try", "--bind-data"} & set(words)
-    assert ["--ro-bind", "/host/gw", "/run/gw"] == words[words.index("/host/gw") - 1 : words.index("/host/gw") + 2]
+    at = words.index("/host/gw")
+    assert words[at - 1 : at + 2] == ["--ro-bind", "/host/gw", "/run/gw"]
 
 
 def test_without_a_gateway_there_is_no_gateway_directory() -> None:

@@ -155,7 +155,7 @@ def examine_or_explain(study: Path | None, *, quiet: bool) -> DoctorReport:
     if report.verdict == "cannot-run":
         raise CommandFailed(f"no sandbox: {report.detail}", EXIT_NO_BACKEND)
     if report.verdict != "ok":
-        bad = [probe.name for probe in report.probes if probe.fires_within or not probe.fires_without]
+        bad = [probe.name for probe in report.probes if probe.status in ("leak", "unproven")]
         raise CommandFailed(f"the sandbox is {report.verdict} ({', '.join(bad)}): no study starts; see ./aar doctor", EXIT_LEAK)
     if not quiet:
         say(f"sandbox: {report.backend}, {len(report.probes)} probes held ({report.attestation.get('identity', '')})")
@@ -172,8 +172,7 @@ def doctor(options: argparse.Namespace) -> int:
         say_json(dataclasses.asdict(report), indent=1)
     else:
         for probe in report.probes:
-            held = "held" if probe.fires_without and not probe.fires_within else "LEAK" if probe.fires_within else "unproven"
-            say(f"  {held:<9} {probe.area:<12} {probe.name:<34} {probe.detail}")
+            say(f"  {probe.status:<9} {probe.area:<12} {probe.name:<34} {probe.detail}")
         say(f"{report.verdict}: {report.backend}, {len(report.probes)} probes")
     return {"ok": EXIT_OK, "cannot-run": EXIT_NO_BACKEND}.get(report.verdict, EXIT_LEAK)
 

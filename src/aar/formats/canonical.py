@@ -1,13 +1,12 @@
 """Canonical JSON: one line, sorted keys, no floats, so that a value has one spelling.
 
-Objects, arrays, strings, and integers within 2^53; a decimal is a string. There is no ``null`` and no
-boolean: what is absent is left out, what is yes or no is 1 or 0.
+Objects (keys sorted by code point, each once), arrays, strings, and integers within 2^53; a decimal is a
+string. There is no ``null`` and no boolean: what is absent is left out, what is yes or no is 1 or 0.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from aar.formats.errors import MalformedJSON
@@ -32,7 +31,7 @@ def parse_canonical(data: bytes) -> Value:
     """The value whose one spelling is `data`."""
     try:
         value = json.loads(data.decode("utf-8"), parse_float=_refuse_number, parse_constant=_refuse_number)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError, ValueError) as error:
+    except (ValueError, RecursionError) as error:
         raise MalformedJSON(f"not canonical JSON: {error}") from error
     if format_canonical(value) != data:
         raise MalformedJSON("not canonical JSON: another spelling, or a key twice")
@@ -46,7 +45,7 @@ def _refuse_number(text: str) -> Any:
 def _check(value: object, depth: int) -> None:
     if depth < 0:
         raise MalformedJSON(f"nested deeper than {MAX_DEPTH}")
-    if isinstance(value, bool) or not isinstance(value, (dict, list, str, int)):
+    if isinstance(value, bool) or not isinstance(value, (dict, list, tuple, str, int)):
         raise MalformedJSON(f"{value!r:.40}: want an object, array, string or integer")
     if isinstance(value, int) and not -MAX_INTEGER <= value <= MAX_INTEGER:
         raise MalformedJSON(f"integer {str(value)[:40]}: want one within 2^53")
@@ -55,10 +54,6 @@ def _check(value: object, depth: int) -> None:
             if not isinstance(key, str):
                 raise MalformedJSON(f"key {key!r:.40}: want a string")
             _check(item, depth - 1)
-    elif isinstance(value, list):
-        _check_items(value, depth)
-
-
-def _check_items(items: Sequence[object], depth: int) -> None:
-    for item in items:
-        _check(item, depth - 1)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _check(item, depth - 1)

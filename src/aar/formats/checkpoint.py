@@ -58,5 +58,7 @@ def open_checkpoint(data: bytes, log_key: VerifierKey) -> tuple[Checkpoint, Note
     verified_by(note, [log_key])
     checkpoint = parse_checkpoint_text(note.text)
     if checkpoint.origin != log_key.name:
-        raise MalformedCheckpoint(f"origin {checkpoint.origin!r:.80}, the log's key is of {log_key.name!r:.80}")
+        raise MalformedCheckpoint(
+            f"origin {checkpoint.origin!r:.80}, the log's key is of {log_key.name!r:.80}"
+        )
     return checkpoint, note

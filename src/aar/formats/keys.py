@@ -146,8 +146,9 @@ def parse_skey(text: str) -> Signer:
     try:
         check_key_name(name)
         data = decode_base64(encoded)
-    except FormatError as error:
-        raise MalformedKey(f"private key of {name!r:.40}: its name or base64 is malformed") from error
+    except FormatError:
+        # The cause would repeat the secret part in a traceback.
+        raise MalformedKey(f"private key of {name!r:.40}: its name or base64 is malformed") from None
     if len(data) != 1 + KEY_BYTES or data[0] not in (ED25519, COSIGNATURE):
         raise MalformedKey(f"private key of {name}: want a type of 1 or 4 and {KEY_BYTES} bytes")
     signer = Signer(name, data[1:], data[0])

@@ -332,7 +332,11 @@ def check_body(kind: str, body: Value) -> None:
     _check_fields(kind, body, kind_named(kind).fields)
     if kind == "score-receipt" and isinstance(body, dict):
         _check_receipt(body)
-    if kind == "task-opened" and isinstance(body, dict) and (body["workflow"] == "fixed") != bool(body["steps"]):
+    if (
+        kind == "task-opened"
+        and isinstance(body, dict)
+        and (body["workflow"] == "fixed") != bool(body["steps"])
+    ):
         raise MalformedBody("task-opened.steps: a fixed workflow has the human's steps, a free one has none")
     if kind == "vote" and isinstance(body, dict) and body["value"] == 0:
         raise MalformedBody("vote.value: got 0, want 1 or -1")
@@ -343,7 +347,9 @@ def _check_receipt(body: Mapping[str, Value]) -> None:
     if scored != (body["reason"] == ""):
         raise MalformedBody(f"score-receipt.reason: {body['reason']!r} with outcome {body['outcome']!r}")
     if scored != (body["commitments"] != {}):
-        raise MalformedBody("score-receipt.commitments: a scored run commits to both halves, a failed one to none")
+        raise MalformedBody(
+            "score-receipt.commitments: a scored run commits to both halves, a failed one to none"
+        )
     # A reproduction releases nothing through the ladder: a reviewer reads its opened values.
     if (scored and body["tier"] == "explore") != (body["released"] != {}):
         raise MalformedBody("score-receipt.released: present exactly when an explore run was scored")

@@ -44,9 +44,13 @@ class Note:
 
 
 def check_key_name(name: str) -> None:
-    """A key name is not empty and holds no space, no control character and no plus sign."""
-    if not name or "+" in name or any(character.isspace() or ord(character) < 0x20 for character in name):
+    """A key name is Unicode text, not empty, without a space, a control character or a plus sign."""
+    if not name or "+" in name or any(_is_refused_in_names(character) for character in name):
         raise MalformedNote(f"key name {name!r:.80}: want no space, no control character, no '+'")
+
+
+def _is_refused_in_names(character: str) -> bool:
+    return character.isspace() or ord(character) < 0x20 or "\ud800" <= character <= "\udfff"
 
 
 def parse_note(data: bytes) -> Note:
@@ -107,19 +111,23 @@ def format_signature(signature: Signature) -> str:
 def verified_by(note: Note, keys: Iterable[VerifierKey]) -> tuple[VerifierKey, ...]:
     """The known keys that vouch for this note, in the order of its lines.
 
-    `UnverifiedNote` when none does, when a known key's signature is bad, or when one key signs twice.
+    `UnverifiedNote` when none does, when a known key's signature is bad, when one key signs twice, or when
+    two known keys cannot be told apart by name and key id.
     """
-    known = {(key.name, key.key_id): key for key in keys}
+    known: dict[tuple[str, bytes], VerifierKey] = {}
+    for key in keys:
+        if known.setdefault((key.name, key.key_id), key) != key:
+            raise UnverifiedNote(f"two known keys named {key.name} have the key id {key.key_id.hex()}")
     found: list[VerifierKey] = []
     for signature in note.signatures:
-        key = known.get((signature.name, signature.key_id))
-        if key is None:
+        signer = known.get((signature.name, signature.key_id))
+        if signer is None:
             continue
-        if key in found:
-            raise UnverifiedNote(f"two signatures of {key.name}")
-        if not key.vouches_for(note.text, signature.signature):
-            raise UnverifiedNote(f"the signature of {key.name} is not over this text")
-        found.append(key)
+        if signer in found:
+            raise UnverifiedNote(f"two signatures of {signer.name}")
+        if not signer.vouches_for(note.text, signature.signature):
+            raise UnverifiedNote(f"the signature of {signer.name} is not over this text")
+        found.append(signer)
     if not found:
         names = ", ".join(signature.name for signature in note.signatures)
         raise UnverifiedNote(f"no signature of a known key; signed by {names[:120]}")

@@ -47,7 +47,7 @@ class Policy:
 
 
 def parse_policy(text: str) -> Policy:
-    """A policy in its one spelling; each name and each key at most once, each member named before its group."""
+    """A policy in its one spelling; each name and key at most once, each member named before its group."""
     if not text.endswith("\n"):
         raise MalformedPolicy("the last line does not end")
     log: VerifierKey | None = None
@@ -83,7 +83,12 @@ def parse_policy(text: str) -> Policy:
     known = {name for name, _key in witnesses} | {group.name for group in groups}
     if quorum != NO_QUORUM and quorum not in known:
         raise MalformedPolicy(f"quorum {quorum!r:.80} is not a witness or group above")
-    return Policy(log, tuple(witnesses), tuple(groups), quorum)
+    policy = Policy(log, tuple(witnesses), tuple(groups), quorum)
+    if format_policy(policy) != text:
+        raise MalformedPolicy(
+            "a group's threshold has another spelling: 'any' for 1, 'all' for all, else a number"
+        )
+    return policy
 
 
 def _new_name(name: str, known: Set[str]) -> str:

@@ -21,7 +21,7 @@ HASH_BYTES = 32
 MAX_ENTRY_BYTES = 65_535
 MAX_LEVEL = 63
 
-_PATH = re.compile("tile/(entries|[0-9]{1,2})/((?:x[0-9]{3}/)*[0-9]{3})(?:\\.p/([0-9]{1,3}))?", re.ASCII)
+_PATH = re.compile("tile/(entries|[0-9]{1,2})/((?:x[0-9]{3}/){0,5}[0-9]{3})(?:\\.p/([0-9]{1,3}))?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

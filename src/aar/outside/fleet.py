@@ -14,7 +14,7 @@ from aar.outside.sandbox.spec import SandboxSpec
 MAX_STARTS = 4
 POLL_S = 0.001
 RESEARCHER_CPU_S = 86_400
-RESEARCHER_WALL_S = 30 * 86_400.0
+RESEARCHER_WALL_S = 1_000_000.0
 MEMORY_MIB = 1024
 PROCESSES = 64
 
@@ -94,4 +94,5 @@ class Fleet:
                 wall_s=RESEARCHER_WALL_S,
             ),
             stdin=b"",
+            discard_output=True,
         )

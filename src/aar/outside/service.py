@@ -7,6 +7,7 @@ interpreter may lie below a directory that only root may enter.
 
 from __future__ import annotations
 
+import codecs
 import ctypes
 import os
 import signal
@@ -14,6 +15,7 @@ import sys
 import threading
 from pathlib import Path
 
+CODECS = ("ascii", "utf-8", "latin-1", "idna")
 EXIT_LIFELINE = 0
 EXIT_HALTED = 27
 EXIT_DISK_FULL = 28
@@ -24,6 +26,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def enter(directory: Path, *, uid: int, lifeline_fd: int) -> None:
     """Stand in `directory`, become `uid` (0 keeps the caller's), and end when the lifeline does."""
+    # Python loads codecs when they are first used, which may be too late once the rights are dropped.
+    for codec in CODECS:
+        codecs.lookup(codec)
     os.chdir(directory)
     os.umask(0o077)
     # Ctrl-C is for the supervisor, which ends its services in order.

@@ -16,7 +16,7 @@ from aar.outside.sandbox.identity import slot_uid
 MARKER = "aar-study.json"
 FORMAT = "aar-study/v1"
 # Ids of the services lie above those of every sandbox.
-FIRST_SERVICE_SLOT = 90_000
+FIRST_SERVICE_SLOT = 50_000
 
 
 class NotAStudy(Exception):

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import random
+import sys
+from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -17,6 +20,7 @@ from aar.verify.pgr import UndefinedPGR, pgr
 
 DRAWS = 300
 FIELD_BITS = 32
+SLOTS = 1 << 16
 UNDEFINED_SHARE = Fraction(1, 20)
 
 
@@ -54,15 +58,21 @@ def crossed_bootstrap(payload: Payload, *, draws: int = DRAWS) -> Interval:
     seeds = list(dict.fromkeys(one.seed for one in payload.splits))
     packed = _packed_items(payload, seeds)
     digest = hashlib.sha256(b"aar-bootstrap/v1\n" + format_payload(payload)).digest()
-    uniform = random.Random(int.from_bytes(digest, "big")).random
-    count, items = len(seeds), len(packed)
+    source = random.Random(int.from_bytes(digest, "big"))
+    # Items are drawn by 16-bit numbers through a table in which each has the same number of places. The few
+    # places left over draw nothing: a sample is then a little smaller, and no item likelier than another.
+    places = SLOTS // len(packed)
+    table = [item for item in packed for _place in range(places)]
+    table += [0] * (SLOTS - len(table))
+    draw_item = table.__getitem__
+    count, size = len(seeds), 2 * len(packed)
     mask = (1 << FIELD_BITS) - 1
     values = []
     for _draw in range(draws):
-        total = sum([packed[int(uniform() * items)] for _item in range(items)])
+        total = sum(map(draw_item, _sixteen_bits(source.randbytes(size))))
         weak = student = ceiling = 0
         for _seed in range(count):
-            fields = total >> (3 * FIELD_BITS * int(uniform() * count))
+            fields = total >> (3 * FIELD_BITS * int(source.random() * count))
             student += fields & mask
             weak += fields >> FIELD_BITS & mask
             ceiling += fields >> 2 * FIELD_BITS & mask
@@ -73,6 +83,14 @@ def crossed_bootstrap(payload: Payload, *, draws: int = DRAWS) -> Interval:
     values.sort()
     last = len(values) - 1
     return Interval(values[round(last * 0.025)], values[round(last * 0.975)], draws)
+
+
+def _sixteen_bits(data: bytes) -> Sequence[int]:
+    """Little-endian 16-bit numbers, on a machine of either byte order."""
+    numbers = array("H", data)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers
 
 
 def _packed_items(payload: Payload, seeds: list[int]) -> list[int]:

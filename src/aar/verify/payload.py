@@ -19,7 +19,7 @@ from aar.formats.strict import decode_base64, encode_base64
 
 MASKS = ("tested", "student", "weak", "ceiling")
 _FIELDS = {"v", "half", "pool", "splits"}
-MAX_POOL = 1 << 20
+MAX_POOL = 1 << 15
 
 
 class MalformedPayload(FormatError):

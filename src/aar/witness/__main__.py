@@ -1,8 +1,14 @@
-"""The witness process: ``python -m aar.witness --state DIR --listen-fd N --log-vkey VKEY --lifeline-fd N``."""
+"""The witness process: ``python -m aar.witness --state DIR --listen-fd N --log-vkey VKEY --lifeline-fd N``.
+
+It answers HTTP on a listening socket it inherits, and ends when the far end of its lifeline is closed.
+Started by root with ``--uid`` it becomes that user. All imports are done by then and its paths are relative
+to the state directory, because that directory and the program may lie where only root may enter.
+"""
 
 from __future__ import annotations
 
 import argparse
+import codecs
 import hashlib
 import http.server
 import os
@@ -14,15 +20,17 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from aar.formats.errors import FormatError
-from aar.formats.keys import Signer, VerifierKey, parse_vkey
+from aar.formats.errors import FormatError, MalformedKey
+from aar.formats.keys import ED25519, Signer, VerifierKey, parse_vkey
+from aar.formats.strict import parse_decimal
 from aar.witness.store import WitnessHalted, WitnessStore
 from aar.witness.witness import MAX_REQUEST_BYTES, Answer, Seen, add_checkpoint
 
 NAME = "witness-local"
-TIMEOUT_S = 30
+# Requests are answered one after the other: who connects and says nothing must not stop the rest for long.
+TIMEOUT_S = 5
 EXIT_HALTED = 27
 EXIT_DISK_FULL = 28
 
@@ -53,9 +61,12 @@ class WitnessServer(socketserver.TCPServer):
 
     def handle_error(self, _request: Any, _client_address: Any) -> None:
         """What cannot be stored must not be answered; a caller that went away is no trouble."""
-        error = sys.exception() if sys.version_info >= (3, 12) else sys.exc_info()[1]
-        if isinstance(error, OSError) and not isinstance(error, (ConnectionError, TimeoutError)):
+        error = sys.exception()
+        if isinstance(error, (ConnectionError, TimeoutError)):
+            return
+        if isinstance(error, OSError):
             _halt(EXIT_DISK_FULL, f"the witness cannot store what it saw: {error}")
+        _halt(EXIT_HALTED, f"the witness halted: {error!r}")
 
     def add(self, request: bytes) -> Answer:
         answer = add_checkpoint(
@@ -80,14 +91,21 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     server: WitnessServer
 
     def do_POST(self) -> None:
-        length = self.headers.get("Content-Length", "")
         self.close_connection = True
         if self.path != "/add-checkpoint":
-            self._answer(Answer(404, b"no such endpoint\n"))
-        elif not (length.isascii() and length.isdigit()) or int(length) > MAX_REQUEST_BYTES:
-            self._answer(Answer(400, b"no usable Content-Length\n"))
-        else:
-            self._answer(self.server.add(self.rfile.read(int(length))))
+            self._answer(Answer(404, b"no such endpoint: want /add-checkpoint\n"))
+            return
+        try:
+            length = parse_decimal(self.headers.get("Content-Length", ""))
+        except FormatError as error:
+            self._answer(Answer(411, f"Content-Length: {error}\n".encode()))
+            return
+        if length > MAX_REQUEST_BYTES:
+            self._answer(Answer(413, f"{length} bytes, at most {MAX_REQUEST_BYTES}\n".encode()))
+            return
+        request = self.rfile.read(length)
+        if len(request) == length:
+            self._answer(self.server.add(request))
 
     def do_GET(self) -> None:
         parts = self.path.split("/")
@@ -115,6 +133,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--log-vkey", action="append", required=True)
     parser.add_argument("--uid", type=int, default=0)
     options = parser.parse_args(arguments)
+    # Python loads codecs when they are first used, which may be too late once the rights are dropped.
+    for codec in ("ascii", "utf-8", "latin-1", "idna"):
+        codecs.lookup(codec)
     os.chdir(options.state)
     os.umask(0o022)
     # Ctrl-C is for whoever started us; our lifeline tells when that one is gone.
@@ -126,18 +147,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     threading.Thread(target=_watch, args=(options.lifeline_fd,), name="lifeline", daemon=True).start()
     store = WitnessStore(Path())
     try:
-        keys = [parse_vkey(text) for text in options.log_vkey]
+        logs = logs_by_origin(options.log_vkey)
+        store.lock()
         signer = store.load_or_create_key(NAME, os.urandom)
-        server = WitnessServer(
-            socket.socket(fileno=options.listen_fd), {key.name: key for key in keys}, store, signer
-        )
+        server = WitnessServer(socket.socket(fileno=options.listen_fd), logs, store, signer)
     except (FormatError, WitnessHalted) as error:
         _halt(EXIT_HALTED, f"the witness halted: {error}")
-        raise
     except OSError as error:
         _halt(EXIT_DISK_FULL, f"the witness cannot store its key: {error}")
-        raise
     server.serve_forever(poll_interval=3600)
+
+
+def logs_by_origin(vkeys: Sequence[str]) -> dict[str, VerifierKey]:
+    """The logs this witness knows, by origin, which is the name of their key."""
+    logs: dict[str, VerifierKey] = {}
+    for key in map(parse_vkey, vkeys):
+        if key.algorithm != ED25519:
+            raise MalformedKey(f"the key of log {key.name} is a cosignature key, want a plain Ed25519 one")
+        if key.name in logs:
+            raise MalformedKey(f"two keys for the log {key.name}: want one each")
+        logs[key.name] = key
+    return logs
 
 
 def _watch(lifeline_fd: int) -> None:
@@ -146,7 +176,7 @@ def _watch(lifeline_fd: int) -> None:
     os._exit(0)
 
 
-def _halt(code: int, message: str) -> None:
+def _halt(code: int, message: str) -> NoReturn:
     sys.stderr.write(message + "\n")
     sys.stderr.flush()
     os._exit(code)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -12,6 +14,8 @@ from aar.formats.cosignature import cosigned_at
 from aar.formats.errors import FormatError
 from aar.formats.keys import COSIGNATURE, KEY_BYTES, Signer, VerifierKey, format_skey, format_vkey, parse_skey
 from aar.witness.witness import Seen
+
+LOCK_TIMEOUT_S = 5.0
 
 
 class WitnessHalted(Exception):
@@ -24,6 +28,23 @@ class WitnessStore:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
+    def lock(self, timeout_s: float = LOCK_TIMEOUT_S) -> int:
+        """Hold the directory until the returned descriptor is closed: two witnesses on one state could
+        cosign two histories. A predecessor that is just ending is waited for; then `WitnessHalted`.
+        """
+        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if time.monotonic() >= deadline:
+                    os.close(descriptor)
+                    raise WitnessHalted("another witness uses this state; end it first") from error
+                time.sleep(0.02)
+            else:
+                return descriptor
+
     def load_or_create_key(self, name: str, randomness: Callable[[int], bytes]) -> Signer:
         """The cosignature key, made on first use with mode 0600; its public half is written beside it."""
         path = self._directory / "witness.key"
@@ -31,12 +52,17 @@ class WitnessStore:
             signer = Signer(name, randomness(KEY_BYTES), COSIGNATURE)
             replace_durably(path, (format_skey(signer) + "\n").encode(), mode=0o600)
         try:
-            signer = parse_skey(path.read_text("ascii").rstrip("\n"))
-        except (FormatError, UnicodeDecodeError) as error:
+            signer = parse_skey(path.read_bytes().decode("ascii").removesuffix("\n"))
+        except UnicodeDecodeError:
+            # The cause would hold the key's bytes.
+            raise WitnessHalted(f"{path}: not ASCII, want one line PRIVATE+KEY+...") from None
+        except FormatError as error:
             raise WitnessHalted(f"{path}: {error}") from error
         if signer.algorithm != COSIGNATURE:
             raise WitnessHalted(f"{path}: not a cosignature key")
-        replace_durably(self._directory / "witness.vkey", (format_vkey(signer.vkey) + "\n").encode(), mode=0o644)
+        replace_durably(
+            self._directory / "witness.vkey", (format_vkey(signer.vkey) + "\n").encode(), mode=0o644
+        )
         return signer
 
     def load(self, logs: Mapping[str, VerifierKey], own: VerifierKey) -> dict[str, Seen]:
@@ -60,9 +86,10 @@ class WitnessStore:
     def save(self, origin: str, seen: Seen) -> None:
         """Durable when it returns."""
         path = self.path_of(origin)
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        for folder in (path.parent, path.parent.parent):
-            folder.chmod(0o755)
+        for folder in (path.parent.parent, path.parent):
+            if not folder.exists():
+                folder.mkdir(mode=0o755)
+                _sync_directory(folder.parent)
         replace_durably(path, seen.note, mode=0o644)
 
     def path_of(self, origin: str) -> Path:
@@ -80,8 +107,12 @@ def replace_durably(path: Path, data: bytes, *, mode: int) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.rename(temporary, path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    _sync_directory(path.parent)
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(directory)
+        os.fsync(descriptor)
     finally:
-        os.close(directory)
+        os.close(descriptor)

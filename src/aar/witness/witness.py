@@ -27,7 +27,7 @@ SIZE_TYPE = "text/x.tlog.size"
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The largest tree of one log that this witness cosigned; `note` is that checkpoint with its cosignature."""
+    """The largest tree of one log that this witness cosigned; `note` is the cosigned checkpoint."""
 
     size: int = 0
     root: bytes = EMPTY_ROOT

@@ -51,7 +51,7 @@ class Bench:
                 memory_mib=2048,
                 processes=64,
                 cpu_s=86_400,
-                wall_s=30 * 86_400.0,
+                wall_s=1_000_000.0,
             ),
             stdin=None,
         )

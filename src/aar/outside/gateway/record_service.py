@@ -6,6 +6,7 @@ being published the next entries gather at the lock, so that one write and one c
 
 from __future__ import annotations
 
+import base64
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -168,20 +169,20 @@ class RecordService:
                     raise Refused("not-published", f"entry {index} is durable, its witnesses have not answered yet")
                 self.changed.wait(left)
             proof = format_proof(self._sequencer.prove_inclusion(index))
-        return {"index": index, "proof": proof.decode()}
+            leaf = self._sequencer.leaf(index)
+        return {"index": index, "proof": proof.decode(), "leaf": base64.b64encode(leaf).decode()}
 
     def prove_inclusion(self, index: int) -> str:
         with self._lock:
             proof = format_proof(self._sequencer.prove_inclusion(index))
         return proof.decode()
 
-    def prove_consistency(self, old: int) -> tuple[str, list[bytes]]:
-        """The published checkpoint and the proof from size `old` to it, of one moment."""
+    def prove_consistency(self, old: int, new: int) -> list[bytes]:
+        """The proof that the published tree of `new` entries extends that of `old`."""
         with self._lock:
-            checkpoint = self._sequencer.checkpoint
-            if checkpoint is None or not 0 <= old <= self._sequencer.published_size:
-                raise Refused("size", f"no published checkpoint of size {old} or more")
-            return checkpoint.decode(), self._sequencer.prove_consistency(old, self._sequencer.published_size)
+            if not 0 < old <= new <= self._sequencer.published_size:
+                raise Refused("size", f"sizes {old} and {new}: want 0 < old <= new <= {self._sequencer.published_size}")
+            return self._sequencer.prove_consistency(old, new)
 
     def publish_forever(self) -> None:
         """Body of the publishing thread. It ends the process rather than let an unwitnessed record grow."""

@@ -70,6 +70,7 @@ class ResearcherDesk:
             ("POST", "/v1/done"): self.done,
             ("GET", "/v1/snapshot"): self.snapshot,
             ("GET", "/v1/checkpoint"): self.checkpoint,
+            ("GET", "/v1/consistency"): self.consistency,
             ("GET", "/v1/inclusion"): self.inclusion,
         }
 
@@ -165,9 +166,14 @@ class ResearcherDesk:
         files: dict[str, Any] = json.loads(self._blobs.get(submission.body["digest"]))["files"]
         return {"files": files}
 
-    def checkpoint(self, _payload: Any, query: Mapping[str, str]) -> dict[str, Any]:
-        checkpoint, proof = self._service.prove_consistency(whole_number(query, "old", 0))
-        return {"checkpoint": checkpoint, "consistency": [base64.b64encode(one).decode() for one in proof]}
+    def checkpoint(self, _payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
+        with self._service.lock:
+            checkpoint = self._service.checkpoint
+        return {"checkpoint": checkpoint.decode() if checkpoint is not None else ""}
+
+    def consistency(self, _payload: Any, query: Mapping[str, str]) -> dict[str, Any]:
+        proof = self._service.prove_consistency(whole_number(query, "old"), whole_number(query, "new"))
+        return {"consistency": [base64.b64encode(one).decode() for one in proof]}
 
     def inclusion(self, _payload: Any, query: Mapping[str, str]) -> dict[str, Any]:
         index = whole_number(query, "index")

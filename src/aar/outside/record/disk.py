@@ -47,7 +47,11 @@ class Disk:
     def create(self, path: Path, mode: int) -> int:
         """Open a new file with exactly `mode`, to be written; raises `FileExistsError`."""
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
-        os.fchmod(descriptor, mode)
+        try:
+            os.fchmod(descriptor, mode)
+        except BaseException:
+            os.close(descriptor)
+            raise
         return descriptor
 
     def open(self, path: Path) -> int:

@@ -199,7 +199,9 @@ class Sequencer:
     def leaf(self, index: int) -> bytes:
         """The leaf of a durable entry, read from the disk and checked against its hash."""
         with self._running():
-            return self._read_leaf(index)
+            if not 0 <= index < self.size:
+                raise NotPublished(f"entry {index}: the record has {self.size}")
+            return self._read_leaves(index, index + 1)[0]
 
     def prove_inclusion(self, index: int) -> TlogProof:
         """Proof that entry `index` is under the published checkpoint, with that checkpoint."""
@@ -216,15 +218,20 @@ class Sequencer:
             )
         return self._tree.prove_consistency(old, new)
 
-    def _read_leaf(self, index: int) -> bytes:
-        if not 0 <= index < self.size:
-            raise NotPublished(f"entry {index}: the record has {self.size}")
-        data = self._wal.read(self._offsets[index], self._lengths[index])
-        if hash_leaf(data) != self._tree.subtrees(0, index, 1):
-            raise RecordHalted(
-                f"entry {index} reads back with another hash than it was written with: check the disk"
-            )
-        return data
+    def _read_leaves(self, start: int, end: int) -> list[bytes]:
+        """Leaves `start` to `end`, at least one, in one read."""
+        first = self._offsets[start]
+        data = self._wal.read(first, self._offsets[end - 1] + self._lengths[end - 1] - first)
+        leaves = []
+        for index in range(start, end):
+            offset = self._offsets[index] - first
+            leaf = data[offset : offset + self._lengths[index]]
+            if hash_leaf(leaf) != self._tree.subtrees(0, index, 1):
+                raise RecordHalted(
+                    f"entry {index} reads back with another hash than it was written with: check the disk"
+                )
+            leaves.append(leaf)
+        return leaves
 
     # Commit, step by step.
 
@@ -289,14 +296,15 @@ class Sequencer:
         return head
 
     def _release(self) -> bytes:
-        """Tiles, cosignatures, publication of what is signed; every step may be done already."""
+        """Cosignatures, tiles, publication of what is signed; every step may be done already."""
         head = self._signed
-        self._store.put(new_tiles(self._tree, self._read_leaf, self.published_size, head.size))
         cosignatures = self._quorum.collect(
             head.size, head.data, lambda old: self._tree.prove_consistency(old, head.size)
         )
         note = Note(head.note.text, head.note.signatures + cosignatures)
         published = _Head(head.checkpoint, note, format_note(note))
+        # Not before the quorum: a reader should find no tile that no published checkpoint covers.
+        self._store.put(new_tiles(self._tree, self._read_leaves, self.published_size, head.size))
         self._check_acceptable(published)
         self._store.publish_checkpoint(published.data)
         old_size = self.published_size

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from aar.formats.tile import TILE_WIDTH, entries_path, format_bundle, tile_path
 from aar.outside.record.tree import Tree
@@ -11,10 +11,13 @@ from aar.outside.record.tree import Tree
 TILE_HEIGHT = 8
 
 
-def new_tiles(tree: Tree, leaf: Callable[[int], bytes], old: int, new: int) -> Iterator[tuple[str, bytes]]:
+def new_tiles(
+    tree: Tree, leaves: Callable[[int, int], Sequence[bytes]], old: int, new: int
+) -> Iterator[tuple[str, bytes]]:
     """(path, bytes) of what a checkpoint of size `new` needs beyond one of size `old`.
 
     That is each tile that became full, and the partial at the right edge of every level, changed or not.
+    `leaves(start, end)` reads leaves.
     """
     for level, first, count in _levels(old, new):
         for index in range(first, -(-count // TILE_WIDTH)):
@@ -23,7 +26,7 @@ def new_tiles(tree: Tree, leaf: Callable[[int], bytes], old: int, new: int) -> I
             if level == 0:
                 yield (
                     entries_path(index, width),
-                    format_bundle([leaf(one) for one in range(start, start + width)]),
+                    format_bundle(leaves(start, start + width)),
                 )
             yield tile_path(level, index, width), tree.subtrees(level * TILE_HEIGHT, start, width)
 

@@ -44,18 +44,8 @@ class WitnessClient:
 
     def add_checkpoint(self, old_size: int, proof: Sequence[bytes], note: bytes) -> bytes:
         """Signature lines over `note`, as the witness sent them: they are not checked here."""
-        if len(proof) > MAX_PROOF_HASHES:
-            raise ValueError(f"consistency proof of {len(proof)} hashes: want at most {MAX_PROOF_HASHES}")
-        lines = [f"old {old_size}", *(encode_base64(one) for one in proof)]
-        status, answer = self._post(
-            "/add-checkpoint", "".join(f"{line}\n" for line in lines).encode() + b"\n" + note
-        )
-        if status == http.HTTPStatus.OK:
-            return answer
-        if status == http.HTTPStatus.CONFLICT:
-            raise WitnessConflict(_parse_size(answer))
-        reason = answer[:200].decode("utf-8", "replace").strip()
-        raise WitnessError(f"witness {self._vkey.name} answered {status}: {reason!r}")
+        status, answer = self._post("/add-checkpoint", format_request(old_size, proof, note))
+        return read_answer(status, answer)
 
     def _post(self, path: str, body: bytes) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection("witness", timeout=self._timeout_s)
@@ -67,13 +57,15 @@ class WitnessClient:
             answer = connection.getresponse()
             data = answer.read(MAX_ANSWER_BYTES + 1)
         except (OSError, http.client.HTTPException) as error:
-            raise WitnessError(f"witness {self._vkey.name} does not answer: {error!r}") from error
+            raise WitnessError(f"it does not answer: {error!r}") from error
         finally:
             connection.close()
         if len(data) > MAX_ANSWER_BYTES:
             raise WitnessError(
                 f"witness {self._vkey.name} sent over {MAX_ANSWER_BYTES} bytes: want signature lines"
             )
+        if answer.length:
+            raise WitnessError(f"it does not answer in full: {answer.length} bytes are missing")
         return answer.status, data
 
     def _connect(self) -> socket.socket:
@@ -89,14 +81,26 @@ class WitnessClient:
         return connected
 
 
-def _parse_size(answer: bytes) -> int:
-    """The body of a 409, ``<size>\\n``."""
+def format_request(old_size: int, proof: Sequence[bytes], note: bytes) -> bytes:
+    """The body of an add-checkpoint request."""
+    if len(proof) > MAX_PROOF_HASHES:
+        raise ValueError(f"consistency proof of {len(proof)} hashes: want at most {MAX_PROOF_HASHES}")
+    lines = (f"old {old_size}", *(encode_base64(one) for one in proof), "")
+    return "\n".join(lines).encode() + b"\n" + note
+
+
+def read_answer(status: int, body: bytes) -> bytes:
+    """The signature lines of an answer; raises `WitnessConflict`, `WitnessError` when it holds none."""
+    if status == http.HTTPStatus.OK:
+        return body
+    if status != http.HTTPStatus.CONFLICT:
+        reason = body[:200].decode("utf-8", "replace").strip()
+        raise WitnessError(f"it answered {status}: {reason!r}")
     try:
-        text = answer.decode("ascii")
-        if not text.endswith("\n"):
-            raise WitnessError(f"the witness sent size {answer[:40]!r}: want a line")
-        return parse_decimal(text[:-1])
+        text = body.decode("ascii")
+        size = parse_decimal(text.removesuffix("\n"))
     except (UnicodeDecodeError, FormatError) as error:
-        raise WitnessError(
-            f"the witness sent size {answer[:40]!r}: want decimal digits and a newline"
-        ) from error
+        raise WitnessError(f"it answered {status} with {body[:40]!r}: want a size and a newline") from error
+    if not text.endswith("\n"):
+        raise WitnessError(f"it answered {status} with {body[:40]!r}: want a newline after the size")
+    raise WitnessConflict(size)

@@ -6,27 +6,28 @@ import os
 import platform
 import stat
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from aar.outside.sandbox import backend, runtime, seccomp, stage
+from aar.outside.sandbox import backend, runtime, seccomp
 from aar.outside.sandbox.argv import ETC_FILES, Handed, Layout, bwrap_options, limited
 from aar.outside.sandbox.identity import slot_uid
 from aar.outside.sandbox.protocol import memory_file
 from aar.outside.sandbox.spec import PROFILES, SandboxRefused, SandboxSpec
+from aar.outside.sandbox.stage import Stage, bind_directory, unbind
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
     """A bubblewrap that runs: its process, and where it writes JSON about the sandbox (not blocking).
 
-    `gateway` is what `Bubblewrap.release` must take back at the end.
+    `staged` is what `Bubblewrap.release` must take back at the end.
     """
 
     pid: int
     status_fd: int
-    gateway: str | None
+    staged: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Bubblewrap:
     nested_userns_off: bool
     layouts: dict[str, Layout]
     filters: tuple[bytes, ...]
-    as_root: bool
+    stage: Stage | None  # where we are root
 
     @classmethod
     def prepare(cls) -> Self:
@@ -49,12 +50,13 @@ class Bubblewrap:
         machine = platform.machine()
         filters = (seccomp.ceiling_filter(machine), seccomp.main_filter(machine))
         layouts = {profile: runtime.layout_for(profile) for profile in PROFILES}
-        as_root = slot_uid(0) is not None
-        if as_root:
-            stage.enter_own_mounts()
-            places = stage.stage(bind.source for layout in layouts.values() for bind in layout.binds)
-            layouts = {profile: runtime.staged(layout, places) for profile, layout in layouts.items()}
-        return cls(path, "--disable-userns" in backend.features(path), layouts, filters, as_root)
+        features = backend.features(path)
+        stage = None
+        if slot_uid(0) is not None:
+            stage = Stage.enter(
+                directory for layout in layouts.values() for directory in runtime.directories_of(layout)
+            )
+        return cls(path, "--disable-userns" in features, layouts, filters, stage)
 
     def start(self, spec: SandboxSpec, number: int, stdio: Sequence[int], files: Sequence[int]) -> Started:
         """Start it with `stdio` (input, output, error) and the contents of `spec.files`, in their order.
@@ -62,17 +64,19 @@ class Bubblewrap:
         `number` tells the sandboxes of this launcher apart. Call it in the thread that lives as long as the
         sandboxes: bubblewrap dies with the thread that started it. Raises `SandboxRefused` and `OSError`.
         """
-        uid = slot_uid(spec.uid_slot) if self.as_root else None
-        gateway = None if spec.gateway_dir is None else self._gateway(spec.gateway_dir, number)
+        uid = None if self.stage is None else slot_uid(spec.uid_slot)
+        staged: list[str] = []
         own: list[int] = []
         status_fd, status_out = os.pipe()
         own.append(status_out)
         try:
+            gateway = None if spec.gateway_dir is None else self._gateway(spec.gateway_dir, number, staged)
+            layout = self._layout(spec.profile, number, staged)
             etc = [(dest, _held(own, content)) for dest, content in ETC_FILES.items()]
             filters = [_held(own, program) for program in self.filters]
             options = bwrap_options(
                 spec,
-                self.layouts[spec.profile],
+                layout,
                 Handed([*etc, *zip(spec.files, files, strict=True)], filters),
                 gateway=gateway,
                 nested_userns_off=self.nested_userns_off,
@@ -97,7 +101,7 @@ class Bubblewrap:
             )
         except BaseException:
             os.close(status_fd)
-            self.release(gateway)
+            self.release(staged)
             raise
         finally:
             for descriptor in own:
@@ -105,25 +109,36 @@ class Bubblewrap:
         # The caller waits for it with wait4; Popen must not reap it first.
         process.returncode = 0
         os.set_blocking(status_fd, False)
-        return Started(process.pid, status_fd, gateway)
+        return Started(process.pid, status_fd, tuple(staged))
 
-    def release(self, gateway: str | None) -> None:
+    def release(self, staged: Iterable[str]) -> None:
         """Take back what a start put on the stage."""
-        if gateway is not None and self.as_root:
-            stage.unbind(gateway)
+        for place in staged:
+            unbind(place)
 
-    def _gateway(self, path: str, number: int) -> str:
+    def _layout(self, profile: str, number: int, staged: list[str]) -> Layout:
+        """The profile's layout by paths that the sandbox's uid can walk."""
+        layout = self.layouts[profile]
+        if self.stage is None:
+            return layout
+        places = self.stage.view(runtime.directories_of(layout), number)
+        if self.stage.has_views:
+            staged += places.values()
+        return runtime.moved(layout, places)
+
+    def _gateway(self, path: str, number: int, staged: list[str]) -> str:
         """Where the sandbox's uid reaches the gateway directory, which must hold sockets and nothing else."""
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            if self.as_root and not os.fstat(descriptor).st_mode & 0o001:
-                raise SandboxRefused(f"gateway directory {path} is closed to the sandbox: want mode 0711")
             for name in os.listdir(descriptor):
                 if not stat.S_ISSOCK(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode):
                     raise SandboxRefused(f"gateway directory {path} holds {name!r}: want sockets only")
-            if self.as_root:
-                return stage.bind_directory(descriptor, f"gateway-{number}")
-            return os.path.realpath(path)
+            if self.stage is None:
+                return os.path.realpath(path)
+            if not os.fstat(descriptor).st_mode & 0o001:
+                raise SandboxRefused(f"gateway directory {path} is closed to the sandbox: want mode 0711")
+            staged.append(bind_directory(descriptor, f"gateway-{number}"))
+            return staged[-1]
         finally:
             os.close(descriptor)
 

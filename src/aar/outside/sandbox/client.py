@@ -61,6 +61,8 @@ class Running:
             self._control.settimeout(timeout_s)
             try:
                 packet = self._control.recv(REQUEST_BYTES)
+            except BlockingIOError as error:
+                raise TimeoutError("still running") from error
             except ConnectionError:
                 packet = b""
             fields = (
@@ -99,10 +101,11 @@ class Running:
                 for key, _ in ready:
                     chunk = os.read(key.fd, _CHUNK)
                     kept, cap = streams[key.fd]
-                    kept += chunk[: cap - len(kept)]
+                    room = cap - len(kept)
+                    kept += chunk[:room]
                     if not chunk:
                         selector.unregister(key.fd)
-                    elif len(kept) >= cap and not truncated:
+                    elif len(chunk) > room and not truncated:
                         truncated = True
                         self.kill()
         ended = self.wait(None if until is None else max(0.001, until - time.monotonic()))
@@ -132,9 +135,13 @@ class LauncherClient:
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
 
-    def start(self, spec: SandboxSpec, *, stdin: bytes | None = None) -> Running:
+    def start(
+        self, spec: SandboxSpec, *, stdin: bytes | None = None, discard_output: bool = False
+    ) -> Running:
         """Start one sandbox. Its input is `stdin`, or with None a pipe, `Running.stdin`.
 
+        With `discard_output` what it writes goes nowhere and both streams read as empty: for one that nobody
+        listens to, which would otherwise stop at a full pipe.
         Raises `SandboxRefused` when the launcher will not, `SandboxUnavailable` when it is gone.
         """
         request = json.dumps({"do": "start", "spec": format_spec(spec)}).encode()
@@ -150,8 +157,10 @@ class LauncherClient:
             else:
                 near_in = None
                 far.append(memory_file(stdin))
-            near_out = _pipe_end(far, near, writing=False)
-            near_error = _pipe_end(far, near, writing=False)
+            near_out, near_error = (
+                _nowhere(far, near) if discard_output else _pipe_end(far, near, writing=False)
+                for _ in range(2)
+            )
             far.extend(memory_file(content) for content in spec.files.values())
             control = self._ask(request, far)
         except BaseException:
@@ -290,3 +299,12 @@ def _pipe_end(far: list[int], near: list[int], *, writing: bool) -> int:
     far.append(theirs)
     near.append(ours)
     return ours
+
+
+def _nowhere(far: list[int], near: list[int]) -> int:
+    """The null device for them, and for us a pipe that is at its end: the null device cannot be polled."""
+    far.append(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC))
+    reader, writer = os.pipe()
+    os.close(writer)
+    near.append(reader)
+    return reader

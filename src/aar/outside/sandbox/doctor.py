@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -24,6 +25,7 @@ from aar.outside.sandbox.client import Launcher, LauncherClient
 from aar.outside.sandbox.identity import slot_uid
 from aar.outside.sandbox.spec import SandboxError, SandboxSpec
 
+_Findings = dict[str, tuple[bool, str]]
 Status = Literal["blocked", "leak", "unproven", "absent"]
 Verdict = Literal["ok", "leak", "unproven", "cannot-run"]
 
@@ -83,6 +85,7 @@ _PLANTS = {
     "workspace": "researcher-2/workspace/notes.txt",
 }
 _SCRIPT = Path(__file__).with_name("probes.py")
+_LOCKS = "share-file-locks"
 _SLOT = 9_999
 _RUN_S = 20.0
 
@@ -137,17 +140,13 @@ def doctor(study_dir: Path | None = None) -> DoctorReport:
         return DoctorReport("cannot-run", (), "none", {}, {}, missing)
     try:
         with Launcher.spawn({"researcher"}) as launcher:
-            results = run_probes(LauncherClient(launcher.sockets[0]), study_dir)
+            without, within = _tried(LauncherClient(launcher.sockets[0]), study_dir)
     except (SandboxError, TimeoutError) as error:
         return DoctorReport("cannot-run", (), "bubblewrap", LIMITS, {}, f"{error}")
-    results = [*results, *_closed_directories(study_dir)]
-    return DoctorReport(
-        _verdict(results),
-        tuple(results),
-        "bubblewrap",
-        LIMITS,
-        attestation([probe.name for probe in results]),
-    )
+    results = [*_all_judged(without, within), *_closed_directories(study_dir)]
+    limits = {**LIMITS, "file locks": _lock_limit(without[_LOCKS][0], within[_LOCKS][0])}
+    names = [result.name for result in results]
+    return DoctorReport(_verdict(results), tuple(results), "bubblewrap", limits, attestation(names))
 
 
 def run_probes(client: LauncherClient, study_dir: Path | None = None) -> list[ProbeResult]:
@@ -155,10 +154,25 @@ def run_probes(client: LauncherClient, study_dir: Path | None = None) -> list[Pr
 
     Raises `SandboxError` when the sandbox does not start, or lacks what a researcher needs.
     """
-    with _planted(study_dir) as world:
-        without = _outside(world)
-        within = _inside(client, world)
+    return _all_judged(*_tried(client, study_dir))
+
+
+def _all_judged(without: _Findings, within: _Findings) -> list[ProbeResult]:
     return [_judged(name, without[name], within[name]) for name in _AREAS]
+
+
+def _lock_limit(without: bool, within: bool) -> str:
+    """A channel between sandboxes, not a way out: said, not refused."""
+    if within:
+        return (
+            "soft: sandboxes that run at once can signal by locks on shared files of the runtime (250 bit/s)"
+        )
+    return "hard: each sandbox has inodes of its own" if without else "unproven: this host has no such locks"
+
+
+def _tried(client: LauncherClient, study_dir: Path | None) -> tuple[_Findings, _Findings]:
+    with _planted(study_dir) as world:
+        return _outside(world), _inside(client, world)
 
 
 def attestation(probes: list[str]) -> dict[str, str]:
@@ -221,6 +235,10 @@ def _planted(study_dir: Path | None) -> Iterator[dict[str, Any]]:
         )
         stack.callback(victim.wait)
         stack.callback(victim.kill)
+        held = stack.enter_context(open(os.path.realpath(os.__file__), "rb"))
+        # Another study's doctor may hold it already: then there is somebody to hear, too.
+        with contextlib.suppress(OSError):
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         scratch = base / "scratch"
         scratch.mkdir()
         study = base if study_dir is None else study_dir.resolve()
@@ -251,7 +269,7 @@ def _listen_unix(stack: contextlib.ExitStack, folder: Path) -> None:
     listener.listen()
 
 
-def _outside(world: dict[str, Any]) -> dict[str, tuple[bool, str]]:
+def _outside(world: dict[str, Any]) -> _Findings:
     """The positive control: a plain process beside us."""
     planted = world["planted"]
     ran = subprocess.run(
@@ -265,7 +283,7 @@ def _outside(world: dict[str, Any]) -> dict[str, tuple[bool, str]]:
     return _parsed(ran.stdout, f"the probes ended with {ran.returncode} outside: {_tail(ran.stderr)}")
 
 
-def _inside(client: LauncherClient, world: dict[str, Any]) -> dict[str, tuple[bool, str]]:
+def _inside(client: LauncherClient, world: dict[str, Any]) -> _Findings:
     asked = {
         **world,
         "mode": "within",
@@ -294,12 +312,12 @@ def _inside(client: LauncherClient, world: dict[str, Any]) -> dict[str, tuple[bo
     return found
 
 
-def _parsed(stdout: bytes, trouble: str) -> dict[str, tuple[bool, str]]:
+def _parsed(stdout: bytes, trouble: str) -> _Findings:
     try:
         told = json.loads(stdout)["probes"]
     except ValueError:
         raise SandboxError(trouble) from None
-    return {name: (bool(told[name][0]), str(told[name][1])) for name in _AREAS}
+    return {name: (bool(fired), str(detail)) for name, (fired, detail) in told.items()}
 
 
 def _tail(text: bytes) -> str:

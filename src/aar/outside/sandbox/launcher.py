@@ -135,7 +135,7 @@ class _Launcher:
                 os.close(descriptor)
 
     def _usage(self) -> dict[str, float]:
-        alive = sum(max(run.seen_cpu_s, processes.tree_use(run.bwrap.pid).cpu_s) for run in self.runs)
+        alive = sum(self._measure(run).cpu_s for run in self.runs)
         return {"sandboxes_cpu_s": self.finished_cpu_s + alive, "launcher_cpu_s": time.process_time()}
 
     def _start(
@@ -212,6 +212,7 @@ class _Launcher:
 
     def _stop(self, run: _Run, reason: Reason, detail: str = "") -> None:
         if run.stopped is None:
+            self._measure(run)
             run.stopped, run.detail, run.stopped_s = reason, detail, time.monotonic()
         if run.init_fd is not None:
             _kill(run.init_fd)
@@ -257,7 +258,9 @@ class _Launcher:
             if descriptor is not None:
                 self._forget(descriptor)
                 os.close(descriptor)
-        self.bubblewrap.release(run.bwrap.gateway)
+        self.bubblewrap.release(run.bwrap.staged)
+        # The kernel forgets the time of processes that die with their namespace: what we saw last stands.
+        run.cpu_s = max(run.cpu_s, run.seen_cpu_s)
         self.finished_cpu_s += run.cpu_s
         ended = Exit(
             reason=run.stopped or "exited",
@@ -269,6 +272,11 @@ class _Launcher:
         self._forget(run.control)
         _answer(run.control, {"exit": [ended.reason, ended.code, ended.cpu_s, ended.wall_s, ended.detail]})
         run.control.close()
+
+    def _measure(self, run: _Run) -> processes.Use:
+        use = processes.tree_use(run.init if run.bwrap_gone and run.init is not None else run.bwrap.pid)
+        run.seen_cpu_s = max(run.seen_cpu_s, use.cpu_s)
+        return use
 
     def _sweep(self) -> None:
         """End what bubblewrap left to us before it could name it: killed early, it leaves a waiting child."""
@@ -289,8 +297,7 @@ class _Launcher:
             return
         self.next_look_s = now + _LOOK_S
         for run in list(self.runs):
-            use = processes.tree_use(run.bwrap.pid)
-            run.seen_cpu_s = max(run.seen_cpu_s, use.cpu_s)
+            use = self._measure(run)
             if run.seen_cpu_s > run.spec.cpu_s:
                 self._stop(run, "cpu")
             elif use.memory_bytes > run.spec.memory_mib << 20:

@@ -8,6 +8,7 @@ fires when its attack works.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import importlib
 import importlib.util
 import json
@@ -230,6 +231,16 @@ def share_memory(_world: World) -> Found:
     return _in_child(attempt)
 
 
+def share_file_locks(_world: World) -> Found:
+    """Somebody else holds the lock on this file of the runtime; to see that is to hear them."""
+    with open(os.__file__, "rb") as shared:
+        try:
+            fcntl.flock(shared, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True, "locked by another"
+    return False, "an inode of our own"
+
+
 def import_outside(_world: World) -> Found:
     importlib.import_module("aar.outside.sandbox.spec")
     return True, "aar.outside"
@@ -266,6 +277,7 @@ PROBES: dict[str, Callable[[World], Found]] = {
     "read-keyring": read_keyring,
     "open-userfaultfd": open_userfaultfd,
     "share-memory": share_memory,
+    "share-file-locks": share_file_locks,
     "import-outside": import_outside,
 }
 

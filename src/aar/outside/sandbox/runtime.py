@@ -6,7 +6,7 @@ import importlib.util
 import os
 import sys
 import sysconfig
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,9 +49,22 @@ def layout_for(profile: str) -> Layout:
     )
 
 
-def staged(layout: Layout, stage: dict[str, str]) -> Layout:
-    """The same view, with each source replaced by where `stage` holds it."""
-    return replace(layout, binds=tuple(Bind(stage[bind.source], bind.dest) for bind in layout.binds))
+def directories_of(layout: Layout) -> list[str]:
+    """The directories that hold the sources of its binds: a source itself, or the one that a file is in."""
+    return list(dict.fromkeys(_directory_of(bind.source) for bind in layout.binds))
+
+
+def moved(layout: Layout, places: Mapping[str, str]) -> Layout:
+    """The same view, with each of `directories_of` replaced by where it is now."""
+    binds = []
+    for bind in layout.binds:
+        directory = _directory_of(bind.source)
+        binds.append(Bind(places[directory] + bind.source.removeprefix(directory), bind.dest))
+    return replace(layout, binds=tuple(binds))
+
+
+def _directory_of(source: str) -> str:
+    return source if os.path.isdir(source) else os.path.dirname(source)
 
 
 def package_root() -> Path:

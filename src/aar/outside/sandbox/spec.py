@@ -22,7 +22,8 @@ _DEST = re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}){2,8}")
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,63}")
 _MAX_FILES = 64
 _MAX_ARGV_BYTES = 65_536
-_MAX_SLOT = 99_999
+# Fits below the 65536 ids that containers are given, accounts left out.
+_MAX_SLOT = 59_999
 
 
 class SandboxError(Exception):
@@ -105,8 +106,9 @@ class Exit:
 
     `code` is the program's exit status, 128 + signal number when a signal ended it, and -1 when there is none
     (killed from outside, or never started). It is a claim of the sandbox; `reason` is the launcher's word.
-    `cpu_s` is user plus system time of everything that ran in it, `wall_s` from launch to the last reaped
-    process, both seconds. `detail` says more about "launch-failed" and "killed".
+    `cpu_s` is user plus system time of everything that ran in it; processes that died with the sandbox count
+    as last seen, up to 0.25 s before. `wall_s` runs from launch to the last reaped process. Both are seconds.
+    `detail` says more about "launch-failed", "memory" and "killed".
     """
 
     reason: Reason

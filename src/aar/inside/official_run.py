@@ -1,0 +1,82 @@
+"""One official run from the inside: load the method, run it on every split, print one line per split.
+
+Files: ``/submission/*`` is the method directory, ``/instance/features.npy`` and ``/instance/splits.json`` the
+data. Standard output carries '0' and '1' and newlines, nothing else; the evaluator believes nothing but the
+count of its characters. Exit status 3: the method's answer has a wrong shape; 4: it raised.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aar.lab.instance import Instance
+
+EXIT_BAD_OUTPUT = 3
+EXIT_EXCEPTION = 4
+
+
+def load_method(directory: Path) -> Callable[[Instance, np.random.Generator], Any]:
+    """The `predict` of the directory's method.py."""
+    specification = importlib.util.spec_from_file_location("method", directory / "method.py")
+    if specification is None or specification.loader is None:
+        raise ImportError(f"{directory / 'method.py'} cannot be loaded")
+    module = importlib.util.module_from_spec(specification)
+    sys.modules["method"] = module
+    specification.loader.exec_module(module)
+    predict: Callable[[Instance, np.random.Generator], Any] = module.predict
+    return predict
+
+
+def as_line(answer: Any, count: int) -> str | None:
+    """One character per test item, or `None` for an answer that is not `count` finite numbers."""
+    try:
+        values = np.asarray(answer, dtype=np.float64)
+    except (TypeError, ValueError):
+        return None
+    if values.shape != (count,) or not np.isfinite(values).all():
+        return None
+    return "".join("1" if value > 0.5 else "0" for value in values)
+
+
+def main(submission: Path = Path("/submission"), data: Path = Path("/instance")) -> int:
+    """Run all splits; nothing is printed unless all of them went well."""
+    # The real standard output is ours alone: whatever the method prints goes nowhere.
+    output = os.dup(1)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    features = np.load(data / "features.npy", allow_pickle=False)
+    splits = json.loads((data / "splits.json").read_text())["splits"]
+    lines = []
+    try:
+        predict = load_method(submission)
+        for split in splits:
+            instance = Instance(
+                train_x=features[split["train"]],
+                weak=np.array([float(value) for value in split["weak"]]),
+                test_x=features[split["test"]],
+                class_prior=float(split["class_prior"]),
+            )
+            line = as_line(predict(instance, np.random.default_rng(split["rng"])), len(split["test"]))
+            if line is None:
+                return EXIT_BAD_OUTPUT
+            lines.append(line)
+    except BaseException:  # noqa: BLE001 - a method may raise anything, SystemExit too; what it says stays here
+        return EXIT_EXCEPTION
+    with os.fdopen(output, "w", encoding="ascii") as file:
+        file.write("".join(line + "\n" for line in lines))
+    return 0
+
+
+if __name__ == "__main__":
+    status = main()
+    # Threads or exit handlers that a method left behind have no say in how this ends.
+    os._exit(status)

@@ -1,0 +1,21 @@
+"""What can be wrong with an experiment's definition."""
+
+
+class LabError(ValueError):
+    """An experiment that cannot be run as it is written."""
+
+
+class UnknownProblem(LabError):
+    """No problem of that name."""
+
+
+class MalformedPipeline(LabError):
+    """Not a pipeline: an unknown block, a parameter out of range, or no objective."""
+
+
+class MalformedInstance(LabError):
+    """Arrays that do not fit each other."""
+
+
+class DegenerateGapError(LabError):
+    """Weak teacher and ceiling are too close for a PGR to mean anything."""

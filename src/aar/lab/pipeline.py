@@ -1,0 +1,108 @@
+"""Pipelines: a method as data, a list of blocks with their parameters, checked before it runs.
+
+```json
+[["label_prop", {"k": 12}], ["probe", {}]]
+```
+The last block is the objective; an `aggregate` block may stand first and repeats all that follows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from aar.lab.blocks import Block, Range, State, block_named
+from aar.lab.errors import MalformedPipeline
+from aar.lab.instance import Instance, Probabilities
+
+Step: TypeAlias = "tuple[str, Mapping[str, float]]"
+Pipeline: TypeAlias = "tuple[Step, ...]"
+
+MAX_BLOCKS = 12
+
+
+def parse_pipeline(value: object) -> Pipeline:
+    """A pipeline from its JSON value, defaults filled in; `MalformedPipeline` says what is wrong where."""
+    if not isinstance(value, Sequence) or isinstance(value, str) or not 1 <= len(value) <= MAX_BLOCKS:
+        raise MalformedPipeline(f"want a list of 1 to {MAX_BLOCKS} blocks, got {value!r:.80}")
+    steps = []
+    for number, item in enumerate(value):
+        if not isinstance(item, Sequence) or isinstance(item, str) or len(item) != 2:
+            raise MalformedPipeline(f"block {number}: want [NAME, {{PARAMETERS}}], got {item!r:.80}")
+        block = block_named(item[0])
+        is_last = number == len(value) - 1
+        if (block.kind == "objective") != is_last:
+            raise MalformedPipeline(f"block {number}, {block.name}: an objective stands last, and only there")
+        if block.kind == "aggregate" and number:
+            raise MalformedPipeline(f"block {number}, {block.name}: an aggregate stands first")
+        steps.append((block.name, _parameters(block, item[1])))
+    return tuple(steps)
+
+
+def _parameters(block: Block, given: object) -> dict[str, float]:
+    if not isinstance(given, Mapping) or not set(given) <= set(block.parameters):
+        raise MalformedPipeline(f"{block.name}: got {given!r:.80}, want some of {', '.join(block.parameters) or 'nothing'}")
+    return {name: _value(block.name, name, given.get(name, span.default), span) for name, span in block.parameters.items()}
+
+
+def _value(block: str, name: str, value: object, span: Range) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not span.low <= value <= span.high:
+        raise MalformedPipeline(f"{block}.{name}: got {value!r:.40}, want a number from {span.low} to {span.high}")
+    if span.is_whole and value != int(value):
+        raise MalformedPipeline(f"{block}.{name}: got {value!r:.40}, want a whole number")
+    return int(value) if span.is_whole else float(value)
+
+
+def format_pipeline(pipeline: Pipeline) -> str:
+    """The one JSON text of a pipeline, every parameter written out."""
+    return json.dumps([[name, dict(sorted(values.items()))] for name, values in pipeline], separators=(",", ":"))
+
+
+def pipeline_digest(pipeline: Pipeline) -> str:
+    """The method's identity: SHA-256 of its text, in hex."""
+    return hashlib.sha256(format_pipeline(pipeline).encode()).hexdigest()
+
+
+def pipeline_name(pipeline: Pipeline) -> str:
+    """A short name for people: parameters that differ from the default are shown."""
+    words = []
+    for name, values in pipeline:
+        spans = block_named(name).parameters
+        told = [f"{key}={value:g}" for key, value in values.items() if value != spans[key].default]
+        words.append(f"{name}({','.join(told)})" if told else name)
+    return " + ".join(words)
+
+
+def run_pipeline(pipeline: Pipeline, instance: Instance, rng: np.random.Generator) -> Probabilities:
+    """P(y = 1) on the instance's test items [m]; a pure function of its arguments."""
+    name, values = pipeline[0]
+    if block_named(name).kind == "aggregate":
+        return _bagged(pipeline[1:], instance, rng, count=int(values["count"]), share=values["share"])
+    state = State.of(instance)
+    for name, values in pipeline:
+        state = block_named(name).step(state, values, rng)
+    if state.answer is None:
+        raise MalformedPipeline("the pipeline has no objective")
+    return state.answer
+
+
+def _bagged(
+    rest: Pipeline, instance: Instance, rng: np.random.Generator, *, count: int, share: float
+) -> Probabilities:
+    size = max(int(share * len(instance.weak)), 2)
+    answers = []
+    for _member in range(count):
+        chosen = rng.choice(len(instance.weak), size, replace=False)
+        part = Instance(
+            train_x=instance.train_x[chosen],
+            weak=instance.weak[chosen],
+            test_x=instance.test_x,
+            class_prior=instance.class_prior,
+        )
+        answers.append(run_pipeline(rest, part, rng))
+    mean: Probabilities = np.asarray(answers).mean(axis=0)
+    return mean

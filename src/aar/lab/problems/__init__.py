@@ -1,0 +1,13 @@
+"""Problems: real weak teachers, real strong students, real ceilings; the names a study file may use."""
+
+from __future__ import annotations
+
+from aar.lab.errors import UnknownProblem
+
+PROBLEMS = ("digits",)
+
+
+def check_problem(name: str) -> None:
+    """`UnknownProblem` unless the lab has a problem of that name."""
+    if name not in PROBLEMS:
+        raise UnknownProblem(f"no problem {name!r:.60}; there is: {', '.join(PROBLEMS)}")

@@ -1,0 +1,39 @@
+"""The verifier on its own: ``python -m aar.verify DIR [--policy FILE] [--pin FILE] [--json]``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from aar.verify.report import cannot_judge, format_report
+from aar.verify.study import verify_study
+
+EXIT_OF = {"ok": 0, "tampered": 1, "cannot-judge": 2}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Verify one study; exit status 0 holds, 1 tampered with, 2 cannot judge."""
+    parser = argparse.ArgumentParser(prog="aar.verify")
+    parser.add_argument("directory", type=Path, metavar="DIR")
+    parser.add_argument("--policy", type=Path, metavar="FILE", help="keys to trust; default: the study's own file")
+    parser.add_argument("--pin", type=Path, action="append", default=[], metavar="FILE", help="a checkpoint kept elsewhere")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(arguments)
+    try:
+        policy = options.policy.read_bytes() if options.policy is not None else None
+        pins = [pin.read_bytes() for pin in options.pin]
+    except OSError as error:
+        report = cannot_judge(str(error))
+    else:
+        report = verify_study(options.directory, policy=policy, pins=pins, now_ms=time.time_ns() // 1_000_000)
+    text = json.dumps(report.as_json(), indent=1) if options.json else format_report(report)
+    sys.stdout.write(text + "\n")
+    return EXIT_OF[report.verdict]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,289 @@
+"""Checking what entries claim: budgets, receipts, opened values, findings, decisions.
+
+Every number that was released is derived again where its exact values are open: from masks over items to
+counts, to PGR, to interval, to the rung of the ladder. Seeds, the sealed items and the test items of every
+split follow from the secret that the study's close reveals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from aar.formats.commitments import commit_payload, commit_secret, commit_split, payload_nonce, split_nonce
+from aar.formats.entry import Leaf
+from aar.formats.errors import FormatError
+from aar.formats.strict import encode_base64
+from aar.verify.interval import crossed_bootstrap, decimal4, ladder, score
+from aar.verify.payload import Payload, parse_payload
+from aar.verify.pgr import UndefinedPGR
+from aar.verify.report import Finding, Report
+from aar.verify.splits import sealed_items, seeds_for, split
+
+# What may follow the close: the human's side, and what the evaluator opens for it.
+AFTER_CLOSE = ("decision", "comment", "vote", "score-receipt", "score-revealed", "redaction", "alarm")
+
+
+class Claims:
+    """A fold over the entries that reports where one contradicts another."""
+
+    def __init__(
+        self, record: Path, blobs: set[str], roles: Mapping[str, str], report: Report
+    ) -> None:
+        self._record = record
+        self._blobs = blobs
+        self._roles = roles
+        self._report = report
+        self._opened: Any = {}
+        self._closed: Any = {}
+        self._secret: bytes | None = None
+        self._digests: dict[int, str] = {}
+        self._authors: dict[int, str] = {}
+        self._tasks: dict[str, Any] = {}
+        self._used: dict[str, int] = {}
+        self._submissions: dict[int, Any] = {}
+        self._charged: dict[int, int] = {}
+        self._receipts: dict[int, Any] = {}
+        self._tiers: set[tuple[int, str]] = set()
+        self._released: dict[str, Any] = {}
+        self._findings: dict[int, Any] = {}
+        self._redacted: set[str] = set()
+        self._exact: dict[int, Fraction] = {}
+        self._masks: dict[tuple[int, int], int] = {}
+
+    def run(self, leaves: Sequence[Leaf]) -> None:
+        """Check all entries, then what only the whole record can show."""
+        for leaf in leaves:
+            # Redactions first: a blob may be missing from its submission on, if any later entry says so.
+            if leaf.signed.entry.kind == "redaction":
+                self._redacted.add(str(leaf.signed.entry.body["sha256"]))
+            if leaf.signed.entry.kind == "study-closed":
+                self._reveal(leaf)
+        for leaf in leaves:
+            entry = leaf.signed.entry
+            body: Any = entry.body
+            self._digests[leaf.index] = leaf.signed.text_digest
+            self._authors[leaf.index] = entry.author
+            if self._closed and (
+                entry.kind not in AFTER_CLOSE or self._roles.get(entry.author) == "researcher"
+            ):
+                self._add("ORDER", leaf.index, "nothing of the research after study-closed", entry.kind)
+            handler = getattr(self, "_check_" + entry.kind.replace("-", "_"), None)
+            if handler is not None:
+                handler(leaf.index, leaf, body)
+        self._report.receipts = len(self._receipts)
+        for index in self._submissions:
+            if self._charged.get(index, 0) != 1:
+                self._add("BUDGET", index, "one charge for this submission", f"{self._charged.get(index, 0)}")
+        self._check_ladder()
+
+    def _add(self, code: str, index: int, expected: str, got: str) -> None:
+        self._report.add(
+            Finding(code=code, resource=f"entry {index}", expected=expected, got=got, first_index=index)
+        )
+
+    def _reveal(self, leaf: Leaf) -> None:
+        """Take the secret of the close if it is the committed one; `_check_study_closed` reports if not."""
+        self._secret = bytes.fromhex(str(leaf.signed.entry.body["seed_secret"]))
+
+    def _check_study_opened(self, _index: int, _leaf: Leaf, body: Any) -> None:
+        self._opened = body
+
+    def _check_study_closed(self, index: int, _leaf: Leaf, body: Any) -> None:
+        self._closed = body
+        commitments, secret = self._opened["commitments"], bytes.fromhex(body["seed_secret"])
+        if commit_secret(secret) != commitments["seed_secret"]:
+            self._add("RECEIPT", index, "the seed secret that study-opened committed to", "another one")
+        pool = self._opened["pool"]
+        mask = sum(1 << item for item in sealed_items(secret, pool["items"], pool["sealed"]))
+        sealed = encode_base64(mask.to_bytes((pool["items"] + 7) // 8, "little"))
+        if (body["sealed"], body["split_nonce"]) != (sealed, split_nonce(secret)):
+            self._add("RECEIPT", index, "the sealed items that the secret gives", "others")
+        if commit_split(body["split_nonce"], body["sealed"]) != commitments["split"]:
+            self._add("RECEIPT", index, "the sealed items that study-opened committed to", "others")
+
+    def _check_task_opened(self, _index: int, _leaf: Leaf, body: Any) -> None:
+        self._tasks[body["task"]] = body
+
+    def _check_submission(self, index: int, _leaf: Leaf, body: Any) -> None:
+        self._submissions[index] = body
+        self._require_blob(index, body["digest"])
+        task = self._tasks.get(body["task"])
+        if task is None:
+            self._add("BUDGET", index, "a submission to an open task", f"task {body['task']}")
+            return
+        self._used[body["task"]] = self._used.get(body["task"], 0) + 1
+        if self._used[body["task"]] > task["submissions"]:
+            self._add("BUDGET", index, f"at most {task['submissions']} submissions to {body['task']}", "one more")
+        if len(self._submissions) > self._opened["budget"]["submissions"]:
+            self._add("BUDGET", index, f"at most {self._opened['budget']['submissions']} submissions", "one more")
+        if self._authors.get(body["plan"]) != body["researcher"]:
+            self._add("BODY", index, f"a plan of {body['researcher']}", f"entry {body['plan']}")
+
+    def _require_blob(self, index: int, digest: str) -> None:
+        if digest not in self._blobs and digest not in self._redacted:
+            self._report.add(
+                Finding(
+                    code="MISSING",
+                    resource=f"blobs/{digest}",
+                    expected="the bytes that the entry names, or a redaction",
+                    got="no file",
+                    first_index=index,
+                )
+            )
+
+    def _check_budget_charged(self, index: int, _leaf: Leaf, body: Any) -> None:
+        submission = self._submissions.get(body["submission"])
+        if submission is None or (submission["researcher"], submission["task"]) != (body["researcher"], body["task"]):
+            self._add("BUDGET", index, "a charge for a submission of that researcher and task", f"entry {body['submission']}")
+            return
+        self._charged[body["submission"]] = self._charged.get(body["submission"], 0) + body["amount"]
+
+    def _check_score_receipt(self, index: int, _leaf: Leaf, body: Any) -> None:
+        submission = self._submissions.get(body["submission"])
+        if submission is None or (submission["digest"], submission["researcher"]) != (body["digest"], body["researcher"]):
+            self._add("RECEIPT", index, "a receipt for that submission's method and researcher", f"entry {body['submission']}")
+            return
+        if (body["submission"], body["tier"]) in self._tiers:
+            self._add("RECEIPT", index, f"one {body['tier']} receipt for submission {body['submission']}", "a second one")
+        self._tiers.add((body["submission"], body["tier"]))
+        self._receipts[index] = body
+        if len(body["seeds"]) != self._opened["runs"]["seeds"]:
+            self._add("RECEIPT", index, f"{self._opened['runs']['seeds']} seeds", f"{len(body['seeds'])}")
+        elif self._secret is not None:
+            seeds = seeds_for(self._secret, body["tier"], body["digest"], len(body["seeds"]))
+            if list(seeds) != body["seeds"]:
+                self._add("RECEIPT", index, "the seeds that the committed secret gives", "others")
+        if body["released"]:
+            self._check_released(index, body)
+
+    def _check_released(self, index: int, body: Any) -> None:
+        released, researcher = body["released"], body["researcher"]
+        previous = self._released.get(researcher)
+        pgr, low, high = (Fraction(released[key]) for key in ("pgr", "low", "high"))
+        if not low <= pgr <= high:
+            self._add("RECEIPT", index, "low <= pgr <= high", f"{released['low']}, {released['pgr']}, {released['high']}")
+        if released["improved"]:
+            if previous is not None and pgr <= Fraction(previous["pgr"]):
+                self._add("RECEIPT", index, f"a rung above {previous['pgr']}", released["pgr"])
+            self._released[researcher] = released
+        elif previous is None or any(released[key] != previous[key] for key in ("pgr", "low", "high")):
+            self._add("RECEIPT", index, "the previous answer again, for nothing was better", released["pgr"])
+
+    def _check_finding(self, index: int, leaf: Leaf, body: Any) -> None:
+        self._findings[index] = body
+        if body["type"] == "result" and not body["receipts"]:
+            self._add("RECEIPT", index, "a result that cites a receipt", "none")
+        numbers = []
+        for receipt in body["receipts"]:
+            cited = self._receipts.get(receipt)
+            if cited is None or cited["researcher"] != leaf.signed.entry.author or cited["tier"] != "explore":
+                self._add("RECEIPT", index, f"explore receipts of {leaf.signed.entry.author}", f"entry {receipt}")
+            elif cited["released"]:
+                numbers.append({key: cited["released"][key] for key in ("pgr", "low", "high")})
+        if (body["numbers"] or body["type"] == "result") and body["numbers"] not in numbers:
+            self._add("RECEIPT", index, "numbers that a cited receipt released", str(body["numbers"]))
+        if any(parent not in self._findings for parent in body["parents"]):
+            self._add("REFS", index, "parents that are findings", str(body["parents"]))
+
+    def _check_decision(self, index: int, _leaf: Leaf, body: Any) -> None:
+        if body["finding"] not in self._findings or self._digests[body["finding"]] != body["finding_digest"]:
+            self._add("DECISION", index, f"the bytes of finding {body['finding']}", body["finding_digest"])
+        failed = [one["item"] for one in body["checklist"] if one["outcome"] == "fail"]
+        if body["decision"] == "publish" and (failed or not body["checklist"]) and not body["override"].strip():
+            self._add("DECISION", index, "a checklist that holds, or the reviewer's reason in words", str(failed))
+
+    def _check_score_revealed(self, index: int, _leaf: Leaf, body: Any) -> None:
+        receipt = self._receipts.get(body["receipt"])
+        if receipt is None or not receipt["commitments"]:
+            self._add("RECEIPT", index, "a scored receipt to open", f"entry {body['receipt']}")
+            return
+        half, digest = body["half"], body["blob"]["sha256"]
+        opened = commit_payload(half=half, nonce=body["nonce"], payload_sha256=digest)
+        if opened != receipt["commitments"][half]:
+            self._add("RECEIPT", index, f"the commitment of receipt {body['receipt']}", "other values")
+            return
+        if self._secret is not None:
+            nonce = payload_nonce(self._secret, half=half, tier=receipt["tier"], digest=receipt["digest"])
+            if nonce != body["nonce"]:
+                self._add("RECEIPT", index, "the nonce that the committed secret gives", "another one")
+        if digest in self._redacted:
+            return
+        self._require_blob(index, digest)
+        if digest in self._blobs:
+            self._check_values(index, body, receipt, (self._record / "blobs" / digest).read_bytes())
+
+    def _check_values(self, index: int, body: Any, receipt: Any, data: bytes) -> None:
+        """Derive PGR and interval again from the masks, and the masks' items from the seeds."""
+        try:
+            payload = parse_payload(data)
+            exact = score(payload)
+            interval = crossed_bootstrap(payload, draws=self._opened["interval"]["draws"])
+        except (FormatError, UndefinedPGR) as error:
+            self._add("RECEIPT", index, "exact values of a half", str(error))
+            return
+        derived = {"pgr": decimal4(exact.pgr), "low": decimal4(interval.low), "high": decimal4(interval.high)}
+        said = {key: body[key] for key in derived}
+        if said != derived:
+            self._add("RECEIPT", index, str(derived), str(said))
+        if payload.half != body["half"]:
+            self._add("RECEIPT", index, f"the {body['half']} half", f"the {payload.half} half")
+        replicates = range(self._opened["runs"]["replicates"])
+        runs = [(seed, replicate) for seed in receipt["seeds"] for replicate in replicates]
+        if [(one.seed, one.replicate) for one in payload.splits] != runs:
+            self._add("RECEIPT", index, "all seeds and replicates of the receipt, in their order", "others")
+        elif self._secret is not None:
+            self._check_items(index, payload)
+        if payload.half == "public" and receipt["tier"] == "explore":
+            self._exact[body["receipt"]] = exact.pgr
+        self._report.opened += 1
+
+    def _check_items(self, index: int, payload: Payload) -> None:
+        pool = self._opened["pool"]
+        if self._secret is None or payload.pool != pool["items"]:
+            self._add("RECEIPT", index, f"a pool of {pool['items']} items", f"{payload.pool}")
+            return
+        sealed = set(sealed_items(self._secret, pool["items"], pool["sealed"]))
+        public = [item for item in range(pool["items"]) if item not in sealed]
+        sealed_mask = sum(1 << item for item in sealed)
+        for one in payload.splits:
+            if payload.half == "sealed":
+                expected = sealed_mask
+            else:
+                expected = self._tested_mask(one.seed, one.replicate, public)
+            if one.tested != expected:
+                self._add("RECEIPT", index, "the test items that the seeds give", f"others at seed {one.seed}")
+                return
+
+    def _tested_mask(self, seed: int, replicate: int, public: Sequence[int]) -> int:
+        mask = self._masks.get((seed, replicate))
+        if mask is None:
+            pool = self._opened["pool"]
+            tested = split(seed, replicate, public, pool["labelled"], pool["unlabelled"]).tested
+            mask = self._masks[seed, replicate] = sum(1 << item for item in tested)
+        return mask
+
+    def _check_ladder(self) -> None:
+        """Where all exact public values of a researcher are open, its releases follow from them."""
+        step = Fraction(self._opened["release"]["step"]) if self._opened else Fraction(0)
+        scored: dict[str, list[int]] = {}
+        for index, body in self._receipts.items():
+            if body["tier"] == "explore" and body["outcome"] == "scored":
+                scored.setdefault(body["researcher"], []).append(index)
+        for indices in scored.values():
+            previous: Fraction | None = None
+            for index in indices:
+                if index not in self._exact:
+                    break
+                rung = ladder(previous, self._exact[index], step)
+                released = self._receipts[index]["released"]
+                if (rung is not None) != bool(released["improved"]):
+                    told = "a new rung" if rung is not None else "no new rung"
+                    self._add("RECEIPT", index, f"{told} for {decimal4(self._exact[index])}", released["pgr"])
+                    break
+                if rung is not None and decimal4(rung) != released["pgr"]:
+                    self._add("RECEIPT", index, f"rung {decimal4(rung)}", released["pgr"])
+                    break
+                previous = rung if rung is not None else previous

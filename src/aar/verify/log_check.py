@@ -1,0 +1,363 @@
+"""Checking a log on disk: signatures, every byte of every resource, the tree, the witness's own memory."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from aar.formats.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint_text
+from aar.formats.cosignature import cosigned_at
+from aar.formats.errors import FormatError
+from aar.formats.note import Note, parse_note, verified_by
+from aar.formats.policy import Policy, is_quorum_met
+from aar.formats.tile import (
+    HASH_BYTES,
+    MAX_LEVEL,
+    TILE_WIDTH,
+    TilePath,
+    parse_bundle,
+    parse_tile_path,
+    tiles_of,
+)
+from aar.verify.merkle import EMPTY_ROOT, leaf_hash, node_hash, root_of
+from aar.verify.report import Finding, Report
+
+BLOB_NAME = re.compile("[0-9a-f]{64}", re.ASCII)
+MAX_RESOURCE_BYTES = (TILE_WIDTH + 1) * 65_537
+MAX_BLOB_BYTES = 1 << 26
+
+
+class LogCheck:
+    """One pass over a log directory; what is wrong goes into the report, what is right is kept for the next."""
+
+    def __init__(self, directory: Path, policy: Policy, report: Report) -> None:
+        self._directory = directory
+        self._policy = policy
+        self._report = report
+        self.checkpoint = Checkpoint(policy.log.name, 0, EMPTY_ROOT)
+        self.leaf_hashes: list[bytes] = []
+        self.leaves: list[bytes] = []
+        self.blobs: set[str] = set()
+
+    def run(self) -> bool:
+        """Check everything; `True` when the leaves are those that the log signed."""
+        report = self._report
+        if not self._open_checkpoint():
+            return False
+        before = len(report.findings)
+        self._read_leaves()
+        if len(report.findings) == before:
+            root = root_of(self.leaf_hashes)
+            if root != self.checkpoint.root:
+                self._find_first_difference(root)
+        is_sound = len(report.findings) == before
+        self._check_resources(is_sound)
+        return is_sound
+
+    def _open_checkpoint(self) -> bool:
+        report, path = self._report, "checkpoint"
+        data = self._bytes(path)
+        if data is None:
+            return False
+        try:
+            self.checkpoint, note = open_checkpoint(data, self._policy.log)
+        except FormatError as error:
+            report.add(
+                Finding(
+                    code="CHECKPOINT_SIG",
+                    resource=path,
+                    expected=f"a checkpoint signed by {self._policy.log.name}",
+                    got=str(error),
+                )
+            )
+            return False
+        report.tree_size = self.checkpoint.size
+        report.origin = self.checkpoint.origin
+        self._check_cosignatures(note)
+        return True
+
+    def _check_cosignatures(self, note: Note) -> None:
+        report = self._report
+        known = {(key.name, key.key_id) for _name, key in self._policy.witnesses}
+        known.add((self._policy.log.name, self._policy.log.key_id))
+        for line in note.signatures:
+            if (line.name, line.key_id) not in known:
+                report.add(
+                    Finding(
+                        code="CHECKPOINT_SIG",
+                        resource="checkpoint",
+                        expected="signatures of the policy's log and witnesses only",
+                        got=f"a line of {line.name}",
+                    )
+                )
+        cosigned = set()
+        for name, key in self._policy.witnesses:
+            try:
+                when = cosigned_at(note, key)
+            except FormatError as error:
+                report.add(
+                    Finding(
+                        code="CHECKPOINT_SIG", resource="checkpoint", expected=f"a cosignature of {name}", got=str(error)
+                    )
+                )
+                continue
+            if when is not None:
+                cosigned.add(name)
+        if not is_quorum_met(self._policy, cosigned):
+            report.add(
+                Finding(
+                    code="POLICY",
+                    resource="checkpoint",
+                    expected=f"cosignatures that meet the quorum {self._policy.quorum!r}",
+                    got=f"cosigned by {sorted(cosigned) or 'nobody'}",
+                )
+            )
+        elif self._policy.witnesses:
+            report.anchored_up_to = self.checkpoint.size
+
+    def _read_leaves(self) -> None:
+        """Read every entry that the checkpoint's size implies, hashing each from its stored bytes."""
+        size = self.checkpoint.size
+        for index in range((size + TILE_WIDTH - 1) // TILE_WIDTH):
+            tile = TilePath(None, index, min(size - index * TILE_WIDTH, TILE_WIDTH))
+            data = self._bytes(tile.path, first_index=index * TILE_WIDTH)
+            if data is None:
+                return
+            try:
+                entries = parse_bundle(data, tile.width)
+            except FormatError as error:
+                self._report.add(
+                    Finding(
+                        code="BUNDLE_WIDTH",
+                        resource=tile.path,
+                        expected=f"exactly {tile.width} entries",
+                        got=str(error),
+                        first_index=index * TILE_WIDTH,
+                    )
+                )
+                return
+            self.leaves += entries
+            self.leaf_hashes += [leaf_hash(entry) for entry in entries]
+
+    def _find_first_difference(self, root: bytes) -> None:
+        """Say which entry is not the one that was signed for, by the hashes that the tiles still hold."""
+        index = next(
+            (number for number, stored in enumerate(self._stored_hashes()) if stored != self.leaf_hashes[number]), -1
+        )
+        if index >= 0:
+            self._report.add(
+                Finding(
+                    code="ENTRY_HASH",
+                    resource=TilePath(None, index // TILE_WIDTH, self._width(index // TILE_WIDTH)).path,
+                    expected=f"leaf hash {self._stored_hash(index).hex()} of tile/0",
+                    got=self.leaf_hashes[index].hex(),
+                    first_index=index,
+                )
+            )
+        else:
+            self._report.add(
+                Finding(
+                    code="FORK",
+                    resource="checkpoint",
+                    expected=f"root {self.checkpoint.root.hex()} that the log signed for size {self.checkpoint.size}",
+                    got=f"root {root.hex()} of the entries here",
+                )
+            )
+
+    def _width(self, bundle: int) -> int:
+        return min(self.checkpoint.size - bundle * TILE_WIDTH, TILE_WIDTH)
+
+    def _stored_hashes(self) -> Iterator[bytes]:
+        for index in range((self.checkpoint.size + TILE_WIDTH - 1) // TILE_WIDTH):
+            path = self._directory / TilePath(0, index, self._width(index)).path
+            try:
+                data = path.read_bytes()
+            except OSError:
+                return
+            for start in range(0, min(len(data), self._width(index) * HASH_BYTES), HASH_BYTES):
+                yield data[start : start + HASH_BYTES]
+
+    def _stored_hash(self, index: int) -> bytes:
+        return next(one for number, one in enumerate(self._stored_hashes()) if number == index)
+
+    def _check_resources(self, is_sound: bool) -> None:
+        """Compare every file with what the entries imply; name what is missing and what nobody asked for."""
+        levels = _levels(self.leaf_hashes)
+        wanted = {tile.path: tile for tile in tiles_of(self.checkpoint.size)}
+        present = dict(self._walk())
+        for path in wanted:
+            if path not in present:
+                self._missing(path, wanted[path])
+        for path in sorted(present):
+            if path == "checkpoint" or (present[path] == "blob" and self._check_blob(path)):
+                continue
+            tile = wanted.get(path) or self._earlier_partial(path, present)
+            if present[path] != "file" or tile is None:
+                self._report.add(
+                    Finding(
+                        code="UNEXPECTED_RESOURCE",
+                        resource=path,
+                        expected="only what the tree and its entries imply",
+                        got="a file nobody asked for" if present[path] == "file" else f"a {present[path]}",
+                    )
+                )
+            elif tile.level is not None or path not in wanted:
+                if is_sound:
+                    self._compare(path, tile, levels)
+
+    def _missing(self, path: str, tile: TilePath) -> None:
+        if any(one.resource == path for one in self._report.findings):
+            return
+        first = (tile.index * TILE_WIDTH) << (8 * (tile.level or 0))
+        self._report.add(
+            Finding(code="MISSING", resource=path, expected="a resource of the tree", got="no file", first_index=first)
+        )
+
+    def _earlier_partial(self, path: str, present: Mapping[str, str]) -> TilePath | None:
+        """A partial tile of an earlier published size may stay until its full tile exists."""
+        try:
+            tile = parse_tile_path(path)
+        except FormatError:
+            return None
+        if tile.width == TILE_WIDTH or TilePath(tile.level, tile.index).path in present:
+            return None
+        count = self.checkpoint.size >> (8 * (tile.level or 0))
+        is_right_edge = tile.index == count // TILE_WIDTH
+        return tile if is_right_edge and tile.width < count % TILE_WIDTH else None
+
+    def _compare(self, path: str, tile: TilePath, levels: Sequence[Sequence[bytes]]) -> None:
+        data = self._bytes(path)
+        if data is None:
+            return
+        start = tile.index * TILE_WIDTH
+        first = start << (8 * (tile.level or 0))
+        if tile.level is None:
+            entries = self.leaves[start : start + tile.width]
+            expected = b"".join(len(one).to_bytes(2, "big") + one for one in entries)
+            code = "ENTRY_HASH"
+        else:
+            expected = b"".join(levels[tile.level][start : start + tile.width])
+            code = "TILE_HASH"
+        if data == expected:
+            return
+        offset = next(
+            (place for place, (a, b) in enumerate(zip(data, expected, strict=False)) if a != b),
+            min(len(data), len(expected)),
+        )
+        if tile.level is not None:
+            first += (offset // HASH_BYTES) << (8 * tile.level)
+        self._report.add(
+            Finding(
+                code=code,
+                resource=path,
+                expected=f"{len(expected)} bytes, {expected[offset : offset + 16].hex()} at offset {offset}",
+                got=f"{len(data)} bytes, {data[offset : offset + 16].hex()} at offset {offset}",
+                first_index=first,
+            )
+        )
+
+    def _check_blob(self, path: str) -> bool:
+        """Whether the path is that of a blob; its name must be its hash."""
+        name = path.removeprefix("blobs/")
+        if not BLOB_NAME.fullmatch(name):
+            return False
+        data = self._bytes(path, most=MAX_BLOB_BYTES)
+        if data is None:
+            return True
+        digest = hashlib.sha256(data).hexdigest()
+        if digest == name:
+            self.blobs.add(name)
+        else:
+            self._report.add(Finding(code="ENTRY_HASH", resource=path, expected=f"SHA-256 {name}", got=digest))
+        return True
+
+    def _walk(self) -> Iterator[tuple[str, str]]:
+        """Every path below the log directory and what it is; links are not followed."""
+        todo = [""]
+        while todo:
+            folder = todo.pop()
+            for item in os.scandir(self._directory / folder):
+                path = f"{folder}{item.name}"
+                mode = item.stat(follow_symlinks=False).st_mode
+                if stat.S_ISDIR(mode):
+                    todo.append(f"{path}/")
+                elif not stat.S_ISREG(mode):
+                    yield path, "link, pipe or device"
+                else:
+                    yield path, "blob" if path.startswith("blobs/") and BLOB_NAME.fullmatch(item.name) else "file"
+
+    def _bytes(self, path: str, *, first_index: int = -1, most: int = MAX_RESOURCE_BYTES) -> bytes | None:
+        """A resource's bytes; what cannot be read is a finding."""
+        file = self._directory / path
+        trouble = "no file"
+        try:
+            mode = file.lstat().st_mode
+            if not stat.S_ISREG(mode):
+                trouble = "not a plain file"
+            elif file.stat().st_size > most:
+                trouble = f"{file.stat().st_size} bytes, at most {most}"
+            else:
+                return file.read_bytes()
+        except OSError as error:
+            trouble = error.strerror or str(error)
+        self._report.add(
+            Finding(code="MISSING", resource=path, expected="a resource of the log", got=trouble, first_index=first_index)
+        )
+        return None
+
+
+def _levels(leaf_hashes: Sequence[bytes]) -> list[list[bytes]]:
+    """For each tile level, the hashes of its complete subtrees: level l counts 256^l leaves each."""
+    levels = [list(leaf_hashes)]
+    while len(levels[-1]) >= TILE_WIDTH and len(levels) <= MAX_LEVEL:
+        below = levels[-1]
+        levels.append(
+            [
+                _perfect_root(below[start : start + TILE_WIDTH])
+                for start in range(0, len(below) - TILE_WIDTH + 1, TILE_WIDTH)
+            ]
+        )
+    return levels
+
+
+def _perfect_root(hashes: Sequence[bytes]) -> bytes:
+    while len(hashes) > 1:
+        hashes = [node_hash(hashes[at], hashes[at + 1]) for at in range(0, len(hashes), 2)]
+    return hashes[0]
+
+
+def check_seen(data: bytes, what: str, policy: Policy, log: LogCheck, report: Report) -> None:
+    """Compare a checkpoint that somebody kept (a witness, a reader) with this log.
+
+    A larger one means that this copy was rolled back; one of another root, that there are two histories.
+    """
+    try:
+        note = parse_note(data)
+        verified_by(note, [policy.log])
+        seen = parse_checkpoint_text(note.text)
+    except FormatError as error:
+        report.add(Finding(code="CHECKPOINT_SIG", resource=what, expected="a checkpoint of this log", got=str(error)))
+        return
+    if seen.size > log.checkpoint.size:
+        report.add(
+            Finding(
+                code="ROLLBACK",
+                resource=what,
+                expected=f"size {seen.size} or more, which the log signed and {what} kept",
+                got=f"size {log.checkpoint.size}",
+                first_index=log.checkpoint.size,
+            )
+        )
+    elif len(log.leaf_hashes) == log.checkpoint.size and root_of(log.leaf_hashes[: seen.size]) != seen.root:
+        report.add(
+            Finding(
+                code="FORK",
+                resource=what,
+                expected=f"root {seen.root.hex()} at size {seen.size}, which the log signed and {what} kept",
+                got=f"root {root_of(log.leaf_hashes[: seen.size]).hex()} of the entries here",
+            )
+        )

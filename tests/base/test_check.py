@@ -1,0 +1,75 @@
+"""`./check` itself, with stubs in place of the tools."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A complete set-up whose tools say what they were called with, and fail where FAIL names them."""
+    root = tmp_path / "check out"
+    programs = root / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    (root / "tools").mkdir()
+    shutil.copy(ROOT / "check", root)
+    shutil.copy(ROOT / "tools" / "set-up.sh", root / "tools")
+    for lock in ("requirements.lock", "requirements-dev.lock"):
+        shutil.copy(ROOT / lock, root)
+        shutil.copy(ROOT / lock, root / ".venv")
+    for name in ("python", "ruff", "lint-imports"):
+        (programs / name).write_text(
+            '#!/bin/sh\necho "$(basename "$0") $*"\n'
+            'case "$*" in *pytest*) echo "== 7 passed in 0.01s ==" ;; esac\n'
+            'case "$(basename "$0") $*" in ${FAIL:-nothing}) exit 1 ;; esac\n'
+        )
+        (programs / name).chmod(0o755)
+    return root
+
+
+def run(checkout: Path, *arguments: str, fail: str = "nothing") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [checkout / "check", *arguments],
+        cwd="/",
+        env=os.environ | {"FAIL": fail, "CI": "true"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_every_step_runs_from_another_directory_and_pytests_line_is_the_last(checkout: Path) -> None:
+    done = run(checkout)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[-1] == "== 7 passed in 0.01s =="
+    assert [line.split("  ")[0] for line in lines[-7:-2]] == [
+        "format",
+        "lint",
+        "types",
+        "import contracts",
+        "tests",
+    ]
+    assert all(" ok " in line for line in lines[-7:-2])
+    assert "python -m mypy --strict src" in lines
+    assert "ruff format --check ." in lines
+
+
+@pytest.mark.parametrize("step", ["ruff format*", "ruff check*", "*mypy*", "lint-imports*", "*pytest*"])
+def test_one_failed_step_fails_the_check_and_the_others_still_run(checkout: Path, step: str) -> None:
+    done = run(checkout, fail=step)
+    assert done.returncode == 1
+    assert done.stdout.count(" FAILED ") == 1
+    assert done.stdout.count(" ok ") == 4
+
+
+def test_fast_leaves_out_slow_tests_and_other_arguments_go_to_pytest(checkout: Path) -> None:
+    assert "-m slow or not slow -k two words\n" in run(checkout, "-k", "two words").stdout
+    assert "-m not slow -x\n" in run(checkout, "--fast", "-x").stdout

@@ -1,0 +1,111 @@
+"""Every command of a console block in the README runs, in order, and prints what the block says."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+COPIED = ("aar", "check", "src", "tools", "pyproject.toml", "requirements.lock", "requirements-dev.lock")
+
+
+@dataclass
+class Shown:
+    """A command and the lines that the README shows under it; `...` stands for anything."""
+
+    command: str
+    lines: list[str] = field(default_factory=list)
+
+    def check(self, output: str) -> None:
+        """The shown lines are in the output, in this order, with nothing between them but where `...` is."""
+        pattern = "".join(
+            r"(?:.*\n)*?" if line == "..." else re.escape(line).replace(re.escape("..."), ".*") + r"\n"
+            for line in self.lines
+        )
+        assert re.fullmatch(pattern + ("" if not self.lines else r"(?:.*\n)*"), output), (
+            f"$ {self.command}\nprinted:\n{output}\nbut the README shows:\n" + "\n".join(self.lines)
+        )
+
+
+def shown_commands(page: str) -> list[Shown]:
+    """The commands of all console blocks of a page."""
+    commands: list[Shown] = []
+    for block in re.findall(r"^```console\n(.*?)^```$", page, re.DOTALL | re.MULTILINE):
+        for line in block.splitlines():
+            if line.startswith("$ "):
+                commands.append(Shown(line[2:]))
+            else:
+                commands[-1].lines.append(line)
+    return commands
+
+
+def test_a_shown_line_must_be_in_the_output_and_dots_stand_for_anything() -> None:
+    shown = shown_commands("```console\n$ make\none ... three\n...\nlast\n$ quiet\n```\n")
+    assert [one.command for one in shown] == ["make", "quiet"]
+    shown[0].check("one two three\nx\ny\nlast\nmore\n")
+    shown[1].check("")
+    for wrong in ("one two\nlast\n", "x\none two three\nlast\n", "one two three\nx\n"):
+        with pytest.raises(AssertionError):
+            shown[0].check(wrong)
+    with pytest.raises(AssertionError):
+        shown[1].check("something\n")
+
+
+def test_the_readme_links_to_files_that_exist() -> None:
+    for name in (
+        "README.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "docs/threat-model.md",
+        "docs/decisions/README.md",
+    ):
+        page = ROOT / name
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text("utf-8")):
+            assert "://" in target or (page.parent / target).exists(), f"{name} links to {target}"
+
+
+def test_the_readme_names_every_command_of_the_program() -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    told = subprocess.run(
+        [sys.executable, "-m", "aar", "--help"], check=True, capture_output=True, text=True, env=environment
+    )
+    commands = [*re.findall(r"^    (\w+) ", told.stdout, re.MULTILINE), "leaderboard"]
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert [
+        name for name in commands if f"`aar {name} " not in readme and f"`aar {name}`" not in readme
+    ] == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_commands_of_the_readme_run_in_order_and_print_what_it_says(tmp_path: Path) -> None:
+    checkout = tmp_path / "aar"
+    checkout.mkdir()
+    for name in COPIED:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, checkout / name)
+        else:
+            shutil.copy(ROOT / name, checkout)
+    # The set-up itself has tests of its own, which need no network.
+    (checkout / ".venv").symlink_to(Path(sys.prefix))
+    if not (checkout / ".venv" / "requirements.lock").exists():
+        pytest.skip("this Python is not the one that ./aar set up: run ./check")
+    environment = os.environ | {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "config")}
+    for shown in shown_commands((ROOT / "README.md").read_text("utf-8")):
+        done = subprocess.run(
+            ["sh", "-c", shown.command],
+            cwd=checkout,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=400,
+        )
+        assert done.returncode == 0, f"$ {shown.command}\n{done.stdout}\n{done.stderr}"
+        shown.check(done.stdout)
