@@ -50,7 +50,7 @@ def test_the_last_empty_line_ends_the_text():
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (b"a" * (MAX_NOTE_BYTES + 1), "at most 1048576"),
+        pytest.param(b"a" * (MAX_NOTE_BYTES + 1), "at most 1048576", id="too long"),
         (GOLDEN.replace(b"two", b"tw\xff"), "not UTF-8"),
         (GOLDEN.replace(b"two", b"tw\t"), "control character"),
         (GOLDEN.replace(b"two", b"tw\r"), "control character"),
@@ -68,7 +68,7 @@ def test_the_last_empty_line_ends_the_text():
         ("a\n\n—  aaaaaaaa\n".encode(), "want no space"),
         ("a\n\n— x aaaaaaa\n".encode(), "signature of x: base64"),
         ("a\n\n— x aaaaaaaaab==\n".encode(), "not the one spelling"),
-        ("a\n\n— x aaaaaa==\n".encode(), "4 bytes, want a key id and a signature"),
+        ("a\n\n— x aaaaaQ==\n".encode(), "4 bytes, want a key id and a signature"),
         ("a\n\n— x \n".encode(), "0 bytes, want a key id and a signature"),
     ],
 )

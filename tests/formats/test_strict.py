@@ -14,7 +14,23 @@ def test_a_plain_decimal_is_read(text: str):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "007", "+7", "-7", " 7", "7 ", "7\n", "1_000", "1.0", "0x1", "٣", "²", "1" * 20, "9" * 5000]
+    "text",
+    [
+        "",
+        "007",
+        "+7",
+        "-7",
+        " 7",
+        "7 ",
+        "7\n",
+        "1_000",
+        "1.0",
+        "0x1",
+        "٣",
+        "²",
+        "1" * 20,
+        pytest.param("9" * 5000, id="huge"),
+    ],
 )
 def test_any_other_spelling_of_a_number_is_refused(text: str):
     with pytest.raises(FormatError, match="want ASCII digits"):

@@ -48,7 +48,7 @@ def _check(value: object, depth: int) -> None:
     if isinstance(value, bool) or not isinstance(value, (dict, list, tuple, str, int)):
         raise MalformedJSON(f"{value!r:.40}: want an object, array, string or integer")
     if isinstance(value, int) and not -MAX_INTEGER <= value <= MAX_INTEGER:
-        raise MalformedJSON(f"integer {str(value)[:40]}: want one within 2^53")
+        raise MalformedJSON(f"integer of {value.bit_length()} bits: want one within 2^53")
     if isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):

@@ -123,10 +123,10 @@ def _parse_header(origin: str, line: str) -> Entry:
     if not isinstance(author, str) or not isinstance(kind, str) or not isinstance(body, dict):
         raise MalformedEntry("author and kind are strings, body is an object")
     if not isinstance(refs, list):
-        raise MalformedEntry("refs: want a list of indices")
+        raise MalformedEntry(f"refs: {refs!r:.40}, want a list")
     indices = tuple(ref for ref in refs if isinstance(ref, int) and ref >= 0)
     if len(indices) != len(refs):
-        raise MalformedEntry("refs: want a list of indices")
+        raise MalformedEntry(f"refs: {refs!r:.40}, want indices from 0")
     if not isinstance(prev, str) or (seq == 0) != (prev == ""):
         raise MalformedEntry("prev: empty for seq 0 and only there")
     try:

@@ -54,6 +54,7 @@ def parse_policy(text: str) -> Policy:
     witnesses: list[tuple[str, VerifierKey]] = []
     groups: list[Group] = []
     quorum: str | None = None
+    taken: set[str] = {NO_QUORUM}
     free: set[str] = set()
     for number, line in enumerate(text[:-1].split("\n"), 1):
         words = line.split(" ")
@@ -63,10 +64,10 @@ def parse_policy(text: str) -> Policy:
             if words[0] == "log" and len(words) == 2 and log is None and not witnesses:
                 log = parse_vkey(words[1])
             elif words[0] == "witness" and len(words) == 3 and not groups:
-                witnesses.append((_new_name(words[1], free), parse_vkey(words[2])))
+                witnesses.append((_new_name(words[1], taken), parse_vkey(words[2])))
                 free.add(words[1])
             elif words[0] == "group" and len(words) >= 4:
-                groups.append(_group(words, free))
+                groups.append(_group(words, taken, free))
             elif words[0] == "quorum" and len(words) == 2:
                 quorum = words[1]
             else:
@@ -80,8 +81,7 @@ def parse_policy(text: str) -> Policy:
     points = [log.public_key, *(key.public_key for _name, key in witnesses)]
     if len(set(points)) != len(points):
         raise MalformedPolicy("the same key twice")
-    known = {name for name, _key in witnesses} | {group.name for group in groups}
-    if quorum != NO_QUORUM and quorum not in known:
+    if quorum not in taken:
         raise MalformedPolicy(f"quorum {quorum!r:.80} is not a witness or group above")
     policy = Policy(log, tuple(witnesses), tuple(groups), quorum)
     if format_policy(policy) != text:
@@ -91,15 +91,17 @@ def parse_policy(text: str) -> Policy:
     return policy
 
 
-def _new_name(name: str, known: Set[str]) -> str:
+def _new_name(name: str, taken: set[str]) -> str:
     check_key_name(name)
-    if name == NO_QUORUM or name in known:
+    if name in taken:
         raise MalformedPolicy(f"name {name!r:.80} is taken")
+    taken.add(name)
     return name
 
 
-def _group(words: list[str], free: set[str]) -> Group:
-    name, threshold, members = _new_name(words[1], free), words[2], tuple(words[3:])
+def _group(words: list[str], taken: set[str], free: set[str]) -> Group:
+    """A group of names that are in no other; `free` are the names that still may become members."""
+    name, threshold, members = _new_name(words[1], taken), words[2], tuple(words[3:])
     if len(set(members)) != len(members) or not free.issuperset(members):
         raise MalformedPolicy(f"group {name}: each member is named above and in one group only")
     count = {"all": len(members), "any": 1}.get(threshold)

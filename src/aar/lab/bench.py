@@ -1,15 +1,16 @@
 """The bench: teachers, ceilings and labels behind a pipe; ``python -m aar.lab.bench``, trusted code only.
 
-One JSON object per line on standard input, one back on standard output; `prepare` is followed by the bytes
-of a .npy file of the length that its answer announces. It runs in a sandbox of the evaluator's.
+One JSON object per line on standard input, one back on standard output; the answer to `prepare` is followed
+by the bytes it announces, a .npy file and a JSON file. It runs in a sandbox of the evaluator's.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import IO, Any
 
@@ -18,6 +19,7 @@ import numpy as np
 from aar.lab.errors import LabError
 from aar.lab.problems import check_problem
 from aar.lab.problems.digits import FEATURES, LABELLED, POOL, SEALED, STATEMENT, UNLABELLED, Digits, check_gap
+from aar.verify.splits import Split, shuffled, split
 
 
 @cache
@@ -43,39 +45,60 @@ def describe(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def prepare(request: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
-    """Teach every split; the features of all items follow in the row order asked for."""
+    """Teach every split. The instance follows, as a method will see it: features and splits.json, no labels.
+
+    Rows and test items are shuffled by the request's key, so that a method sees neither item ids nor which
+    test items are sealed. Truth and what teacher and ceiling get right are told in the shuffled test order.
+    """
     problem = problem_named(request["problem"])
-    splits = []
-    for one in request["splits"]:
-        taught = problem.teach(
-            one["seed"] + one["replicate"], one["labelled"], one["unlabelled"], [*one["tested"], *one["sealed"]]
-        )
-        splits.append(
+    key, sealed = bytes.fromhex(request["key"]), request["sealed"]
+    rows = shuffled(key + b"rows", range(POOL))
+    row_of = {item: row for row, item in enumerate(rows)}
+    told, instance = [], []
+    for number, (seed, replicate, one) in enumerate(_splits(request)):
+        test = shuffled(key + b"test%d" % number, [*one.tested, *sealed])
+        taught = problem.teach(seed + replicate, one.labelled, one.unlabelled, test)
+        told.append(
             {
+                "truth": _marks(taught.truth),
+                "weak": _marks(taught.weak_correct),
+                "ceiling": _marks(taught.ceiling_correct),
+            }
+        )
+        instance.append(
+            {
+                "train": [row_of[item] for item in one.unlabelled],
+                "test": [row_of[item] for item in test],
                 "weak": [f"{value:.6f}" for value in taught.weak],
                 "class_prior": f"{taught.class_prior:.6f}",
-                "truth": _marks(taught.truth),
-                "weak_correct": _marks(taught.weak_correct),
-                "ceiling_correct": _marks(taught.ceiling_correct),
+                "rng": int.from_bytes(hashlib.sha256(key + b"rng%d" % number).digest()[:6], "big"),
             }
         )
     file = io.BytesIO()
-    np.save(file, problem.features[np.asarray(request["row_order"], dtype=np.intp)], allow_pickle=False)
-    return {"features_bytes": file.tell(), "splits": splits}, file.getvalue()
+    np.save(file, problem.features[np.asarray(rows, dtype=np.intp)], allow_pickle=False)
+    splits = json.dumps({"splits": instance}).encode()
+    return {"splits": told, "bytes": [file.tell(), len(splits)]}, file.getvalue() + splits
 
 
 def baselines(request: Mapping[str, Any]) -> dict[str, Any]:
     """Accuracy of teacher and ceiling over seeds, on the public test items; refuses a degenerate gap."""
     problem = problem_named(request["problem"])
     by_seed: dict[int, list[tuple[float, float]]] = {}
-    for one in request["splits"]:
-        taught = problem.teach(one["seed"] + one["replicate"], one["labelled"], one["unlabelled"], one["tested"])
-        by_seed.setdefault(one["seed"], []).append(
+    for seed, replicate, one in _splits(request):
+        taught = problem.teach(seed + replicate, one.labelled, one.unlabelled, one.tested)
+        by_seed.setdefault(seed, []).append(
             (float(taught.weak_correct.mean()), float(taught.ceiling_correct.mean()))
         )
     means = [np.mean(values, axis=0) for values in by_seed.values()]
     weak, ceiling, gap, error = check_gap([float(m[0]) for m in means], [float(m[1]) for m in means])
     return {"weak": f"{weak:.4f}", "ceiling": f"{ceiling:.4f}", "gap": f"{gap:.4f}", "se": f"{error:.4f}"}
+
+
+def _splits(request: Mapping[str, Any]) -> Iterator[tuple[int, int, Split]]:
+    hidden = set(request["sealed"])
+    public = [item for item in range(POOL) if item not in hidden]
+    for seed, replicate in request["runs"]:
+        yield seed, replicate, split(seed, replicate, public, LABELLED, UNLABELLED)
 
 
 def _marks(values: Any) -> str:

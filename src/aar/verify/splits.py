@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -43,17 +44,17 @@ def seeds_for(secret: bytes, tier: str, digest: str, count: int) -> tuple[int, .
     )
 
 
+def shuffled(label: bytes, items: Sequence[int]) -> list[int]:
+    """The items in an order that `label` alone decides: by successive 64-bit numbers of SHAKE-256(label)."""
+    stream = hashlib.shake_256(label).digest(8 * len(items))
+    places = struct.unpack(f">{len(items)}Q", stream)
+    return [item for _place, item in sorted(zip(places, items, strict=True))]
+
+
 def split(seed: int, replicate: int, public: Sequence[int], labelled: int, unlabelled: int) -> Split:
-    """Deal the public items for one replicate of one seed."""
+    """Deal the public items, given ascending, for one replicate of one seed."""
     if labelled + unlabelled >= len(public):
         raise ValueError(f"{len(public)} public items, {labelled} + {unlabelled} leave none to test")
-    head = hashlib.sha256(b"aar-split/v1\n%d\n%d\n" % (seed, replicate))
-
-    def place(item: int) -> bytes:
-        state = head.copy()
-        state.update(b"%d\n" % item)
-        return state.digest()
-
-    order = sorted(public, key=place)
+    order = shuffled(b"aar-split/v1\n%d\n%d\n" % (seed, replicate), public)
     middle = labelled + unlabelled
     return Split(tuple(order[:labelled]), tuple(order[labelled:middle]), tuple(order[middle:]))

@@ -15,7 +15,6 @@ from typing import IO, Any
 from aar.outside.sandbox.client import LauncherClient, Running
 from aar.outside.sandbox.argv import sandbox_python
 from aar.outside.sandbox.spec import SandboxSpec
-from aar.verify.splits import Split
 
 BENCH_UID_SLOT = 90
 MAX_LINE_BYTES = 64 << 20
@@ -27,10 +26,11 @@ class BenchFailed(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """What one official run needs: `features` is a .npy of all items in `row_order`, no labels in it."""
+    """What one official run needs: the instance's two files, and per split what the evaluator keeps to itself."""
 
     features: bytes
-    splits: Sequence[Mapping[str, Any]]
+    splits: bytes
+    kept: Sequence[Mapping[str, str]]
 
 
 class Bench:
@@ -63,50 +63,32 @@ class Bench:
         """Name, sizes and statement of the problem."""
         return self._ask({"do": "describe", "problem": self._problem})[0]
 
-    def baselines(self, splits: Sequence[tuple[int, int, Split]], sealed: Sequence[int]) -> dict[str, Any]:
-        """Weak, ceiling, gap and its standard error over `splits`, as decimal strings."""
-        return self._ask({"do": "baselines", **self._splits(splits, sealed)})[0]
+    def baselines(self, runs: Sequence[tuple[int, int]], sealed: Sequence[int]) -> dict[str, Any]:
+        """Weak, ceiling, gap and its standard error over `runs` (seed, replicate), as decimal strings."""
+        return self._ask({"do": "baselines", "problem": self._problem, "runs": runs, "sealed": sealed})[0]
 
-    def prepare(
-        self, splits: Sequence[tuple[int, int, Split]], sealed: Sequence[int], row_order: Sequence[int]
-    ) -> Prepared:
-        """Weak labels for the student, and what weak teacher and ceiling get right, per split."""
-        request = {"do": "prepare", **self._splits(splits, sealed), "row_order": list(row_order)}
-        answer, features = self._ask(request)
-        return Prepared(features=features, splits=answer["splits"])
+    def prepare(self, runs: Sequence[tuple[int, int]], sealed: Sequence[int], key: bytes) -> Prepared:
+        """Teach all `runs`; `key` shuffles rows and test items."""
+        request = {"do": "prepare", "problem": self._problem, "runs": runs, "sealed": sealed, "key": key.hex()}
+        answer, (features, splits) = self._ask(request)
+        return Prepared(features=features, splits=splits, kept=answer["splits"])
 
     def close(self) -> None:
         self._running.close()
 
-    def _splits(self, splits: Sequence[tuple[int, int, Split]], sealed: Sequence[int]) -> dict[str, Any]:
-        return {
-            "problem": self._problem,
-            "splits": [
-                {
-                    "seed": seed,
-                    "replicate": replicate,
-                    "labelled": list(split.labelled),
-                    "unlabelled": list(split.unlabelled),
-                    "tested": list(split.tested),
-                    "sealed": list(sealed),
-                }
-                for seed, replicate, split in splits
-            ],
-        }
-
-    def _ask(self, request: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
+    def _ask(self, request: Mapping[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
         with self._lock:
             try:
                 self._stdin.write(json.dumps(request).encode() + b"\n")
                 self._stdin.flush()
                 line = self._running.stdout.readline(MAX_LINE_BYTES)
                 answer: dict[str, Any] = json.loads(line) if line else {"error": "it ended"}
-                size = int(answer.get("features_bytes", 0))
-                features = self._running.stdout.read(size) if size else b""
+                sizes = [int(size) for size in answer.get("bytes", [])]
+                files = [self._running.stdout.read(size) for size in sizes]
             except (OSError, ValueError) as error:
                 raise BenchFailed(f"the bench does not answer: {error}") from error
         if "error" in answer:
             raise BenchFailed(str(answer["error"])[:500])
-        if len(features) != size:
-            raise BenchFailed(f"the bench sent {len(features)} bytes of features, it announced {size}")
-        return answer, features
+        if [len(file) for file in files] != sizes:
+            raise BenchFailed("the bench ended in the middle of an answer")
+        return answer, files

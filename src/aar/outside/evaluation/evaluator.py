@@ -24,7 +24,7 @@ from aar.outside.sandbox.client import LauncherClient
 from aar.outside.staff_client import GatewayRefused, StaffClient
 from aar.verify.interval import crossed_bootstrap, decimal4, ladder, score
 from aar.verify.payload import Payload, format_payload, parse_payload
-from aar.verify.splits import seeds_for, split
+from aar.verify.splits import seeds_for
 
 LADDER_STEP = Fraction(1, 20)
 BASELINE_TIER = "baseline"
@@ -59,14 +59,10 @@ class Evaluator:
 
     def opening(self) -> dict[str, Any]:
         """What `study-opened` says of the evaluator: commitments, and the problem's baselines."""
-        public, sealed = public_items(self._secret, self._problem)
+        _public, sealed = public_items(self._secret, self._problem)
         seeds = seeds_for(self._secret, BASELINE_TIER, "", self._problem.seeds)
-        splits = [
-            (seed, replicate, split(seed, replicate, public, self._problem.labelled, self._problem.unlabelled))
-            for seed in seeds
-            for replicate in range(self._problem.replicates)
-        ]
-        baselines = self._bench.baselines(splits, sealed)
+        runs = [(seed, replicate) for seed in seeds for replicate in range(self._problem.replicates)]
+        baselines = self._bench.baselines(runs, sealed)
         return {
             "commitments": {
                 "seed_secret": commit_secret(self._secret),

@@ -7,18 +7,20 @@ so that a run cut off by a crash is repeated, not repeated differently.
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
-import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
+from operator import eq
 
 from aar.outside.evaluation.bench import Bench
 from aar.outside.sandbox.client import LauncherClient
 from aar.outside.sandbox.argv import sandbox_python
 from aar.outside.sandbox.spec import SandboxSpec
 from aar.verify.payload import Payload, SplitCounts
-from aar.verify.splits import sealed_items, seeds_for, split
+from aar.verify.splits import sealed_items, seeds_for, shuffled, split
 
 WALL_S = 120.0
 CPU_S = 90
@@ -73,36 +75,14 @@ def run_officially(
         raise ValueError(f"the snapshot handed over is not {digest}")
     public, sealed = public_items(secret, problem)
     seeds = seeds_for(secret, tier, digest, problem.seeds)
-    splits = [
-        (seed, replicate, split(seed, replicate, public, problem.labelled, problem.unlabelled))
-        for seed in seeds
-        for replicate in range(problem.replicates)
-    ]
-    # The method sees neither item ids nor which test items are sealed: rows and test order are shuffled.
-    shuffle = random.Random(int.from_bytes(hashlib.sha256(secret + digest.encode() + tier.encode()).digest(), "big"))
-    row_order = list(range(problem.pool))
-    shuffle.shuffle(row_order)
-    row_of = {item: row for row, item in enumerate(row_order)}
-    prepared = bench.prepare(splits, sealed, row_order)
-    orders: list[list[int]] = []
-    told = []
-    for (_seed, _replicate, one), weak in zip(splits, prepared.splits, strict=True):
-        items = [*one.tested, *sealed]
-        order = list(range(len(items)))
-        shuffle.shuffle(order)
-        orders.append(order)
-        told.append(
-            {
-                "train": [row_of[item] for item in one.unlabelled],
-                "test": [row_of[items[position]] for position in order],
-                "weak": weak["weak"],
-                "class_prior": weak["class_prior"],
-                "rng": shuffle.getrandbits(48),
-            }
-        )
+    runs = [(seed, replicate) for seed in seeds for replicate in range(problem.replicates)]
+    # The method sees neither item ids nor which test items are sealed: this key shuffles both.
+    key = hmac.new(secret, f"aar-shuffle/v1\n{tier}\n{digest}\n".encode(), hashlib.sha256).digest()
+    prepared = bench.prepare(runs, sealed, key)
     files = {f"/submission/{name}": text.encode() for name, text in json.loads(snapshot)["files"].items()}
     files["/instance/features.npy"] = prepared.features
-    files["/instance/splits.json"] = json.dumps({"splits": told}).encode()
+    files["/instance/splits.json"] = prepared.splits
+    width = problem.pool - problem.labelled - problem.unlabelled
     with launcher.start(
         SandboxSpec(
             name=f"official-{digest[:12]}-{tier}",
@@ -119,7 +99,7 @@ def run_officially(
         ),
         stdin=b"",
     ) as running:
-        most = sum(len(order) + 1 for order in orders)
+        most = len(runs) * (width + 1)
         answer = running.collect(stdout_bytes=most + 1, stderr_bytes=1 << 16, timeout_s=WALL_S + 10)
     output, ended = answer.stdout, answer.exit
     if len(output) > most or answer.truncated:
@@ -127,26 +107,26 @@ def run_officially(
     if ended.reason != "exited" or ended.code != 0:
         reason = FAILURE_OF_EXIT.get(ended.code, "exception") if ended.reason == "exited" else ended.reason
         return RunResult(seeds=seeds, reason=reason)
-    predictions = parse_predictions(output, [len(order) for order in orders])
+    predictions = parse_predictions(output, [width] * len(runs))
     if predictions is None:
         return RunResult(seeds=seeds, reason="bad-output")
+    powers = [1 << item for item in range(problem.pool)]
     halves: dict[str, list[SplitCounts]] = {"public": [], "sealed": []}
-    for (seed, replicate, one), weak, order, line in zip(splits, prepared.splits, orders, predictions, strict=True):
-        items = [*one.tested, *sealed]
-        predicted = [""] * len(items)
-        for place, position in enumerate(order):
-            predicted[position] = line[place]
-        student = [got == want for got, want in zip(predicted, weak["truth"], strict=True)]
-        marks = (student, [c == "1" for c in weak["weak_correct"]], [c == "1" for c in weak["ceiling_correct"]])
-        for half, start, end in (("public", 0, len(one.tested)), ("sealed", len(one.tested), len(items))):
+    sealed_mask = sum(powers[item] for item in sealed)
+    for number, ((seed, replicate), kept, line) in enumerate(zip(runs, prepared.kept, predictions, strict=True)):
+        tested = split(seed, replicate, public, problem.labelled, problem.unlabelled).tested
+        order = [powers[item] for item in shuffled(key + b"test%d" % number, [*tested, *sealed])]
+        student = sum(compress(order, map(eq, line, kept["truth"])))
+        weak, ceiling = (sum(compress(order, map("1".__eq__, kept[name]))) for name in ("weak", "ceiling"))
+        for half, mask in (("public", sum(order) - sealed_mask), ("sealed", sealed_mask)):
             halves[half].append(
                 SplitCounts(
                     seed=seed,
                     replicate=replicate,
-                    tested=_mask(items[start:end], [True] * (end - start)),
-                    student=_mask(items[start:end], marks[0][start:end]),
-                    weak=_mask(items[start:end], marks[1][start:end]),
-                    ceiling=_mask(items[start:end], marks[2][start:end]),
+                    tested=mask,
+                    student=student & mask,
+                    weak=weak & mask,
+                    ceiling=ceiling & mask,
                 )
             )
     return RunResult(
@@ -166,11 +146,3 @@ def parse_predictions(output: bytes, widths: Sequence[int]) -> list[str] | None:
         if not re.fullmatch(b"[01]{%d}" % width, line):
             return None
     return [line.decode("ascii") for line in lines[:-1]]
-
-
-def _mask(items: Sequence[int], marks: Sequence[bool]) -> int:
-    mask = 0
-    for item, is_marked in zip(items, marks, strict=True):
-        if is_marked:
-            mask |= 1 << item
-    return mask
