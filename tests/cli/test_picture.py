@@ -78,6 +78,25 @@ def test_a_drawn_value_changes_the_picture(tmp_path: Path) -> None:
     assert draw(tmp_path, changed) != before
 
 
+def one(*, exact: float, heldout: float | None = None) -> Point:
+    return Point(
+        minutes=1,
+        researcher="researcher-1",
+        released=0.5,
+        low=0.4,
+        high=0.6,
+        improved=True,
+        exact=exact,
+        heldout=heldout,
+    )
+
+
+@pytest.mark.parametrize("value", [-40.0, 40.0])
+def test_a_value_far_beyond_the_scale_is_noted_with_its_number(tmp_path: Path, value: float) -> None:
+    assert draw(tmp_path, [one(exact=value)]) != draw(tmp_path, [one(exact=value + 1)])
+    assert draw(tmp_path, [one(exact=0, heldout=value)]) != draw(tmp_path, [one(exact=0, heldout=value + 1)])
+
+
 @pytest.mark.parametrize("count", [0, 1])
 def test_a_study_with_hardly_any_run_has_a_picture_too(tmp_path: Path, count: int) -> None:
     assert draw(tmp_path, points(count))[1].startswith(PNG)

@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from aar.cli.view import LiveView, PlainView, StudyView, headline, interval_bar, study_view
+from aar.verify.leaderboard import Row
 
 
 def status(**changes: Any) -> dict[str, Any]:
@@ -30,15 +31,16 @@ def status(**changes: Any) -> dict[str, Any]:
             for number in (1, 2)
         ],
         "leaderboard": [
-            {
-                "rank": rank,
-                "method": f"method {rank} [red]x[/red]",
-                "researcher": "researcher-2",
-                "explored_pgr": "0.7000",
-                "heldout_pgr": None,
-                "low": "0.6000",
-                "high": "0.8000",
-            }
+            Row(
+                rank=rank,
+                method=f"method {rank} [red]x[/red]",
+                researcher="researcher-2",
+                digest="",
+                explored_pgr="0.7000",
+                heldout_pgr=None,
+                low="0.6000",
+                high="0.8000",
+            ).as_json()
             for rank in range(1, 31)
         ],
         "tree_size": 214,
@@ -105,6 +107,12 @@ def test_the_picture_fits_the_terminal(width: int, height: int) -> None:
 
 def test_numbers_are_whole_on_a_terminal_of_80_columns() -> None:
     assert "1   0.7000   [0.6000, 0.8000]     sealed   researcher-2" in drawn(seen(), width=80, height=24)
+
+
+def test_a_value_of_zero_is_told_from_a_missing_one() -> None:
+    row = Row(rank=1, method="m", researcher="r", digest="", explored_pgr="0.0000", heldout_pgr="-0.0312")
+    (shown,) = seen(leaderboard=[row.as_json()]).leaderboard
+    assert (shown.explored_pgr, shown.heldout_pgr, shown.low, shown.high) == ("0.0000", "-0.0312", "", "")
 
 
 def test_a_closed_live_view_leaves_nothing_on_the_screen_and_the_cursor_shown() -> None:

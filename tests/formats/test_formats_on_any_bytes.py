@@ -169,7 +169,7 @@ def test_the_sample_of_each_format_is_accepted(name: str):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_edited_bytes_are_refused_or_re_encode_to_themselves(name: str, data: st.DataObject):
     one = FORMATS[name]
@@ -177,7 +177,7 @@ def test_edited_bytes_are_refused_or_re_encode_to_themselves(name: str, data: st
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(data=st.binary(max_size=200))
 def test_on_any_bytes_there_are_only_our_errors(name: str, data: bytes):
     check(FORMATS[name], data)

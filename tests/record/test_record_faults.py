@@ -187,21 +187,22 @@ def test_after_a_power_cut_between_any_two_effects_nothing_acknowledged_is_lost_
         check_after_any_crash(run, f"cut before {number}: {effect}")
 
 
-def test_a_power_cut_during_the_recovery_from_a_kill_loses_nothing_either():
+@pytest.mark.parametrize("when", ["during", "right after"])
+def test_a_power_cut_during_or_after_the_recovery_from_a_kill_loses_nothing_either(when: str):
     for number, effect in enumerate(EFFECTS):
         world = started_world()
-        disk = memory_of(world)
-        disk.fault = cut_at(number)
+        memory_of(world).fault = cut_at(number)
         run = Run(world)
         with pytest.raises(PowerCut):
             run.go()
         rng = random.Random(number)
-        world.disk = disk = disk.after_kill()
-        again = rng.randrange(40)
+        world.disk = disk = memory_of(world).after_kill()
+        again = rng.randrange(40) if when == "during" else 1_000
         disk.fault = cut_at(again)
         with suppress(PowerCut):
-            world.open().publish()
-        disk.fault = None
+            sequencer = world.open()
+            sequencer.publish()
+            run.published = sequencer.published_size
         check_after(
             run, disk.after_power_cut("synced", rng), f"cuts before {number}: {effect}, and before {again}"
         )

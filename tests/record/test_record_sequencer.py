@@ -467,6 +467,15 @@ def test_a_checkpoint_that_a_verifier_would_refuse_is_not_published(real_world: 
     assert Path("record/checkpoint").read_bytes() == before
 
 
+def test_a_checkpoint_without_its_cosignatures_is_not_published(real_world: World):
+    sequencer = real_world.open()
+    sequencer.append(entries(0, 2))
+    sequencer._quorum.collect = lambda *_arguments: ()
+    with pytest.raises(RecordHalted, match="lost cosignatures"):
+        sequencer.publish()
+    assert real_world.check_public().size == 0
+
+
 def test_public_files_are_public_and_private_ones_are_not_whatever_the_umask(
     real_world: World, tmp_path: Path
 ):

@@ -15,6 +15,7 @@ from aar.cli.safe_text import terminal_safe
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.transforms import Transform
 
 # Okabe and Ito's palette, less black and yellow: told apart by colour-blind readers, and legible on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -78,6 +79,7 @@ def draw_pgr_over_time(
         matplotlib.rcParams.update(_STYLE)
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
+        from matplotlib.transforms import offset_copy
 
         # Not pyplot: it looks for a display, and takes as long to import as the rest together.
         figure = Figure(figsize=(10.0, 5.4), layout="constrained")
@@ -92,12 +94,28 @@ def draw_pgr_over_time(
         for each in (axes, sealed):
             _reference_lines(each, weak=weak, ceiling=ceiling)
         for number, name in enumerate(names):
-            _draw_researcher(axes, [point for point in ordered if point.researcher == name], number, end)
+            # Released values are multiples of one step: lines side by side, so that none hides another.
+            aside = max(min(2.2, 9 / len(names)), 0.4) * (number - (len(names) - 1) / 2)
+            beside = offset_copy(axes.transData, fig=figure, y=aside, units="points")
+            own = [point for point in ordered if point.researcher == name]
+            _draw_researcher(axes, own, number, end, beside)
         _draw_best_so_far(axes, ordered, end)
         _draw_heldout(sealed, ordered, names)
 
         axes.set_xlim(0, end)
         axes.set_ylim(*_limits(ordered, weak=weak, ceiling=ceiling))
+        numbers = {name: number for number, name in enumerate(names)}
+        _note_values_beyond(
+            axes, [(point.minutes, _shown(point), numbers[point.researcher]) for point in ordered]
+        )
+        _note_values_beyond(
+            sealed,
+            [
+                (numbers[point.researcher], point.heldout, numbers[point.researcher])
+                for point in ordered
+                if point.heldout is not None
+            ],
+        )
         axes.set_xlabel("minutes since the study opened")
         axes.set_ylabel("performance gap recovered (PGR)")
         axes.set_title(
@@ -152,7 +170,7 @@ def _reference_lines(axes: Axes, *, weak: float, ceiling: float) -> None:
     axes.set_axisbelow(True)
 
 
-def _draw_researcher(axes: Axes, points: Sequence[Point], number: int, end: float) -> None:
+def _draw_researcher(axes: Axes, points: Sequence[Point], number: int, end: float, beside: Transform) -> None:
     look = _look(number)
     best = _best_steps(points)
     times = [point.minutes for point in best] + [end]
@@ -163,6 +181,7 @@ def _draw_researcher(axes: Axes, points: Sequence[Point], number: int, end: floa
         where="post",
         color=look["color"],
         linewidth=1.6,
+        transform=beside,
         zorder=4,
     )
     axes.fill_between(
@@ -177,7 +196,7 @@ def _draw_researcher(axes: Axes, points: Sequence[Point], number: int, end: floa
     )
     axes.plot(
         [point.minutes for point in points],
-        [point.released if point.exact is None else point.exact for point in points],
+        [_shown(point) for point in points],
         linestyle="none",
         markersize=5.5,
         markeredgecolor="white",
@@ -238,15 +257,45 @@ def _draw_heldout(axes: Axes, points: Sequence[Point], names: Sequence[str]) -> 
 
 
 def _limits(points: Sequence[Point], *, weak: float, ceiling: float) -> tuple[float, float]:
-    """Both reference lines and every value; intervals may be cut at a quarter of the gap beyond them."""
+    """Both reference lines and every value, but at most a quarter of the gap beyond the lines."""
     gap = ceiling - weak
     values = [weak, ceiling]
     for point in points:
-        values += [point.released, point.low, point.high]
-        values += [value for value in (point.exact, point.heldout) if value is not None]
-    low = max(min(values), weak - 0.5 * gap)
-    high = min(max(values), ceiling + 0.5 * gap)
+        values += [point.released, point.low, point.high, _shown(point)]
+        values += [] if point.heldout is None else [point.heldout]
+    low = max(min(values), weak - 0.25 * gap)
+    high = min(max(values), ceiling + 0.25 * gap)
     return low - 0.06 * gap, high + 0.08 * gap
+
+
+def _shown(point: Point) -> float:
+    """The opened value where there is one, else the released one."""
+    return point.released if point.exact is None else point.exact
+
+
+def _note_values_beyond(axes: Axes, points: Sequence[tuple[float, float, int]]) -> None:
+    """An arrow and the number at the edge for each (x, value, researcher) outside the limits."""
+    low, high = axes.get_ylim()
+    for x, value, number in points:
+        if low <= value <= high:
+            continue
+        is_below = value < low
+        axes.annotate(
+            f"{value:.2f}",
+            (x, low if is_below else high),
+            xytext=(0, 14 if is_below else -14),
+            textcoords="offset points",
+            ha="center",
+            va="bottom" if is_below else "top",
+            fontsize=8,
+            color=COLOURS[number % len(COLOURS)],
+            arrowprops={
+                "arrowstyle": "-|>",
+                "color": COLOURS[number % len(COLOURS)],
+                "shrinkA": 0,
+                "shrinkB": 0,
+            },
+        )
 
 
 def _legend(figure: Figure, axes: Axes) -> None:

@@ -41,7 +41,7 @@ class ResearcherView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankView:
-    """One row of the leaderboard; values are the receipts' decimals, "" where there is none."""
+    """One row of the leaderboard; values are decimals of four digits, "" where there is none."""
 
     rank: int
     method: str
@@ -132,11 +132,16 @@ def _rank(row: Mapping[str, Any]) -> RankView:
         rank=row["rank"],
         method=terminal_safe(row["method"]),
         researcher=terminal_safe(row["researcher"]),
-        explored_pgr=row["explored_pgr"] or "",
-        heldout_pgr=row["heldout_pgr"] or "",
-        low=row["low"] or "",
-        high=row["high"] or "",
+        explored_pgr=_decimal(row["explored_pgr"]),
+        heldout_pgr=_decimal(row["heldout_pgr"]),
+        low=_decimal(row["low"]),
+        high=_decimal(row["high"]),
     )
+
+
+def _decimal(value: float | None) -> str:
+    """Four digits, as receipts have them."""
+    return "" if value is None else f"{value:.4f}"
 
 
 def clock(seconds: float) -> str:

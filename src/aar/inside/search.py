@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aar.lab.blocks import BLOCKS, Block
+from aar.lab.blocks import BLOCKS
+from aar.lab.blocks.block import Block
 from aar.lab.errors import MalformedPipeline
 from aar.lab.pipeline import Pipeline, format_pipeline, parse_pipeline
 

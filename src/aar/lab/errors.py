@@ -14,7 +14,11 @@ class MalformedPipeline(LabError):
 
 
 class MalformedInstance(LabError):
-    """Arrays that do not fit each other."""
+    """Arrays that do not fit each other, or hold what is no probability."""
+
+
+class MalformedSplit(LabError):
+    """Item ids that are not of the pool, or that teach, train and test at once."""
 
 
 class DegenerateGapError(LabError):

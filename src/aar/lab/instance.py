@@ -27,7 +27,14 @@ class Instance:
     class_prior: float
 
     def __post_init__(self) -> None:
-        """Raise `MalformedInstance` unless the shapes fit."""
-        n, d = self.train_x.shape
-        if self.weak.shape != (n,) or self.test_x.ndim != 2 or self.test_x.shape[1] != d:
-            raise MalformedInstance(f"train {self.train_x.shape}, weak {self.weak.shape}, test {self.test_x.shape}")
+        """Raise `MalformedInstance` unless the shapes fit and the probabilities are some."""
+        shapes = f"train {self.train_x.shape}, weak {self.weak.shape}, test {self.test_x.shape}"
+        if self.train_x.ndim != 2 or self.test_x.ndim != 2 or not len(self.train_x):
+            raise MalformedInstance(f"{shapes}: want [n, d], [n], [m, d] with n > 0")
+        if self.weak.shape != self.train_x.shape[:1] or self.train_x.shape[1] != self.test_x.shape[1]:
+            raise MalformedInstance(f"{shapes}: want [n, d], [n], [m, d]")
+        # Written so that NaN is refused too.
+        if not (self.weak.min() >= 0 and self.weak.max() <= 1):
+            raise MalformedInstance(f"weak goes from {self.weak.min()} to {self.weak.max()}: want 0 to 1")
+        if not 0 <= self.class_prior <= 1:
+            raise MalformedInstance(f"class prior {self.class_prior}: want 0 to 1")

@@ -3,7 +3,7 @@
 ```json
 [["label_prop", {"k": 12}], ["probe", {}]]
 ```
-The last block is the objective; an `aggregate` block may stand first and repeats all that follows.
+The last block is the objective; an aggregate block may stand first and repeats all that follows.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias, TypeGuard
 
 import numpy as np
 
-from aar.lab.blocks import Block, Range, State, block_named
+from aar.lab.blocks import block_named
+from aar.lab.blocks.block import Block, Range, State
 from aar.lab.errors import MalformedPipeline
 from aar.lab.instance import Instance, Probabilities
 
@@ -23,15 +24,17 @@ Step: TypeAlias = "tuple[str, Mapping[str, float]]"
 Pipeline: TypeAlias = "tuple[Step, ...]"
 
 MAX_BLOCKS = 12
+MAX_TEXT_CHARACTERS = 4_000
+LEAST_BAGGED = 2
 
 
 def parse_pipeline(value: object) -> Pipeline:
     """A pipeline from its JSON value, defaults filled in; `MalformedPipeline` says what is wrong where."""
-    if not isinstance(value, Sequence) or isinstance(value, str) or not 1 <= len(value) <= MAX_BLOCKS:
+    if not _is_list(value) or not 1 <= len(value) <= MAX_BLOCKS:
         raise MalformedPipeline(f"want a list of 1 to {MAX_BLOCKS} blocks, got {value!r:.80}")
     steps = []
     for number, item in enumerate(value):
-        if not isinstance(item, Sequence) or isinstance(item, str) or len(item) != 2:
+        if not _is_list(item) or len(item) != 2:
             raise MalformedPipeline(f"block {number}: want [NAME, {{PARAMETERS}}], got {item!r:.80}")
         block = block_named(item[0])
         is_last = number == len(value) - 1
@@ -43,23 +46,23 @@ def parse_pipeline(value: object) -> Pipeline:
     return tuple(steps)
 
 
-def _parameters(block: Block, given: object) -> dict[str, float]:
-    if not isinstance(given, Mapping) or not set(given) <= set(block.parameters):
-        raise MalformedPipeline(f"{block.name}: got {given!r:.80}, want some of {', '.join(block.parameters) or 'nothing'}")
-    return {name: _value(block.name, name, given.get(name, span.default), span) for name, span in block.parameters.items()}
-
-
-def _value(block: str, name: str, value: object, span: Range) -> float:
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not span.low <= value <= span.high:
-        raise MalformedPipeline(f"{block}.{name}: got {value!r:.40}, want a number from {span.low} to {span.high}")
-    if span.is_whole and value != int(value):
-        raise MalformedPipeline(f"{block}.{name}: got {value!r:.40}, want a whole number")
-    return int(value) if span.is_whole else float(value)
+def parse_pipeline_text(text: str) -> Pipeline:
+    """A pipeline from its JSON text; a key that stands twice is refused."""
+    if len(text) > MAX_TEXT_CHARACTERS:
+        raise MalformedPipeline(f"{len(text)} characters, at most {MAX_TEXT_CHARACTERS}")
+    try:
+        return parse_pipeline(json.loads(text, object_pairs_hook=_once))
+    except MalformedPipeline:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise MalformedPipeline(f"{text!r:.80} is not JSON: {error}") from error
 
 
 def format_pipeline(pipeline: Pipeline) -> str:
     """The one JSON text of a pipeline, every parameter written out."""
-    return json.dumps([[name, dict(sorted(values.items()))] for name, values in pipeline], separators=(",", ":"))
+    return json.dumps(
+        [[name, dict(sorted(values.items()))] for name, values in pipeline], separators=(",", ":")
+    )
 
 
 def pipeline_digest(pipeline: Pipeline) -> str:
@@ -68,13 +71,17 @@ def pipeline_digest(pipeline: Pipeline) -> str:
 
 
 def pipeline_name(pipeline: Pipeline) -> str:
-    """A short name for people: parameters that differ from the default are shown."""
+    """A short name for people: parameters that differ from their default are shown.
+
+    >>> pipeline_name(parse_pipeline([["label_prop", {"k": 24}], ["probe", {}]]))
+    'label_prop(k=24)+probe'
+    """
     words = []
     for name, values in pipeline:
         spans = block_named(name).parameters
         told = [f"{key}={value:g}" for key, value in values.items() if value != spans[key].default]
         words.append(f"{name}({','.join(told)})" if told else name)
-    return " + ".join(words)
+    return "+".join(words)
 
 
 def run_pipeline(pipeline: Pipeline, instance: Instance, rng: np.random.Generator) -> Probabilities:
@@ -86,14 +93,15 @@ def run_pipeline(pipeline: Pipeline, instance: Instance, rng: np.random.Generato
     for name, values in pipeline:
         state = block_named(name).step(state, values, rng)
     if state.answer is None:
-        raise MalformedPipeline("the pipeline has no objective")
+        raise MalformedPipeline(f"{pipeline_name(pipeline)}: no objective")
     return state.answer
 
 
 def _bagged(
     rest: Pipeline, instance: Instance, rng: np.random.Generator, *, count: int, share: float
 ) -> Probabilities:
-    size = max(int(share * len(instance.weak)), 2)
+    """The mean over `count` runs of the rest, each on a random share of the training items."""
+    size = min(max(round(share * len(instance.weak)), LEAST_BAGGED), len(instance.weak))
     answers = []
     for _member in range(count):
         chosen = rng.choice(len(instance.weak), size, replace=False)
@@ -104,5 +112,36 @@ def _bagged(
             class_prior=instance.class_prior,
         )
         answers.append(run_pipeline(rest, part, rng))
-    mean: Probabilities = np.asarray(answers).mean(axis=0)
+    mean: Probabilities = np.mean(answers, axis=0)
     return mean
+
+
+def _is_list(value: object) -> TypeGuard[Sequence[object]]:
+    return isinstance(value, (list, tuple))
+
+
+def _once(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
+    if len(dict(pairs)) != len(pairs):
+        raise MalformedPipeline(f"a parameter stands twice in {[key for key, _value in pairs]!r:.80}")
+    return dict(pairs)
+
+
+def _parameters(block: Block, given: object) -> dict[str, float]:
+    if not isinstance(given, Mapping) or not set(given) <= set(block.parameters):
+        wanted = ", ".join(block.parameters) or "nothing"
+        raise MalformedPipeline(f"{block.name}: got {given!r:.80}, want an object with some of: {wanted}")
+    return {
+        name: _value(block.name, name, given.get(name, span.default), span)
+        for name, span in block.parameters.items()
+    }
+
+
+def _value(block: str, name: str, value: object, span: Range) -> float:
+    # Written so that NaN is refused too.
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not span.low <= value <= span.high:
+        raise MalformedPipeline(
+            f"{block}.{name}: got {value!r:.40}, want a number from {span.low:g} to {span.high:g}"
+        )
+    if span.is_whole and value != int(value):
+        raise MalformedPipeline(f"{block}.{name}: got {value!r:.40}, want a whole number")
+    return int(value) if span.is_whole else float(value)

@@ -60,20 +60,22 @@ class WitnessServer(socketserver.TCPServer):
         return connection, "unix"
 
     def handle_error(self, _request: Any, _client_address: Any) -> None:
-        """What cannot be stored must not be answered; a caller that went away is no trouble."""
+        """A caller that went away is no trouble; anything else is said, and that request has no answer."""
         error = sys.exception()
-        if isinstance(error, (ConnectionError, TimeoutError)):
-            return
-        if isinstance(error, OSError):
-            _halt(EXIT_DISK_FULL, f"the witness cannot store what it saw: {error}")
-        _halt(EXIT_HALTED, f"the witness halted: {error!r}")
+        if not isinstance(error, OSError):
+            sys.stderr.write(f"a request failed: {error!r}\n")
+            sys.stderr.flush()
 
     def add(self, request: bytes) -> Answer:
         answer = add_checkpoint(
             request, logs=self._logs, seen=self._seen, signer=self._signer, now_s=int(time.time())
         )
         if answer.seen is not None:
-            self._store.save(answer.origin, answer.seen)
+            try:
+                self._store.save(answer.origin, answer.seen)
+            except OSError as error:
+                # What is not durable must not be answered; after a failed fsync nothing may be tried again.
+                _halt(EXIT_DISK_FULL, f"the witness cannot store what it saw: {error}")
             self._seen[answer.origin] = answer.seen
         return answer
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from aar.lab.errors import UnknownProblem
 
+# Names only: the command line reads them at every start, and the problems themselves hold labels.
 PROBLEMS = ("digits",)
 
 
-def check_problem(name: str) -> None:
+def check_problem(name: object) -> None:
     """`UnknownProblem` unless the lab has a problem of that name."""
     if name not in PROBLEMS:
         raise UnknownProblem(f"no problem {name!r:.60}; there is: {', '.join(PROBLEMS)}")

@@ -7,7 +7,8 @@ import errno
 import os
 import socket
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from aar.formats.keys import format_vkey, parse_vkey
@@ -18,10 +19,12 @@ from aar.outside.gateway.server import UnixServer, now_ms, serve_in_thread
 from aar.outside.gateway.staff_desk import ControlDesk, EvaluatorDesk, Staff
 from aar.outside.keyring import Keyring
 from aar.outside.record.disk import Disk
-from aar.outside.record.errors import DiskFull, RecordHalted
+from aar.outside.record.errors import DiskFull, RecordError, RecordInUse
 from aar.outside.record.sequencer import Sequencer
 from aar.outside.record.witness_client import WitnessClient
 from aar.outside.service import EXIT_DISK_FULL, EXIT_HALTED, enter, halt
+
+OTHER_GATEWAY_S = 5.0
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -39,18 +42,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     keyring = Keyring(Path("gateway"), os.urandom)
     clock = FrozenClock(now_ms)
     try:
-        sequencer = Sequencer.open(
-            public=Path("record"),
-            private=Path("gateway"),
-            signer=keyring.open(options.origin, "log"),
-            witnesses=[WitnessClient(parse_vkey(options.witness), options.witness_socket)],
-            quorum=1,
-            clock_ms=clock,
-            disk=Disk(),
+        sequencer = _open_when_free(
+            lambda: Sequencer.open(
+                public=Path("record"),
+                private=Path("gateway"),
+                signer=keyring.open(options.origin, "log"),
+                witnesses=[WitnessClient(parse_vkey(options.witness), options.witness_socket)],
+                quorum=1,
+                clock_ms=clock,
+                disk=Disk(),
+            )
         )
         service = RecordService(sequencer, keyring, origin=options.origin, clock=clock, on_fatal=_fatal)
         blobs = Blobs(Path("record") / "blobs", Path("gateway"))
-    except (RecordHalted, DiskFull, OSError) as error:
+    except (RecordError, OSError) as error:
         _fatal(error)
         raise
     staff = Staff(service, blobs)
@@ -86,6 +91,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
             ready.write(f"{name} {format_vkey(signer.vkey)}\n")
     ended.wait()
     os._exit(0)
+
+
+def _open_when_free(open_record: Callable[[], Sequencer]) -> Sequencer:
+    """Open the record; a gateway whose supervisor was killed a moment ago may still be letting go of it."""
+    deadline = time.monotonic() + OTHER_GATEWAY_S
+    while True:
+        try:
+            return open_record()
+        except RecordInUse:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
 
 def _named_blobs(service: RecordService) -> set[str]:

@@ -15,11 +15,13 @@ from typing import Any
 
 from aar.formats.canonical import Value
 from aar.formats.entry import Entry, Leaf, SignedEntry, parse_leaf, sign_entry
+from aar.formats.errors import FormatError
 from aar.formats.proof import format_proof
 from aar.outside.admission import Refused, check_admission
 from aar.outside.keyring import Keyring
 from aar.outside.projection import Projection
-from aar.outside.record.sequencer import QuorumNotMet, Sequencer
+from aar.outside.record.errors import QuorumNotMet, RecordError
+from aar.outside.record.sequencer import Sequencer
 
 # A study with a dead witness must not look alive for long: after this many tries the record stops.
 PUBLISH_TRIES = 20
@@ -120,7 +122,8 @@ class RecordService:
                 if signed_entries:
                     self._rebuild()
                 raise
-            except OSError as error:
+            except (OSError, RecordError, FormatError) as error:
+                # The projection is ahead of the record now: neither may be used any more.
                 self._on_fatal(error)
                 raise
             if indices != range(first, first + len(signed_entries)):

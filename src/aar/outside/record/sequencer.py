@@ -358,9 +358,6 @@ class Sequencer:
         if last:
             self._last_received_ms = _received_ms(last)
         self._integrate()
-        with halting(f"sync {self._private}"):
-            # The file `signed` must not turn back into an older one after what follows.
-            self._disk.sync_directory(self._private)
         self._published = self._read_published()
         self._signed = self._read_signed()
         if self.published_size > self._signed.size:

@@ -31,8 +31,10 @@ class Store:
 
     def open(self) -> None:
         """Make what is missing of the two directories, and clear what a crash left in staging."""
-        for directory, mode in ((self._public, DIRECTORY_MODE), (self._staging, 0o700)):
-            self._make_directory(directory, mode)
+        self._make_directories(self._public)
+        with refusing_when_full(f"make {self._staging}"):
+            # Needs no sync: a staging directory that is lost is made again.
+            self._disk.make_directory(self._staging, 0o700)
         with halting(f"clear {self._staging}"):
             for name in self._disk.list(self._staging):
                 self._disk.remove(self._staging / name)
@@ -59,7 +61,6 @@ class Store:
                 _check_same(path, held, data)
             edge.add(resource)
         for directory in sorted({(self._public / resource).parent for resource in edge - self._durable_edge}):
-            self._make_directories(directory)
             with halting(f"sync {directory}"):
                 self._disk.sync_directory(directory)
         self._durable_edge = edge
@@ -79,14 +80,11 @@ class Store:
         if directory not in self._durable_directories:
             if directory != self._public:
                 self._make_directories(directory.parent)
-            self._make_directory(directory, DIRECTORY_MODE)
-
-    def _make_directory(self, directory: Path, mode: int) -> None:
-        with refusing_when_full(f"make {directory}"):
-            self._disk.make_directory(directory, mode)
-        with halting(f"sync {directory.parent}"):
-            self._disk.sync_directory(directory.parent)
-        self._durable_directories.add(directory)
+            with refusing_when_full(f"make {directory}"):
+                self._disk.make_directory(directory, DIRECTORY_MODE)
+            with halting(f"sync {directory.parent}"):
+                self._disk.sync_directory(directory.parent)
+            self._durable_directories.add(directory)
 
     def _create(self, path: Path, data: bytes) -> None:
         """Give `data` the name `path`, whole or not at all, and only if nothing has it."""

@@ -67,6 +67,7 @@ class Wal:
         with halting(f"open {path}"):
             self._descriptor = _open_or_create(disk, path)
         with halting(f"sync {path.parent}"):
+            # Of the other files here too: `signed` must not turn back into an older one after a power cut.
             disk.sync_directory(path.parent)
 
     def close(self) -> None:

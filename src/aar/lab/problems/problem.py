@@ -1,0 +1,114 @@
+"""What a problem is to the bench: sizes, label-free features, and what teacher and ceiling make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aar.lab.errors import DegenerateGapError, MalformedSplit
+from aar.lab.instance import Floats, Probabilities
+
+LEAST_GAP = 0.10
+LEAST_GAP_ERRORS = 6
+
+Marks = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """Items in the pool, of those sealed, and per split how many teach the teacher and train the student."""
+
+    pool: int
+    features: int
+    sealed: int
+    labelled: int
+    unlabelled: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taught:
+    """What the teacher and the ceiling make of one split.
+
+    `weak` [unlabelled] are the teacher's P(y = 1); the marks are over the tested items in their order.
+    """
+
+    weak: Probabilities
+    class_prior: float
+    truth: Marks
+    weak_correct: Marks
+    ceiling_correct: Marks
+
+
+class Problem(Protocol):
+    """A problem with its labels; only the bench constructs one."""
+
+    sizes: Sizes
+    statement: str
+
+    @property
+    def digest(self) -> str:
+        """Hex SHA-256 of what defines the problem, labels included."""
+
+    @property
+    def features(self) -> Floats:
+        """The strong features of all items [pool, features], made without labels."""
+
+    def teach(
+        self, seed: int, labelled: Sequence[int], unlabelled: Sequence[int], tested: Sequence[int]
+    ) -> Taught:
+        """Train the weak teacher and the ceiling of one split and look at what they get right."""
+
+
+def check_split(pool: int, labelled: Sequence[int], unlabelled: Sequence[int], tested: Sequence[int]) -> None:
+    """Raise `MalformedSplit` unless the three are of the pool, not empty, and no item stands twice."""
+    items = [*labelled, *unlabelled, *tested]
+    if not labelled or not unlabelled or not tested:
+        raise MalformedSplit("want items to teach, to train and to test")
+    if min(items) < 0 or max(items) >= pool:
+        raise MalformedSplit(f"items from {min(items)} to {max(items)}: the pool has 0 to {pool - 1}")
+    if len(set(items)) != len(items):
+        raise MalformedSplit(
+            f"{len(items) - len(set(items))} items stand twice: teach, train and test are apart"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Baselines:
+    """Mean accuracies of weak teacher and ceiling, the gap between them and its standard error."""
+
+    weak: float
+    ceiling: float
+    gap: float
+    error: float
+
+
+def baselines_of(taught: Sequence[tuple[int, Taught]]) -> Baselines:
+    """Baselines over splits given with their seeds; refuses a gap that makes PGR meaningless.
+
+    The error is over seeds, each the mean of its splits. With one seed it is over items, which is too small
+    where splits differ, but never absent.
+    """
+    by_seed: dict[int, list[tuple[float, float]]] = {}
+    for seed, one in taught:
+        pair = (float(one.weak_correct.mean()), float(one.ceiling_correct.mean()))
+        by_seed.setdefault(seed, []).append(pair)
+    means = np.array([np.mean(pairs, axis=0) for pairs in by_seed.values()])
+    gaps = means[:, 1] - means[:, 0]
+    if len(gaps) == 1:
+        gaps_of_items = np.concatenate(
+            [one.ceiling_correct.astype(float) - one.weak_correct.astype(float) for _seed, one in taught]
+        )
+        error = float(gaps_of_items.std() / max(len(one.truth) for _seed, one in taught) ** 0.5)
+    else:
+        error = float(gaps.std(ddof=1) / len(gaps) ** 0.5)
+    gap = float(gaps.mean())
+    if gap < LEAST_GAP or gap < LEAST_GAP_ERRORS * error:
+        raise DegenerateGapError(
+            f"gap {gap:.4f} with standard error {error:.4f}: want at least {LEAST_GAP} and "
+            f"{LEAST_GAP_ERRORS} standard errors; take a weaker teacher or a stronger student"
+        )
+    return Baselines(float(means[:, 0].mean()), float(means[:, 1].mean()), gap, error)
