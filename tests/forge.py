@@ -25,6 +25,8 @@ from aar.formats.policy import Group, Policy, format_policy
 from aar.formats.strict import encode_base64
 from aar.verify.interval import crossed_bootstrap, decimal4, score
 from aar.verify.payload import Payload, SplitCounts, format_payload
+from aar.verify.report import Report
+from aar.verify.study import verify_study
 
 ORIGIN = "aar.test/forge"
 START_MS = 1_700_000_000_000
@@ -112,7 +114,8 @@ def naive_sealed(secret: bytes, items: int, sealed: int) -> list[int]:
 
 def naive_seeds(secret: bytes, tier: str, digest: str, count: int) -> list[int]:
     return [
-        int(mac(secret, f"aar-seed/v1\n{tier}\n{digest}\n{number}\n").hex()[:12], 16) for number in range(count)
+        int(mac(secret, f"aar-seed/v1\n{tier}\n{digest}\n{number}\n").hex()[:12], 16)
+        for number in range(count)
     ]
 
 
@@ -173,7 +176,9 @@ class Run:
 
     def commitments(self) -> dict[str, str]:
         return {
-            half: commit_payload(half=half, nonce=self.nonces[half], payload_sha256=sha256(self.data(half)).hex())
+            half: commit_payload(
+                half=half, nonce=self.nonces[half], payload_sha256=sha256(self.data(half)).hex()
+            )
             for half in ("public", "sealed")
         }
 
@@ -241,7 +246,14 @@ class Forge:
         self.policy = Policy.with_one_witness(LOG.vkey, "local", WITNESS.vkey)
 
     def add(
-        self, label: str, author: str, kind: str, body: Any, *, cosigners: Sequence[str] = (), before: str = ""
+        self,
+        label: str,
+        author: str,
+        kind: str,
+        body: Any,
+        *,
+        cosigners: Sequence[str] = (),
+        before: str = "",
     ) -> Draft:
         """Draft one entry, at the end or before the entry labelled `before`."""
         signers = [self.keys[name] for name in (author, *cosigners)]
@@ -349,7 +361,9 @@ def checkpoint(
 ) -> bytes:
     """A signed and cosigned checkpoint; a true one unless told otherwise."""
     size = len(leaves) if size is None else size
-    text = format_checkpoint_text(Checkpoint(origin, size, tree_hash(leaves[:size]) if root is None else root))
+    text = format_checkpoint_text(
+        Checkpoint(origin, size, tree_hash(leaves[:size]) if root is None else root)
+    )
     lines = (log.sign(text), *(one.cosign(text, unix_s) for one in witnesses), *more)
     return format_note(Note(text, lines))
 
@@ -423,13 +437,22 @@ def opening() -> dict[str, Any]:
         "witnesses": [format_vkey(WITNESS.vkey)],
         "quorum": 1,
         "budget": {"submissions": 5, "seconds": 100},
-        "commitments": {"seed_secret": commit_secret(SECRET), "split": commit_split(split_nonce(SECRET), sealed)},
+        "commitments": {
+            "seed_secret": commit_secret(SECRET),
+            "split": commit_split(split_nonce(SECRET), sealed),
+        },
         "pool": {"items": ITEMS, "sealed": SEALED, "labelled": LABELLED, "unlabelled": UNLABELLED},
         "baselines": {"weak": "0.4500", "ceiling": "0.9700", "gap": "0.5200", "se": "0.0100"},
         "release": {"rule": "ladder", "step": STEP},
         "runs": {"seeds": SEEDS, "replicates": REPLICATES},
         "interval": {"method": "crossed-bootstrap", "draws": DRAWS, "level": "0.95"},
-        "sandbox": {"backend": "none", "verdict": "ok", "probes": 1, "digest": "cd" * 32, "identity": "own-uid"},
+        "sandbox": {
+            "backend": "none",
+            "verdict": "ok",
+            "probes": 1,
+            "digest": "cd" * 32,
+            "identity": "own-uid",
+        },
     }
 
 
@@ -456,7 +479,15 @@ def task(name: str, submissions: int) -> dict[str, Any]:
 
 def finding(**changes: Any) -> dict[str, Any]:
     """A finding's body; a result about nothing unless told otherwise."""
-    body = {"type": "result", "title": "it", "text": "so", "method": "", "numbers": {}, "receipts": [], "parents": []}
+    body = {
+        "type": "result",
+        "title": "it",
+        "text": "so",
+        "method": "",
+        "numbers": {},
+        "receipts": [],
+        "parents": [],
+    }
     return {**body, **changes}
 
 
@@ -498,7 +529,14 @@ def submit(forge: Forge, run: str, researcher: str, task: str, *, before: str = 
 
 
 def hand_in(
-    forge: Forge, run: str, researcher: str, task: str, accuracy: float, *, released: Any = None, before: str = ""
+    forge: Forge,
+    run: str,
+    researcher: str,
+    task: str,
+    accuracy: float,
+    *,
+    released: Any = None,
+    before: str = "",
 ) -> None:
     """Draft a submission, its charge and the receipt of its explored run."""
     digest = submit(forge, run, researcher, task, before=before)
@@ -537,10 +575,51 @@ def failed_receipt(forge: Forge, submission: str) -> dict[str, Any]:
     }
 
 
-def reveal(forge: Forge, run: str, half: str, *, before: str = "", **changes: Any) -> Draft:
+def reveal(forge: Forge, run: str, opened: str, /, *, before: str = "", **changes: Any) -> Draft:
     made = forge.runs[run]
 
     def body() -> dict[str, Any]:
-        return {"receipt": forge.position(f"receipt-{run}"), **made.opened(half), **changes}
+        return {"receipt": forge.position(f"receipt-{run}"), **made.opened(opened), **changes}
 
-    return forge.add(f"reveal-{run}-{half}", "evaluator", "score-revealed", body, before=before)
+    return forge.add(f"reveal-{run}-{opened}", "evaluator", "score-revealed", body, before=before)
+
+
+def running() -> Forge:
+    """The same study before its end: nothing was opened, no secret is known, nothing was decided."""
+    forge = honest()
+    last = forge.position("closed")
+    forge.drafts = forge.drafts[:last]
+    del forge.runs["again"]
+    return forge
+
+
+def with_votes(votes: int) -> Forge:
+    """The honest study with that many more entries."""
+    forge = honest()
+    for number in range(votes):
+        value = {"on": At("result"), "value": 1 if number % 2 else -1}
+        forge.add(f"vote-{number}", "r2", "vote", value, before="closed")
+    return forge
+
+
+# Asking the verifier, and holding it to its answer.
+
+
+def verdict_on(
+    forge: Forge, directory: Path, *, files: Mapping[str, bytes] | None = None, **options: Any
+) -> Report:
+    """Write the study down and verify it."""
+    return verify_study(forge.write(directory / "study", files), **options)
+
+
+def assert_ok(report: Report) -> None:
+    assert report.findings == []
+    assert report.verdict == "ok"
+
+
+def assert_only(report: Report, code: str, place: int, says: str, *, resource: str = "") -> None:
+    """Exactly one thing was found: of this code, at this entry (-1 for none), for this reason."""
+    assert [(one.code, one.first_index) for one in report.findings] == [(code, place)], report.findings
+    assert says in report.findings[0].expected, report.findings[0]
+    assert resource in ("", report.findings[0].resource)
+    assert report.verdict == "tampered"

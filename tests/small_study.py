@@ -131,6 +131,14 @@ def processes_of(study: Path) -> dict[str, list[int]]:
     return found
 
 
+def wait_until_opened(study: Path, process: subprocess.Popen[str]) -> None:
+    """Wait until the first entries of a study that is being run are published."""
+    checkpoint = study / "record" / "checkpoint"
+    while not checkpoint.exists() or checkpoint.read_text("utf-8").split("\n")[1] == "0":
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+
+
 def kill(pids: Sequence[int]) -> None:
     for pid in pids:
         try:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from small_study import SMALL, Commands, wait_until_gone
+
+from small_study import SMALL, Commands, wait_until_gone, wait_until_opened
 
 pytestmark = pytest.mark.slow
 
@@ -62,7 +62,9 @@ def test_a_time_budget_out_of_range_is_refused(commands: Commands, value: str) -
 
 
 @pytest.mark.parametrize("command", ["verify", "record", "forum", "leaderboard", "status", "review"])
-def test_a_directory_that_is_not_a_study_is_refused_by_every_command(commands: Commands, command: str) -> None:
+def test_a_directory_that_is_not_a_study_is_refused_by_every_command(
+    commands: Commands, command: str
+) -> None:
     (commands.directory / "empty").mkdir()
     assert "study" in refused(commands, command, "empty")
     assert "absent" in refused(commands, command, "absent")
@@ -101,7 +103,9 @@ def test_a_marker_of_something_else_is_refused(commands: Commands) -> None:
         (("task", "{}", "add", "--title", "x", "--key", "absent"), "no such file"),
     ],
 )
-def test_commands_on_a_study_refuse_what_makes_no_sense(finished: Any, arguments: tuple[str, ...], told: str) -> None:
+def test_commands_on_a_study_refuse_what_makes_no_sense(
+    finished: Any, arguments: tuple[str, ...], told: str
+) -> None:
     words = [word.format(finished.path) for word in arguments]
     assert told in refused(finished.commands, *words)
 
@@ -123,9 +127,7 @@ def test_going_on_with_another_study_file_is_refused(finished: Any) -> None:
 def test_a_study_in_use_is_refused_and_left_alone(commands: Commands) -> None:
     study = commands.directory / "study"
     first = commands.start("run", commands.study_file(), "--dir", str(study), "--json")
-    while not (study / "record" / "checkpoint").exists():
-        assert first.poll() is None, first.communicate()
-        time.sleep(0.05)
+    wait_until_opened(study, first)
     line = refused(commands, "run", "--dir", str(study))
     assert f"in use by process {first.pid}" in line
     out, error = first.communicate(timeout=120)
@@ -135,7 +137,9 @@ def test_a_study_in_use_is_refused_and_left_alone(commands: Commands) -> None:
 
 @pytest.mark.sandbox
 @pytest.mark.skipif(os.getuid() != 0, reason="mounting a small file system takes root")
-def test_a_full_disk_is_told_in_one_line_and_the_study_goes_on_when_there_is_space(commands: Commands) -> None:
+def test_a_full_disk_is_told_in_one_line_and_the_study_goes_on_when_there_is_space(
+    commands: Commands,
+) -> None:
     small = commands.directory / "small"
     small.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", str(small)], check=True)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_study import SMALL, Commands, processes_of, wait_until_gone
+
+from small_study import SMALL, Commands, processes_of, wait_until_gone, wait_until_opened
 
 pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
 
@@ -69,7 +70,16 @@ def test_the_leaderboard_has_explored_and_held_out_values_with_an_interval(finis
     rows = finished.commands.json("leaderboard", str(finished.path), "--json")
     assert [row["rank"] for row in rows] == list(range(1, len(rows) + 1))
     for row in rows:
-        assert set(row) >= {"method", "researcher", "explored_pgr", "heldout_pgr", "low", "high", "seeds", "receipts"}
+        assert set(row) >= {
+            "method",
+            "researcher",
+            "explored_pgr",
+            "heldout_pgr",
+            "low",
+            "high",
+            "seeds",
+            "receipts",
+        }
         assert row["low"] <= row["heldout_pgr"] <= row["high"]
 
 
@@ -90,7 +100,9 @@ def test_the_forum_shows_findings_with_their_receipts(finished: Any) -> None:
 
 
 def test_record_filters_by_kind_and_author(finished: Any) -> None:
-    for entry in finished.commands.entries(str(finished.path), "--kind", "finding", "--author", "researcher-1"):
+    for entry in finished.commands.entries(
+        str(finished.path), "--kind", "finding", "--author", "researcher-1"
+    ):
         assert (entry["kind"], entry["author"]) == ("finding", "researcher-1")
         assert set(entry) >= {"index", "kind", "author", "at", "refs", "body"}
 
@@ -106,11 +118,15 @@ def test_private_parts_of_a_study_are_closed_to_others(finished: Any) -> None:
     assert stat.S_IMODE((finished.commands.config / "aar" / "reviewer.key").stat().st_mode) == 0o600
 
 
-def test_200_flips_of_a_single_byte_under_the_record_are_all_noticed_and_named(finished: Any, tmp_path: Path) -> None:
+def test_200_flips_of_a_single_byte_under_the_record_are_all_noticed_and_named(
+    finished: Any, tmp_path: Path
+) -> None:
     from aar.verify.study import verify_study
 
     copy = tmp_path / "copy"
-    shutil.copytree(finished.path, copy, ignore=shutil.ignore_patterns("gateway", "evaluator", "lock", "*.sock"))
+    shutil.copytree(
+        finished.path, copy, ignore=shutil.ignore_patterns("gateway", "evaluator", "lock", "*.sock")
+    )
     files = sorted(path for path in (copy / "record").rglob("*") if path.is_file())
     generator = random.Random(20261123)
     assert verify_study(copy).verdict == "ok"
@@ -130,7 +146,9 @@ def test_200_flips_of_a_single_byte_under_the_record_are_all_noticed_and_named(f
         assert named or name == "checkpoint", (name, place, report.findings)
 
 
-def test_the_command_line_says_1_for_a_flipped_byte_and_0_when_it_is_put_back(finished: Any, tmp_path: Path) -> None:
+def test_the_command_line_says_1_for_a_flipped_byte_and_0_when_it_is_put_back(
+    finished: Any, tmp_path: Path
+) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(finished.path, copy, ignore=shutil.ignore_patterns("lock", "*.sock"))
     path = next((copy / "record" / "tile" / "entries").rglob("*.p/*"))
@@ -150,9 +168,7 @@ def test_a_rolled_back_copy_is_noticed_by_the_pin_alone(finished: Any, tmp_path:
     commands = Commands(tmp_path)
     early, late = tmp_path / "early", tmp_path / "study"
     process = commands.start("run", commands.study_file(), "--dir", str(late), "--json")
-    while not (late / "record" / "checkpoint").exists():
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
+    wait_until_opened(late, process)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=20)
     shutil.copytree(late, early, ignore=shutil.ignore_patterns("*.sock"))
@@ -166,9 +182,7 @@ def test_a_rolled_back_copy_is_noticed_by_the_pin_alone(finished: Any, tmp_path:
 def test_ctrl_c_ends_in_order_within_5_seconds_and_run_goes_on(commands: Commands) -> None:
     study = commands.directory / "study"
     process = commands.start("run", commands.study_file(), "--dir", str(study))
-    while not (study / "record" / "checkpoint").exists():
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
+    wait_until_opened(study, process)
     time.sleep(1.5)
     began = time.monotonic()
     process.send_signal(signal.SIGINT)
@@ -194,7 +208,8 @@ def test_a_closed_study_is_shown_again_and_not_run_again(finished: Any) -> None:
 
 def test_plain_lines_are_printed_when_stdout_is_not_a_terminal(commands: Commands) -> None:
     short = SMALL.replace("submissions = 3", "submissions = 1", 1).replace(
-        "pipelines = ['[[\"probe\", {}]]', '[[\"conf_keep\", {}], [\"probe\", {}]]']", "pipelines = ['[[\"probe\", {}]]']"
+        'pipelines = [\'[["probe", {}]]\', \'[["conf_keep", {}], ["probe", {}]]\']',
+        "pipelines = ['[[\"probe\", {}]]']",
     )
     done = commands.run("run", commands.study_file(short), "--dir", "study")
     assert done.returncode == 0, done.stderr

@@ -22,7 +22,7 @@ def test_the_default_study_is_a_valid_study_file_with_both_workflows() -> None:
 def test_a_study_written_out_again_says_exactly_the_same() -> None:
     study = parse_study(default(), source="default", problems=PROBLEMS).with_minutes(1.5).as_written()
     again = parse_study(study.text, source="again", problems=PROBLEMS)
-    assert again == study
+    assert (again.tasks, again.submissions, again.minutes) == (study.tasks, study.submissions, study.minutes)
     assert again.as_written().text == study.text
 
 
@@ -58,7 +58,9 @@ def test_more_researchers_than_tasks_get_free_tasks_of_their_own() -> None:
         ('title = "Textbook', 'titel = "Textbook', "unknown titel"),
     ],
 )
-def test_a_wrong_study_file_is_refused_in_one_line_that_names_the_fault(was: str, is_now: str, told: str) -> None:
+def test_a_wrong_study_file_is_refused_in_one_line_that_names_the_fault(
+    was: str, is_now: str, told: str
+) -> None:
     assert was in default()
     with pytest.raises(StudyFileError, match=".") as refused:
         parse_study(default().replace(was, is_now), source="study.toml", problems=PROBLEMS)

@@ -150,12 +150,13 @@ def test_what_was_answered_survives_a_kill(tmp_path: Path):
 
 def test_other_requests_are_refused_and_the_witness_goes_on(tmp_path: Path):
     with witness(tmp_path / "w") as process:
-        assert process.ask("POST", "/other", b"x")[0] == 404
+        # Without bodies: an answer that does not wait for one may close before it is sent.
+        assert process.ask("POST", "/other")[0] == 404
         assert process.ask("GET", "/")[0] == 404
         assert process.ask("GET", MONITORED)[:2] == (404, b"nothing seen of that log\n")
         assert process.ask("GET", MONITORED + "/")[0] == 404
         assert process.ask("GET", MONITORED.replace("/checkpoint", "/other"))[0] == 404
-        assert process.ask("PUT", "/add-checkpoint", b"x")[0] == 501
+        assert process.ask("PUT", "/add-checkpoint")[0] == 501
         assert process.add(b"nonsense")[0] == 400
         post = b"POST /add-checkpoint HTTP/1.1\r\n"
         assert process.send(post + b"\r\n").startswith(b"HTTP/1.1 411 ")

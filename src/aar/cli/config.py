@@ -20,6 +20,12 @@ def config_directory() -> Path:
     return (Path(base) if base else Path.home() / ".config") / "aar"
 
 
+def make_private(directory: Path) -> None:
+    """Make a directory of the user's own config, closed to others."""
+    config_directory().mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory.mkdir(mode=0o700, exist_ok=True)
+
+
 def reviewer_signer(path: str | None) -> Signer:
     """The reviewer's key: the file at `path`, else the user's own, made on first use with mode 0600."""
     if path is None:
@@ -41,7 +47,7 @@ def _load(path: Path, name: str) -> Signer:
             if path.stat().st_mode & 0o077:
                 raise CommandFailed(f"{path} can be read by others; a key has mode 0600: chmod 600 {path}")
             return parse_skey(path.read_text("ascii").rstrip("\n"))
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(path.parent)
         return load_or_create_key(path, name, os.urandom)
     except (FormatError, UnicodeDecodeError) as error:
         raise CommandFailed(f"{path} is not a private key: {error}") from error
@@ -65,6 +71,6 @@ class Pins:
 
     def remember(self, *, policy: bytes, checkpoint: bytes) -> None:
         """Keep both; call it only after the record verified."""
-        self._policy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(self._policy.parent)
         write_durably(self._policy, policy, mode=0o600)
         write_durably(self._checkpoint, checkpoint, mode=0o600)

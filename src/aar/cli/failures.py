@@ -36,7 +36,9 @@ def run_reporting_failures(command: Callable[[argparse.Namespace], int], options
         return EXIT_INTERRUPTED
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            complain(f"the disk is full ({error}); free some space and say it again, nothing acknowledged is lost")
+            complain(
+                f"the disk is full ({error}); free some space and say it again, nothing acknowledged is lost"
+            )
             return EXIT_BAD_INPUT
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG):
             complain(str(error))
@@ -60,8 +62,13 @@ def _told(error: Exception) -> tuple[str, int] | None:
     from aar.verify.reader import NotARecord
 
     if isinstance(error, ServiceEnded):
+        if error.is_refusal:
+            return str(error), EXIT_BAD_INPUT
         if error.is_disk_full:
-            return f"{error}; free some space, then ./aar run --dir goes on: nothing acknowledged is lost", EXIT_BAD_INPUT
+            return (
+                f"{error}; ./aar run --dir goes on when there is space, nothing acknowledged is lost",
+                EXIT_BAD_INPUT,
+            )
         return f"{error}; ./aar run --dir goes on where the record says", EXIT_CUT_OFF
     if isinstance(error, GatewayGone):
         return f"{error}; ./aar run --dir goes on where the record says", EXIT_CUT_OFF

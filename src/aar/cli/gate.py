@@ -52,7 +52,9 @@ def _parameters(study: StudyDirectory, projection: Projection) -> Any:
     from aar.lab.problems import PROBLEMS
 
     text = study.study_file.read_text("utf-8")
-    return parameters_of(parse_study(text, source=str(study.study_file), problems=tuple(PROBLEMS)), projection)
+    return parameters_of(
+        parse_study(text, source=str(study.study_file), problems=tuple(PROBLEMS)), projection
+    )
 
 
 def task(options: argparse.Namespace) -> int:
@@ -64,12 +66,16 @@ def task(options: argparse.Namespace) -> int:
         return _list_tasks(projection, as_json=options.json)
     signer = reviewer_signer(options.key)
     if options.action == "add":
-        body = _task_body(options, options.name or f"task-{len(projection.tasks) + 1}", options.title, options.direction)
+        body = _task_body(
+            options, options.name or f"task-{len(projection.tasks) + 1}", options.title, options.direction
+        )
         with gateway_of(study, with_evaluator=False) as gateway:
             ack = gateway.append([signer], "task-opened", body)
         return _told(options, f"task {body['task']} is open (entry {ack['index']})", ack)
     if options.number is None:
-        raise CommandFailed(f"task {options.action} wants the index of a proposed task; `task {options.dir} list` shows them")
+        raise CommandFailed(
+            f"task {options.action} wants the index of a proposed task; `task {options.dir} list` shows them"
+        )
     proposal = projection.proposals.get(options.number)
     if proposal is None:
         known = ", ".join(map(str, projection.proposals)) or "none"
@@ -79,11 +85,17 @@ def task(options: argparse.Namespace) -> int:
             if not options.note.strip():
                 raise CommandFailed("task refuse wants --note TEXT: the researcher is owed a reason")
             ack = gateway.append(
-                [signer], "task-refused", {"proposal": options.number, "reason": options.note}, refs=(options.number,)
+                [signer],
+                "task-refused",
+                {"proposal": options.number, "reason": options.note},
+                refs=(options.number,),
             )
             return _told(options, f"proposal {options.number} is refused (entry {ack['index']})", ack)
         body = _task_body(
-            options, options.name or f"task-{options.number}", options.title or proposal["title"], options.direction or proposal["direction"]
+            options,
+            options.name or f"task-{options.number}",
+            options.title or proposal["title"],
+            options.direction or proposal["direction"],
         )
         opened = gateway.append([signer], "task-opened", body, refs=(options.number,))
         ack = gateway.append(
@@ -92,7 +104,9 @@ def task(options: argparse.Namespace) -> int:
             {"proposal": options.number, "task": opened["index"], "reason": options.note},
             refs=(options.number, opened["index"]),
         )
-    return _told(options, f"proposal {options.number} is open as task {body['task']} (entry {opened['index']})", ack)
+    return _told(
+        options, f"proposal {options.number} is open as task {body['task']} (entry {opened['index']})", ack
+    )
 
 
 def _task_body(options: argparse.Namespace, name: str, title: str | None, direction: str) -> dict[str, Any]:
@@ -106,7 +120,9 @@ def _task_body(options: argparse.Namespace, name: str, title: str | None, direct
         try:
             json.loads(pipeline)
         except ValueError as error:
-            raise CommandFailed(f"--step {text!r:.80}: want NAME=PIPELINE with the pipeline as JSON: {error}") from error
+            raise CommandFailed(
+                f"--step {text!r:.80}: want NAME=PIPELINE with the pipeline as JSON: {error}"
+            ) from error
         steps.append({"name": step, "what": f"run {pipeline}"[:2_000], "pipelines": [pipeline]})
     if (options.workflow == "fixed") != bool(steps):
         raise CommandFailed("a fixed workflow wants its steps (--step NAME=PIPELINE), a free one has none")
@@ -133,7 +149,9 @@ def _list_tasks(projection: Projection, *, as_json: bool) -> int:
             f"{one['submissions']}/{one['budget']}  " + terminal_safe(one["title"])
         )
     for one in told["proposals"]:
-        say(f"#{one['index']:<11} proposed by {one['author']}, {one['state']}: " + terminal_safe(one["title"]))
+        say(
+            f"#{one['index']:<11} proposed by {one['author']}, {one['state']}: " + terminal_safe(one["title"])
+        )
         say("             " + terminal_safe(one["direction"]))
     return EXIT_OK
 
@@ -153,7 +171,9 @@ def review(options: argparse.Namespace) -> int:
     if options.action == "list":
         return _list_findings(projection, as_json=options.json)
     if options.number is None:
-        raise CommandFailed(f"review {options.action} wants the index of a finding; `review {options.dir}` lists them")
+        raise CommandFailed(
+            f"review {options.action} wants the index of a finding; `review {options.dir}` lists them"
+        )
     find(projection, options.number)
     if options.action == "show":
         verdict = verify_with_pins(study).verdict
@@ -169,11 +189,15 @@ def review(options: argparse.Namespace) -> int:
             return Projection.of(read_leaves(study))
 
         if is_result_to_publish:
-            complain(f"running the method of finding {finding.index} again, from its snapshot, with fresh seeds ...")
+            complain(
+                f"running the method of finding {finding.index} again, from its snapshot, with fresh seeds ..."
+            )
             projection = reproduce(gateway, read, finding, on_wait=lambda: time.sleep(0.25))
         else:
             projection = read()
-        found = evidence(projection, find(projection, options.number), record_verdict=verify_with_pins(study).verdict)
+        found = evidence(
+            projection, find(projection, options.number), record_verdict=verify_with_pins(study).verdict
+        )
         if not options.json:
             _show_evidence(found)
         if options.action == "publish" and found.failed and not options.override.strip():
@@ -256,6 +280,8 @@ def _show_evidence(found: Evidence) -> None:
     def value(numbers: Any) -> str:
         return f"{numbers['pgr']} [{numbers['low']}, {numbers['high']}]" if numbers else "-"
 
-    say(f"  claimed {found.claimed or '-'}   reproduced {value(found.reproduced)}   sealed {value(found.sealed)}")
+    say(
+        f"  claimed {found.claimed or '-'}   reproduced {value(found.reproduced)}   sealed {value(found.sealed)}"
+    )
     for check in found.checklist:
         say(f"  {check.outcome:<15} {check.item:<24} {check.detail}")

@@ -36,17 +36,23 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    run = _add(commands, "run", "run a study (the embedded default without an argument), or go on with one", _run)
+    run = _add(
+        commands, "run", "run a study (the embedded default without an argument), or go on with one", _run
+    )
     run.add_argument("study", nargs="?", metavar="STUDY.toml", help="study file; default: the embedded study")
     run.add_argument("--dir", metavar="DIR", help="study directory; an existing study goes on")
     run.add_argument("--researchers", type=int, metavar="N", help="how many researchers")
     run.add_argument("--minutes", type=float, metavar="M", help="time budget")
     run.add_argument("--json", action="store_true", help="print one JSON summary and nothing else")
-    run.add_argument("--key", metavar="FILE", help="the reviewer's key; default: in the user's config directory")
+    run.add_argument(
+        "--key", metavar="FILE", help="the reviewer's key; default: in the user's config directory"
+    )
 
     verify = _add(commands, "verify", "check everything a study's record claims", _verify)
     verify.add_argument("dir", metavar="DIR")
-    verify.add_argument("--policy", metavar="FILE", help="trust these keys instead of the pinned or the study's own")
+    verify.add_argument(
+        "--policy", metavar="FILE", help="trust these keys instead of the pinned or the study's own"
+    )
     verify.add_argument("--json", action="store_true")
 
     record = _add(commands, "record", "print entries as JSON lines", _record)
@@ -68,7 +74,9 @@ def build_parser() -> argparse.ArgumentParser:
     task = _add(commands, "task", "the task queue: add, list, approve, refuse", _task)
     task.add_argument("dir", metavar="DIR")
     task.add_argument("action", choices=("add", "list", "approve", "refuse"))
-    task.add_argument("number", nargs="?", type=int, metavar="N", help="index of a proposed task (approve, refuse)")
+    task.add_argument(
+        "number", nargs="?", type=int, metavar="N", help="index of a proposed task (approve, refuse)"
+    )
     task.add_argument("--name", metavar="NAME", help="name of the new task")
     task.add_argument("--title", metavar="TEXT")
     task.add_argument("--direction", metavar="TEXT", default="")
@@ -87,10 +95,14 @@ def build_parser() -> argparse.ArgumentParser:
 
     review = _add(commands, "review", "the human gate: list, show, publish, retract, refine", _review)
     review.add_argument("dir", metavar="DIR")
-    review.add_argument("action", nargs="?", default="list", choices=("list", "show", "publish", "retract", "refine"))
+    review.add_argument(
+        "action", nargs="?", default="list", choices=("list", "show", "publish", "retract", "refine")
+    )
     review.add_argument("number", nargs="?", type=int, metavar="N", help="index of a finding")
     review.add_argument("--note", metavar="TEXT", default="", help="what to say with the decision")
-    review.add_argument("--override", metavar="REASON", default="", help="publish although the checklist fails: why")
+    review.add_argument(
+        "--override", metavar="REASON", default="", help="publish although the checklist fails: why"
+    )
     review.add_argument("--key", metavar="FILE")
     review.add_argument("--json", action="store_true")
 

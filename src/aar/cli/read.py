@@ -41,7 +41,9 @@ def verify_with_pins(study: StudyDirectory, policy_file: str | None = None) -> R
         if not path.is_file():
             raise CommandFailed(f"--policy {policy_file}: there is no such file")
         policy = path.read_bytes()
-    report = verify_study(study.path, policy=policy, pins=pins.checkpoints, now_ms=time.time_ns() // 1_000_000)
+    report = verify_study(
+        study.path, policy=policy, pins=pins.checkpoints, now_ms=time.time_ns() // 1_000_000
+    )
     if report.verdict == "ok":
         used = policy if policy is not None else study.policy.read_bytes()
         pins.remember(policy=used, checkpoint=RecordReader(study.record).checkpoint_bytes())
@@ -102,10 +104,14 @@ def forum(options: argparse.Namespace) -> int:
 def _say_finding(projection: Projection, by_index: dict[int, Leaf], index: int, depth: int) -> None:
     finding, pad = projection.findings[index], "    " * min(depth, 8)
     body = finding.body
-    mark = {"publish": "  [published]", "retract": "  [RETRACTED]", "refine": "  [to be refined]"}.get(finding.decision, "")
+    mark = {"publish": "  [published]", "retract": "  [RETRACTED]", "refine": "  [to be refined]"}.get(
+        finding.decision, ""
+    )
     votes = sum(finding.votes.values())
     score = f"  PGR {body['numbers']['pgr']}" if body["numbers"] else ""
-    head = f"#{index} {body['type']} by {finding.author}{score}{mark}" + (f"  votes {votes:+d}" if votes else "")
+    head = f"#{index} {body['type']} by {finding.author}{score}{mark}" + (
+        f"  votes {votes:+d}" if votes else ""
+    )
     say(pad + terminal_safe(head))
     say(pad + "  " + terminal_safe(body["title"]))
     for line in body["text"].split("\n"):
@@ -134,7 +140,9 @@ def leaderboard_lines(rows: list[Row], most: int = 30) -> list[str]:
     """A plain table; the interval is the held-out value's where there is one."""
     if not rows:
         return ["no receipts yet"]
-    lines = [f"{'':>3} {'explored':>8} {'held-out':>8}  {'95 % interval':<18} {'researcher':<14} {'receipts':<10} method"]
+    lines = [
+        f"{'':>3} {'explored':>8} {'held-out':>8}  {'95 % interval':<18} {'researcher':<14} {'receipts':<10} method"
+    ]
     for row in rows[:most]:
         lines.append(
             f"{row.rank:>3} {row.explored_pgr or '-':>8} {row.heldout_pgr or '-':>8}  "
@@ -165,9 +173,14 @@ def status(options: argparse.Namespace) -> int:
             f"{task['submissions']}/{task['budget']} submissions  " + terminal_safe(task["title"])
         )
     for proposal in told["proposals"]:
-        say(f"  proposed #{proposal['index']} by {proposal['author']} ({proposal['state']}): " + terminal_safe(proposal["title"]))
+        say(
+            f"  proposed #{proposal['index']} by {proposal['author']} ({proposal['state']}): "
+            + terminal_safe(proposal["title"])
+        )
     for researcher in told["researchers"]:
-        say(f"  {researcher['researcher']:<14} {researcher['submissions']} submissions, {researcher['findings']} findings")
+        say(
+            f"  {researcher['researcher']:<14} {researcher['submissions']} submissions, {researcher['findings']} findings"
+        )
     budgets: dict[str, Any] = told["budgets"]
     for name, budget in budgets.items():
         if budget:

@@ -52,7 +52,9 @@ def run(options: argparse.Namespace) -> int:
         complain(f"{study.path} is closed: nothing to run; here is what it found")
     else:
         if not options.json:
-            say(f"study {study_file.name} in {study.path}: {len(study_file.tasks)} tasks, budget {study_file.submissions} submissions")
+            say(
+                f"study {study_file.name} in {study.path}: {len(study_file.tasks)} tasks, budget {study_file.submissions} submissions"
+            )
         try:
             with view:
                 study_run.run()
@@ -137,7 +139,9 @@ class _Shown:
         self._view.close()
 
     def show(self, moment: Moment) -> None:
-        self._view.update(study_view(moment.status, moment.fleet, elapsed_s=moment.elapsed_s, phase=moment.phase))
+        self._view.update(
+            study_view(moment.status, moment.fleet, elapsed_s=moment.elapsed_s, phase=moment.phase)
+        )
 
 
 def _view(options: argparse.Namespace) -> _Shown:
@@ -156,9 +160,14 @@ def examine_or_explain(study: Path | None, *, quiet: bool) -> DoctorReport:
         raise CommandFailed(f"no sandbox: {report.detail}", EXIT_NO_BACKEND)
     if report.verdict != "ok":
         bad = [probe.name for probe in report.probes if probe.status in ("leak", "unproven")]
-        raise CommandFailed(f"the sandbox is {report.verdict} ({', '.join(bad)}): no study starts; see ./aar doctor", EXIT_LEAK)
+        raise CommandFailed(
+            f"the sandbox is {report.verdict} ({', '.join(bad)}): no study starts; see ./aar doctor",
+            EXIT_LEAK,
+        )
     if not quiet:
-        say(f"sandbox: {report.backend}, {len(report.probes)} probes held ({report.attestation.get('identity', '')})")
+        say(
+            f"sandbox: {report.backend}, {len(report.probes)} probes held ({report.attestation.get('identity', '')})"
+        )
     return report
 
 
@@ -186,7 +195,7 @@ def _finish(study: StudyDirectory, study_run: StudyRun, options: argparse.Namesp
         picture_points(leaves, projection),
         study.path / "pgr.svg",
         study.path / "pgr.png",
-        title=f"{projection.opened['name']}: PGR over time ({projection.opened['problem']})",
+        title=f"{projection.opened['name']}: PGR over time",
     )
     control_s = control_plane_cpu_s(study_run.plane.sandboxes_cpu_s)
     sandboxes_s = study_run.plane.sandboxes_cpu_s

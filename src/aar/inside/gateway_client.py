@@ -1,30 +1,35 @@
 """A researcher's line to the gateway, which it does not trust: it keeps and checks what the record says.
 
-Every acknowledgement comes with a proof that is checked here, and the largest checkpoint ever seen must stay a
-prefix of every later one. So each researcher is also an auditor; one that finds a lie stops and says so.
+Every acknowledgement comes with the entry and a proof. Checked here: the entry says what was asked to be
+said, it is in the tree of a checkpoint that the log signed and its witnesses cosigned, and that tree extends
+the largest one seen before. So each researcher is also an auditor; one that finds a lie stops and shows it.
 """
 
 from __future__ import annotations
 
-import base64
 import http.client
 import json
 import socket
 import time
 import urllib.parse
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from aar.formats.checkpoint import Checkpoint, open_checkpoint
 from aar.formats.cosignature import cosigned_at
-from aar.formats.errors import FormatError
+from aar.formats.entry import parse_leaf
 from aar.formats.keys import VerifierKey, parse_vkey
 from aar.formats.proof import parse_proof
-from aar.verify.merkle import InvalidProof, check_consistency, check_inclusion, leaf_hash
+from aar.formats.strict import decode_base64
+from aar.inside.method_directory import snapshot_digest
+from aar.verify.merkle import check_consistency, check_inclusion, leaf_hash
 
 SOCKET_PATH = "/run/gw/gw.sock"
 TIMEOUT_S = 60.0
-TRIES = 5
+RECEIPT_WAIT_S = 25
+TRIES = 6
+FIRST_PAUSE_S = 0.1
 
 
 class GatewayError(Exception):
@@ -40,11 +45,27 @@ class GatewayLost(Exception):
 
 
 class RecordMisbehaved(Exception):
-    """The record contradicts itself or its witnesses; `evidence` is what a third party can check."""
+    """The record contradicts itself, its witnesses or us; `evidence` is JSON that a third party can check."""
 
-    def __init__(self, message: str, evidence: str) -> None:
+    def __init__(self, message: str, evidence: Mapping[str, Any]) -> None:
         super().__init__(message)
-        self.evidence = evidence
+        self.evidence = json.dumps(evidence, sort_keys=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """The keys that a researcher checks the record with."""
+
+    log: VerifierKey
+    witnesses: tuple[VerifierKey, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A checkpoint and the bytes of the note it came in: what to show when a later one does not fit."""
+
+    checkpoint: Checkpoint
+    note: bytes
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -58,138 +79,175 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-@dataclass(frozen=True, slots=True)
-class Trust:
-    """The keys that a researcher checks the record with."""
-
-    log: VerifierKey
-    witnesses: tuple[VerifierKey, ...]
-
-
 class GatewayClient:
     """JSON calls over one kept connection; a lost answer is asked for again, which the gateway recognises."""
 
-    def __init__(self, path: str = SOCKET_PATH) -> None:
+    def __init__(self, path: str = SOCKET_PATH, *, first_pause_s: float = FIRST_PAUSE_S) -> None:
         self._path = path
+        self._first_pause_s = first_pause_s
         self._connection: _UnixConnection | None = None
         self._trust: Trust | None = None
-        self._largest: Checkpoint | None = None
+        self._researcher = ""
+        self.largest: Seen | None = None
 
     def study(self) -> dict[str, Any]:
         """What the study is about; its keys are the ones this client checks with from now on."""
-        told = self._get("/v1/study")
+        told = self._call("GET", "/v1/study", None)
         trust = Trust(parse_vkey(told["log_vkey"]), tuple(parse_vkey(one) for one in told["witness_vkeys"]))
-        if self._trust is not None and trust != self._trust:
-            raise RecordMisbehaved("the study changed its keys", told["log_vkey"])
-        self._trust = trust
+        if self._trust is not None and (trust, told["researcher"]) != (self._trust, self._researcher):
+            raise RecordMisbehaved("the study changed its keys or our name", {"told": told})
+        self._trust, self._researcher = trust, told["researcher"]
         return told
 
-    def lease(self) -> dict[str, Any]:
-        return self._post("/v1/lease", {})
+    def lease(self) -> dict[str, Any] | None:
+        """The task to work on, the same one until it is done; `None` when there is none."""
+        task: dict[str, Any] | None = self._call("POST", "/v1/lease", {})["task"]
+        return task
 
     def plan(self, task: str, steps: list[dict[str, str]], amends: int = -1) -> int:
-        return self._say("/v1/plan", {"task": task, "steps": steps, "amends": amends})
+        return self._say("plan", "plan-declared", {"task": task, "steps": steps, "amends": amends})
 
-    def submit(self, *, task: str, plan: int, step: str, name: str, files: dict[str, str], request: str) -> int:
+    def submit(
+        self, *, task: str, plan: int, step: str, name: str, files: dict[str, str], request: str
+    ) -> int:
+        """Hand in a method; the same `request` again is the same submission, if its answer was lost."""
         payload = {"task": task, "plan": plan, "step": step, "name": name, "files": files, "request": request}
-        return self._say("/v1/submit", payload)
+        # Not the plan: a submission of an earlier life may have been made under an earlier one.
+        wanted = {key: payload[key] for key in ("task", "step", "name", "request")}
+        wanted |= {"researcher": self._researcher, "digest": snapshot_digest(files)}
+        return self._acknowledged("submit", payload, "submission", "gateway", wanted)
 
     def receipt(self, submission: int) -> dict[str, Any]:
-        """Wait for the receipt of a submission."""
+        """Wait for the receipt of a submission of ours, as long as it takes."""
         while True:
-            told = self._get("/v1/receipt", submission=submission, wait_s=25)["receipt"]
+            query = {"submission": submission, "wait_s": RECEIPT_WAIT_S}
+            told = self._call("GET", "/v1/receipt", None, query)["receipt"]
             if told is not None:
                 receipt: dict[str, Any] = told
                 return receipt
 
     def forum(self, since: int = 0) -> tuple[list[dict[str, Any]], int]:
         """The entries that researchers may read, from index `since` on, and the size they reach to."""
-        told = self._get("/v1/forum", since=since)
+        told = self._call("GET", "/v1/forum", None, {"since": since})
         return told["entries"], told["tree_size"]
 
     def snapshot(self, submission: int) -> dict[str, str]:
-        files: dict[str, str] = self._get("/v1/snapshot", submission=submission)["files"]
+        """The files of anybody's submission."""
+        files: dict[str, str] = self._call("GET", "/v1/snapshot", None, {"submission": submission})["files"]
         return files
 
-    def finding(self, **body: Any) -> int:
-        return self._say("/v1/finding", body)
+    def finding(
+        self,
+        *,
+        type: str,
+        title: str,
+        text: str,
+        method: str,
+        numbers: Mapping[str, str],
+        receipts: list[int],
+        parents: list[int],
+    ) -> int:
+        """Post a finding; `numbers` are a cited receipt's released values, exactly, or nothing."""
+        body = {"type": type, "title": title, "text": text, "method": method, "numbers": dict(numbers)}
+        return self._say("finding", "finding", {**body, "receipts": receipts, "parents": parents})
 
     def comment(self, on: int, text: str) -> int:
-        return self._say("/v1/comment", {"on": on, "text": text})
+        return self._say("comment", "comment", {"on": on, "text": text})
 
     def vote(self, on: int, value: int) -> int:
-        return self._say("/v1/vote", {"on": on, "value": value})
+        return self._say("vote", "vote", {"on": on, "value": value})
 
     def propose(self, *, title: str, direction: str, reason: str) -> int:
-        return self._say("/v1/propose", {"title": title, "direction": direction, "reason": reason})
+        return self._say(
+            "propose", "task-proposed", {"title": title, "direction": direction, "reason": reason}
+        )
 
     def done(self, task: str, outcome: str, reason: str) -> int:
-        return self._say("/v1/done", {"task": task, "outcome": outcome, "reason": reason})
+        """Hand a task back. Of a task that is closed already the first closing is acknowledged."""
+        payload = {"task": task, "outcome": outcome, "reason": reason}
+        return self._acknowledged("done", payload, "task-closed", "gateway", {"task": task})
 
-    def _say(self, verb: str, payload: dict[str, Any]) -> int:
-        told = self._post(verb, payload)
-        index: int = told["index"]
-        self._check_proof(index, told["proof"], told.get("leaf"))
-        return index
+    def _say(self, verb: str, kind: str, body: dict[str, Any]) -> int:
+        return self._acknowledged(verb, body, kind, self._researcher, body)
 
-    def _check_proof(self, index: int, text: str, leaf: str | None) -> None:
-        """The acknowledged entry is in a witnessed tree that extends everything seen before."""
-        trust = self._trust
-        if trust is None:
-            raise RecordMisbehaved("an acknowledgement before the study's keys", text)
+    def _acknowledged(
+        self, verb: str, payload: dict[str, Any], kind: str, author: str, wanted: Mapping[str, Any]
+    ) -> int:
+        """Ask, and check the acknowledgement: the index of an entry of ours that the record now holds."""
+        if self._trust is None:
+            raise GatewayError(
+                "no-study", "ask for the study first: its keys are what answers are checked with"
+            )
+        told = self._call("POST", f"/v1/{verb}", payload)
+        evidence = {"asked": {"verb": verb, **payload}, "told": told}
         try:
-            proof = parse_proof(text.encode())
-            checkpoint, note = open_checkpoint(proof.checkpoint, trust.log)
-            if any(cosigned_at(note, witness) is None for witness in trust.witnesses):
-                raise RecordMisbehaved(f"entry {index} is acknowledged without its witnesses", text)
-            if leaf is None or proof.index != index:
-                raise RecordMisbehaved(f"the acknowledgement of entry {index} proves another one", text)
-            data = base64.b64decode(leaf, validate=True)
+            index, proof = told["index"], parse_proof(told["proof"].encode())
+            data = decode_base64(told["leaf"])
+            leaf = parse_leaf(data)
+            checkpoint, note = open_checkpoint(proof.checkpoint, self._trust.log)
+            if any(cosigned_at(note, witness) is None for witness in self._trust.witnesses):
+                raise RecordMisbehaved(f"entry {index} is acknowledged without its witnesses", evidence)
+            if not index == proof.index == leaf.index:
+                raise RecordMisbehaved(f"the acknowledgement of entry {index} proves another one", evidence)
             check_inclusion(leaf_hash(data), index, checkpoint.size, proof.hashes, checkpoint.root)
-        except (FormatError, InvalidProof, ValueError) as error:
-            raise RecordMisbehaved(f"the proof for entry {index} does not hold: {error}", text) from error
-        self._check_extends(checkpoint)
+        except (KeyError, AttributeError, TypeError, ValueError) as error:
+            raise RecordMisbehaved(f"the proof for {verb} does not hold: {error}", evidence) from error
+        entry = leaf.signed.entry
+        said = {key: entry.body.get(key) for key in wanted}
+        if (entry.origin, entry.kind, entry.author) != (self._trust.log.name, kind, author) or said != wanted:
+            raise RecordMisbehaved(f"entry {index} does not say what was asked to be said", evidence)
+        self._check_extends(Seen(checkpoint, proof.checkpoint))
+        return leaf.index
 
-    def _check_extends(self, checkpoint: Checkpoint) -> None:
-        largest = self._largest
-        if largest is None or largest.size == 0:
-            self._largest = checkpoint
+    def _check_extends(self, seen: Seen) -> None:
+        """Raise `RecordMisbehaved` unless `seen` and the largest checkpoint before it are of one history."""
+        largest = self.largest
+        if largest is None or largest.checkpoint.size == 0:
+            self.largest = seen
             return
-        if checkpoint.size < largest.size:
-            # An answer may be of an earlier moment than one that overtook it; it must fit all the same.
-            checkpoint, largest = largest, checkpoint
-        told = self._get("/v1/consistency", old=largest.size, new=checkpoint.size)
+        # An answer may be of an earlier moment than one that overtook it; it must fit all the same.
+        older, newer = sorted((largest, seen), key=lambda one: one.checkpoint.size)
+        old, new = older.checkpoint, newer.checkpoint
+        told: dict[str, Any] = {}
         try:
-            hashes = [base64.b64decode(one, validate=True) for one in told["consistency"]]
-            check_consistency(largest.size, checkpoint.size, hashes, largest.root, checkpoint.root)
-        except (InvalidProof, ValueError) as error:
-            evidence = json.dumps([largest.size, largest.root.hex(), checkpoint.size, checkpoint.root.hex()])
-            raise RecordMisbehaved(f"the record is not an extension of what it was: {error}", evidence) from error
-        self._largest = checkpoint
+            hashes = []
+            if old.size < new.size:
+                told = self._call("GET", "/v1/consistency", None, {"old": old.size, "new": new.size})
+                hashes = [decode_base64(one) for one in told["consistency"]]
+            check_consistency(old.size, new.size, hashes, old.root, new.root)
+        except (KeyError, TypeError, ValueError, GatewayError) as error:
+            # Both notes carry the log's signature: whoever holds its key signed two histories.
+            evidence = {"older": older.note.decode(), "newer": newer.note.decode(), "told": told}
+            message = f"tree {new.size} is not shown to extend tree {old.size}: {error}"
+            raise RecordMisbehaved(message, evidence) from error
+        self.largest = newer
 
-    def _get(self, verb: str, **query: object) -> dict[str, Any]:
-        return self._call("GET", verb + ("?" + urllib.parse.urlencode(query) if query else ""), None)
-
-    def _post(self, verb: str, payload: object) -> dict[str, Any]:
-        return self._call("POST", verb, json.dumps(payload).encode())
-
-    def _call(self, method: str, target: str, body: bytes | None) -> dict[str, Any]:
+    def _call(
+        self, method: str, path: str, payload: object, query: Mapping[str, object] | None = None
+    ) -> dict[str, Any]:
+        """One request, repeated while the connection is lost or the record is not published yet."""
+        target = f"{path}?{urllib.parse.urlencode(query)}" if query else path
+        body = json.dumps(payload).encode() if method == "POST" else None
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        reason = ""
         for attempt in range(TRIES):
+            if attempt:
+                time.sleep(self._first_pause_s * 2 ** (attempt - 1))
             if self._connection is None:
                 self._connection = _UnixConnection(self._path)
             try:
-                self._connection.request(method, target, body, {"Content-Type": "application/json"} if body else {})
+                self._connection.request(method, target, body, headers)
                 response = self._connection.getresponse()
                 answer: dict[str, Any] = json.loads(response.read())
-            except (OSError, http.client.HTTPException, ValueError):
+            except (OSError, http.client.HTTPException, ValueError) as error:
                 self._connection.close()
                 self._connection = None
-                time.sleep(0.1 * 2**attempt)
+                reason = f"{type(error).__name__}: {error}"
                 continue
-            if response.status == 503:
-                time.sleep(0.1 * 2**attempt)
+            if response.status == http.HTTPStatus.SERVICE_UNAVAILABLE:
+                reason = answer["error"]["message"]
                 continue
-            if response.status != 200:
+            if response.status != http.HTTPStatus.OK:
                 raise GatewayError(answer["error"]["code"], answer["error"]["message"])
             return answer
-        raise GatewayLost(f"{method} {target[:80]}: no answer after {TRIES} tries")
+        raise GatewayLost(f"{method} {target[:80]}: no answer after {TRIES} tries; {reason}")

@@ -2,7 +2,8 @@
 
 Files: ``/submission/*`` is the method directory, ``/instance/features.npy`` and ``/instance/splits.json`` the
 data. Standard output carries '0' and '1' and newlines, nothing else; the evaluator believes nothing but the
-count of its characters. Exit status 3: the method's answer has a wrong shape; 4: it raised.
+count of its characters. Exit status 3: an answer is not one finite number per test item; 4: the method
+raised, or cannot be loaded.
 """
 
 from __future__ import annotations
@@ -22,28 +23,45 @@ from aar.lab.instance import Instance
 EXIT_BAD_OUTPUT = 3
 EXIT_EXCEPTION = 4
 
+Method = Callable[[Instance, np.random.Generator], Any]
 
-def load_method(directory: Path) -> Callable[[Instance, np.random.Generator], Any]:
-    """The `predict` of the directory's method.py."""
+
+def load_method(directory: Path) -> Method:
+    """The `predict` of the directory's method.py; whatever loading it raises travels."""
     specification = importlib.util.spec_from_file_location("method", directory / "method.py")
     if specification is None or specification.loader is None:
         raise ImportError(f"{directory / 'method.py'} cannot be loaded")
     module = importlib.util.module_from_spec(specification)
     sys.modules["method"] = module
     specification.loader.exec_module(module)
-    predict: Callable[[Instance, np.random.Generator], Any] = module.predict
+    predict: Method = module.predict
     return predict
 
 
 def as_line(answer: Any, count: int) -> str | None:
-    """One character per test item, or `None` for an answer that is not `count` finite numbers."""
-    try:
-        values = np.asarray(answer, dtype=np.float64)
-    except (TypeError, ValueError):
+    """'1' per test item whose P(y = 1) is above one half, else '0'; `None` unless `count` finite numbers."""
+    values = np.asarray(answer)
+    # Numbers and truth values only: a conversion would take strings that look like numbers for numbers.
+    if values.dtype.kind not in "fiub" or values.shape != (count,) or not np.isfinite(values).all():
         return None
-    if values.shape != (count,) or not np.isfinite(values).all():
-        return None
-    return "".join("1" if value > 0.5 else "0" for value in values)
+    return "".join("1" if value > 0.5 else "0" for value in values.tolist())
+
+
+def predicted_lines(predict: Method, features: Any, splits: list[dict[str, Any]]) -> list[str] | None:
+    """One line per split; `None` as soon as an answer is none."""
+    lines = []
+    for split in splits:
+        instance = Instance(
+            train_x=features[split["train"]],
+            weak=np.array([float(value) for value in split["weak"]]),
+            test_x=features[split["test"]],
+            class_prior=float(split["class_prior"]),
+        )
+        line = as_line(predict(instance, np.random.default_rng(split["rng"])), len(split["test"]))
+        if line is None:
+            return None
+        lines.append(line)
+    return lines
 
 
 def main(submission: Path = Path("/submission"), data: Path = Path("/instance")) -> int:
@@ -54,29 +72,19 @@ def main(submission: Path = Path("/submission"), data: Path = Path("/instance"))
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
     features = np.load(data / "features.npy", allow_pickle=False)
-    splits = json.loads((data / "splits.json").read_text())["splits"]
-    lines = []
+    splits = json.loads((data / "splits.json").read_text("utf-8"))["splits"]
     try:
-        predict = load_method(submission)
-        for split in splits:
-            instance = Instance(
-                train_x=features[split["train"]],
-                weak=np.array([float(value) for value in split["weak"]]),
-                test_x=features[split["test"]],
-                class_prior=float(split["class_prior"]),
-            )
-            line = as_line(predict(instance, np.random.default_rng(split["rng"])), len(split["test"]))
-            if line is None:
-                return EXIT_BAD_OUTPUT
-            lines.append(line)
+        lines = predicted_lines(load_method(submission), features, splits)
     except BaseException:  # noqa: BLE001 - a method may raise anything, SystemExit too; what it says stays here
         return EXIT_EXCEPTION
+    if lines is None:
+        return EXIT_BAD_OUTPUT
     with os.fdopen(output, "w", encoding="ascii") as file:
         file.write("".join(line + "\n" for line in lines))
     return 0
 
 
 if __name__ == "__main__":
-    status = main()
+    status = main(*map(Path, sys.argv[1:]))
     # Threads or exit handlers that a method left behind have no say in how this ends.
     os._exit(status)

@@ -1,272 +1,243 @@
 """A scripted researcher: ``python -m aar.inside.researcher``, a real search with no outcome scripted.
 
 With a `fixed` workflow it walks the human's steps. With a `free` one it declares a plan, reads the forum and
-its receipts, chooses what to try next, and amends the plan when it changes its mind. Killed and started
-again, it rebuilds what it knows from the forum.
+its receipts, chooses what to try next, and amends the plan when it turns to another family of ideas. Killed
+and started again, it rebuilds what it knows from the forum and repeats nothing.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from aar.inside.gateway_client import GatewayClient, GatewayError, GatewayLost, RecordMisbehaved
-from aar.inside.search import Choice, Tried, choose
+from aar.inside.forum import Forum, Tried
+from aar.inside.gateway_client import SOCKET_PATH, GatewayClient, GatewayError, GatewayLost, RecordMisbehaved
+from aar.inside.method_directory import method_files
+from aar.inside.search import Choice, choose, worth_of
 from aar.lab.errors import LabError
-from aar.lab.pipeline import Pipeline, format_pipeline, parse_pipeline, pipeline_name, run_pipeline
+from aar.lab.pipeline import Pipeline, parse_pipeline, pipeline_digest, pipeline_name, run_pipeline
 from aar.lab.practice import practice
 
-METHOD = '''"""A pipeline of aar.lab's blocks, as config.json beside this file says."""
-
-import json
-from pathlib import Path
-
-from aar.lab.pipeline import parse_pipeline, run_pipeline
-
-PIPELINE = parse_pipeline(json.loads(Path(__file__).with_name("config.json").read_text()))
-
-
-def predict(instance, rng):
-    return run_pipeline(PIPELINE, instance, rng)
-'''
-THE_END = ("budget", "study-closing", "study-closed", "not-leased")
+# Refusals that end a task in order: they are no fault, there is only nothing more to do.
+NOTHING_MORE = ("budget", "study-closing", "study-closed", "not-leased")
 EXIT_MISBEHAVED = 5
 EXIT_LOST = 6
+TITLE_CHARACTERS = 200
+REQUEST_CHARACTERS = 128
+
+Ended = tuple[str, str]
 
 
 class Researcher:
-    """One researcher's mind: what it knows of the forum, and how it goes on from there."""
+    """One researcher at work: a task at a time, until there are none."""
 
     def __init__(self, client: GatewayClient, *, seed: int) -> None:
         self._client = client
         self._seed = seed
-        self._study = client.study()
-        self.name: str = self._study["researcher"]
-        self._read_to = 0
-        self._submissions: dict[int, dict[str, Any]] = {}
-        self._receipts: dict[int, dict[str, Any]] = {}
-        self._finding_of_receipt: dict[int, int] = {}
-        self._authors: dict[int, str] = {}
-        self._pipelines: dict[int, Pipeline] = {}
-        self._voted: set[int] = set()
+        self.name: str = client.study()["researcher"]
+        self._forum = Forum(client, self.name)
 
     def work(self) -> None:
         """Take tasks until there are none."""
-        while True:
-            task = self._client.lease()["task"]
-            if task is None:
-                return
+        while (task := self._client.lease()) is not None:
             outcome, reason = self._work_on(task)
             try:
                 self._client.done(task["task"], outcome, reason)
             except GatewayError as error:
-                if error.code not in THE_END:
+                if error.code not in NOTHING_MORE:
                     raise
                 return
 
-    def _work_on(self, task: Mapping[str, Any]) -> tuple[str, str]:
+    def _work_on(self, task: Mapping[str, Any]) -> Ended:
+        """Outcome and reason; what the gateway refuses ends the task and is told, nothing is tried twice."""
         try:
-            if task["workflow"] == "fixed":
-                self._walk(task)
-                return "done", "all steps were walked"
-            return self._search(task)
+            return self._walk(task) if task["workflow"] == "fixed" else self._search(task)
         except GatewayError as error:
-            if error.code not in THE_END:
-                raise
-            return "done", str(error)
-
-    # The forum, as far as it was read.
-
-    def _read_forum(self) -> None:
-        entries, self._read_to = self._client.forum(self._read_to)
-        for entry in entries:
-            index, body = entry["index"], entry["body"]
-            self._authors[index] = entry["author"]
-            if entry["kind"] == "submission":
-                self._submissions[index] = body
-            elif entry["kind"] == "score-receipt":
-                self._receipts[body["submission"]] = {**body, "index": index}
-            elif entry["kind"] == "finding":
-                for receipt in body["receipts"]:
-                    self._finding_of_receipt.setdefault(receipt, index)
-            elif entry["kind"] == "vote" and entry["author"] == self.name:
-                self._voted.add(body["on"])
-
-    def _mine(self, task: str) -> list[int]:
-        return [
-            index
-            for index, body in self._submissions.items()
-            if body["researcher"] == self.name and body["task"] == task
-        ]
-
-    def _tried(self) -> list[Tried]:
-        """Everybody's methods with what was released of them."""
-        tried = []
-        for index, body in self._submissions.items():
-            receipt = self._receipts.get(index)
-            pipeline = self._pipeline_of(index)
-            if pipeline is None:
-                continue
-            released = receipt["released"] if receipt else {}
-            tried.append(
-                Tried(
-                    submission=index,
-                    researcher=body["researcher"],
-                    pipeline=pipeline,
-                    pgr=float(released["pgr"]) if released else 0.0,
-                    is_improved=bool(released and released["improved"]),
-                    finding=self._finding_of_receipt.get(receipt["index"], -1) if receipt else -1,
-                )
-            )
-        return tried
-
-    def _pipeline_of(self, submission: int) -> Pipeline | None:
-        if submission not in self._pipelines:
-            try:
-                config = self._client.snapshot(submission).get("config.json", "")
-                self._pipelines[submission] = parse_pipeline(json.loads(config))
-            except (LabError, ValueError):
-                return None
-        return self._pipelines[submission]
+            return ("done" if error.code in NOTHING_MORE else "failed"), f"{error.code}: {error}"[:1_000]
+        except LabError as error:
+            return "failed", str(error)[:1_000]
 
     # Handing in, and saying what came of it.
 
     def _hand_in(self, task: str, plan: int, step: str, pipeline: Pipeline) -> int:
-        number = len(self._mine(task))
-        submission = self._client.submit(
+        return self._client.submit(
             task=task,
             plan=plan,
             step=step,
-            name=pipeline_name(pipeline)[:200],
-            files={"method.py": METHOD, "config.json": format_pipeline(pipeline)},
-            request=f"{task}/{number}",
+            name=pipeline_name(pipeline)[:TITLE_CHARACTERS],
+            files=method_files(pipeline),
+            request=request_of(task, step, pipeline),
         )
-        self._pipelines[submission] = pipeline
-        return submission
 
-    def _report(self, submission: int, pipeline: Pipeline, parents: Sequence[int]) -> None:
+    def _report(self, submission: int, name: str, choice: Choice | None = None) -> None:
         """Wait for the receipt and post what it says, no more."""
         receipt = self._client.receipt(submission)
-        name, released = pipeline_name(pipeline), receipt["released"]
-        body: dict[str, Any] = {"method": name[:200], "receipts": [receipt["index"]], "parents": list(parents)}
+        released = receipt["released"]
+        parent = choice.parent if choice is not None else None
+        parents = [parent.finding] if parent is not None and parent.finding >= 0 else []
+        built = ""
+        if parent is not None and choice is not None:
+            built = f" Built on {pipeline_name(parent.pipeline)}: {choice.why}."
+        numbers: dict[str, str] = {}
         if receipt["outcome"] != "scored":
-            body |= {"type": "error", "numbers": {}, "title": f"{name} failed: {receipt['reason']}"[:200]}
-            body["text"] = "The official run gave no score. The method is as in the submission."
+            kind, title = "error", f"{name} failed: {receipt['reason']}"
+            text = "The official run gave no score; the method is as in the submission."
         elif released["improved"]:
+            kind, title = "result", f"{name} reaches PGR {released['pgr']}"
             numbers = {key: released[key] for key in ("pgr", "low", "high")}
-            body |= {"type": "result", "numbers": numbers, "title": f"{name} reaches PGR {released['pgr']}"[:200]}
-            body["text"] = (
+            text = (
                 f"Explored PGR {released['pgr']}, interval {released['low']} to {released['high']}, over "
-                f"{len(receipt['seeds'])} seeds. A rung above my best so far."
+                f"{len(receipt['seeds'])} seeds: more than a step above my best before."
             )
         else:
-            body |= {"type": "insight", "numbers": {}, "title": f"{name} is not better"[:200]}
-            body["text"] = f"Not more than 0.05 above my best, {released['pgr']}; how much below is not told."
-        self._client.finding(**body)
-        self._read_forum()
+            kind, title = "insight", f"{name} is not better"
+            text = (
+                f"Not more than a step above my best, {released['pgr']}. How far below is not told, so this "
+                "says that it does not help by much, not that it hurts."
+            )
+        self._client.finding(
+            type=kind,
+            title=title[:TITLE_CHARACTERS],
+            text=text + built,
+            method=name[:TITLE_CHARACTERS],
+            numbers=numbers,
+            receipts=[receipt["index"]],
+            parents=parents,
+        )
+        if parent is not None and parents and self._is_anothers(parent):
+            outcome = {"result": f"reaches {released.get('pgr')}", "insight": "was not better for me"}.get(
+                kind
+            )
+            if self._forum.may_comment_on(parent.finding):
+                self._forum.comment(
+                    parent.finding, f"I built {name} on this: it {outcome or 'gave no score'}."
+                )
 
-    def _finish_open_ones(self, task: str) -> None:
-        """A submission of an earlier life that has no finding yet is reported first."""
-        for submission in self._mine(task):
-            receipt = self._receipts.get(submission)
-            pipeline = self._pipeline_of(submission)
-            if pipeline is not None and (receipt is None or receipt["index"] not in self._finding_of_receipt):
-                self._report(submission, pipeline, [])
+    def _is_anothers(self, tried: Tried) -> bool:
+        return tried.researcher != self.name
+
+    def _report_open_ones(self, task: str) -> None:
+        """Submissions that no finding cites yet, of an earlier life or unseen until now."""
+        for submission in self._forum.unreported(task):
+            self._report(submission, self._forum.name_of(submission))
+        self._forum.read()
 
     # The two workflows.
 
-    def _walk(self, task: Mapping[str, Any]) -> None:
-        """Step by step, each pipeline of a step in order; the gateway opens a step when the last has receipts."""
-        self._read_forum()
-        name = task["task"]
-        steps = [{"name": step["name"], "what": step["what"]} for step in task["steps"]]
-        plan = task["plan"] if task["plan"] >= 0 else self._client.plan(name, steps)
-        self._finish_open_ones(name)
-        done = {(self._submissions[one]["step"], self._text_of(one)) for one in self._mine(name)}
-        for step in task["steps"]:
-            for value in step["pipelines"]:
-                pipeline = parse_pipeline(value)
-                if (step["name"], format_pipeline(pipeline)) not in done:
-                    self._report(self._hand_in(name, plan, step["name"], pipeline), pipeline, [])
+    def _walk(self, task: Mapping[str, Any]) -> Ended:
+        """Step by step, each pipeline in order: a step opens when the one before has its receipts."""
+        name, steps = task["task"], task["steps"]
+        # All of them before the first: a step that cannot be run is the human's to mend, not to stumble over.
+        pipelines = {step["name"]: [parse_pipeline(one) for one in step["pipelines"]] for step in steps}
+        self._forum.read()
+        plan, _declared = self._forum.latest_plan(name)
+        if plan < 0:
+            plan = self._client.plan(name, [{"name": one["name"], "what": one["what"]} for one in steps])
+        self._report_open_ones(name)
+        done = {
+            request_of(name, self._forum.step_of(one), self._forum.pipeline_of(one))
+            for one in self._forum.mine(name)
+        }
+        for step, wanted in pipelines.items():
+            for pipeline in wanted:
+                request = request_of(name, step, pipeline)
+                if request not in done:
+                    done.add(request)
+                    self._report(self._hand_in(name, plan, step, pipeline), pipeline_name(pipeline))
+        return "done", f"all {len(steps)} steps were walked"
 
-    def _text_of(self, submission: int) -> str:
-        pipeline = self._pipeline_of(submission)
-        return format_pipeline(pipeline) if pipeline is not None else ""
-
-    def _search(self, task: Mapping[str, Any]) -> tuple[str, str]:
+    def _search(self, task: Mapping[str, Any]) -> Ended:
         """Choose, try on practice data, hand in, report, until the budget or the ideas are spent."""
-        self._read_forum()
         name, direction = task["task"], f"{task['title']} {task['direction']}"
-        plan, planned = task["plan"], set[str]()
-        self._finish_open_ones(name)
+        self._forum.read()
         while True:
-            self._read_forum()
-            rng = np.random.default_rng([self._seed, len(self._mine(name))])
-            choice = choose(self._tried(), direction, rng)
+            self._report_open_ones(name)
+            mine = self._forum.mine(name)
+            if len(mine) >= task["submissions"]:
+                return self._finished(task, "the task's budget was spent")
+            choice = choose(self._forum.tried(), direction, np.random.default_rng([self._seed, len(mine)]))
             if choice is None:
-                self._propose(task, "every idea in reach was tried")
-                return "done", "every idea in reach was tried"
-            trouble = self._practise(choice.pipeline)
+                return self._finished(task, "every idea in reach was tried")
+            trouble = practised(choice.pipeline)
             if trouble:
                 return "failed", f"{pipeline_name(choice.pipeline)} fails on practice data: {trouble}"
-            if choice.family not in planned:
-                planned.add(choice.family)
-                steps = [{"name": family, "what": f"try {family} ideas, compare by receipts"} for family in sorted(planned)]
-                plan = self._client.plan(name, steps, plan)
+            plan = self._planned(name, choice)
+            self._credit(choice)
             try:
                 submission = self._hand_in(name, plan, choice.family, choice.pipeline)
             except GatewayError as error:
-                if error.code == "budget":
-                    self._propose(task, "the budget was spent first")
-                raise
-            self._report(submission, choice.pipeline, self._credit(choice))
+                if error.code != "budget":
+                    raise
+                return self._finished(task, str(error))
+            self._report(submission, pipeline_name(choice.pipeline), choice)
+            self._forum.read()
 
-    def _credit(self, choice: Choice) -> list[int]:
-        """The finding this idea builds on is a parent; another researcher's also gets a vote and a word."""
+    def _planned(self, task: str, choice: Choice) -> int:
+        """A plan that names the choice's family: the one declared last, or that one amended first."""
+        plan, steps = self._forum.latest_plan(task)
+        if all(step["name"] != choice.family for step in steps):
+            what = f"Try {choice.family} ideas and compare them by receipts; first: {choice.why}."
+            plan = self._client.plan(task, [*steps, {"name": choice.family, "what": what}], plan)
+            self._forum.read()
+        return plan
+
+    def _credit(self, choice: Choice) -> None:
+        """Another researcher's finding that this builds on gets a vote."""
         parent = choice.parent
-        if parent is None or parent.finding < 0:
-            return []
-        if parent.researcher != self.name and parent.finding not in self._voted:
-            self._voted.add(parent.finding)
-            self._client.vote(parent.finding, 1)
-            self._client.comment(parent.finding, f"I build on this: {pipeline_name(choice.pipeline)}"[:400])
-        return [parent.finding]
-
-    @staticmethod
-    def _practise(pipeline: Pipeline) -> str:
-        """Run once on synthetic data: does it run at all? What it scores there is not used."""
-        rng = np.random.default_rng(0)
-        instance, _truth = practice(rng)
-        try:
-            answer = run_pipeline(pipeline, instance, rng)
-        except (LabError, ValueError, np.linalg.LinAlgError) as error:
-            return f"{type(error).__name__}: {error}"[:300]
-        return "" if np.isfinite(answer).all() else "it answers with numbers that are not finite"
-
-    def _propose(self, task: Mapping[str, Any], reason: str) -> None:
-        tried = sorted(self._tried(), key=lambda one: one.worth, reverse=True)
-        if not tried:
+        if parent is None or parent.finding < 0 or not self._is_anothers(parent):
             return
-        best = tried[0]
-        self._client.propose(
-            title=f"Go on from {pipeline_name(best.pipeline)}"[:200],
-            direction=f"{task['direction']}; around the best known: {pipeline_name(best.pipeline)}"[:2_000],
-            reason=f"{reason}; the best released value so far is {best.pgr:.2f}, of submission {best.submission}",
-        )
+        if self._forum.may_vote_on(parent.finding):
+            self._forum.vote(parent.finding)
+
+    def _finished(self, task: Mapping[str, Any], reason: str) -> Ended:
+        """Propose where to go on from here, if anything was scored."""
+        scored = sorted((one for one in self._forum.tried() if one.is_improved), key=worth_of)
+        if scored:
+            best, value = scored[-1], worth_of(scored[-1])
+            known = pipeline_name(best.pipeline)
+            self._client.propose(
+                title=f"Go on from {known}"[:TITLE_CHARACTERS],
+                direction=f"{task['direction']}; around the best known: {known}"[:2_000],
+                reason=f"{reason}; the best released value is {value:.2f}, of submission {best.submission}",
+            )
+        return "done", reason
+
+
+def request_of(task: str, step: str, pipeline: Pipeline | None) -> str:
+    """A function of what is handed in: whoever asks again, this life or the next, gets the first answer."""
+    digest = pipeline_digest(pipeline)[:16] if pipeline is not None else ""
+    return f"{task}/{step}/{digest}"[-REQUEST_CHARACTERS:]
+
+
+def practised(pipeline: Pipeline) -> str:
+    """What goes wrong when a pipeline runs on practice data, or nothing; what it scores there is not used."""
+    rng = np.random.default_rng(0)
+    instance, _truth = practice(rng)
+    try:
+        answer = run_pipeline(pipeline, instance, rng)
+    except (LabError, ValueError, FloatingPointError, np.linalg.LinAlgError) as error:
+        return f"{type(error).__name__}: {error}"[:300]
+    if answer.shape != (len(instance.test_x),) or not np.isfinite(answer).all():
+        return f"it answers {answer.shape}, want {len(instance.test_x)} finite numbers"
+    return ""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Work until there is no task left; the exit status says why if it ends early."""
     parser = argparse.ArgumentParser(prog="aar.inside.researcher")
     parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--socket", default=SOCKET_PATH)
     options = parser.parse_args(arguments)
+    # Nothing here needs tidying up: what was acknowledged is in the record, the rest was never said.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: os._exit(0))
     try:
-        Researcher(GatewayClient(), seed=options.seed).work()
+        Researcher(GatewayClient(options.socket), seed=options.seed).work()
     except RecordMisbehaved as error:
         sys.stderr.write(f"{error}\n{error.evidence}\n")
         return EXIT_MISBEHAVED

@@ -138,7 +138,7 @@ def answer(line: bytes) -> Answer:
         if request["do"] not in DO:
             return {"error": f"cannot {request['do']!r:.40}; want {', '.join(DO)}"}, b""
         return DO[request["do"]](request)
-    except (LabError, KeyError, TypeError, ValueError, IndexError) as error:
+    except (LabError, KeyError, TypeError, ValueError, IndexError, RecursionError) as error:
         return {"error": f"{type(error).__name__}: {error}"[:500]}, b""
 
 

@@ -39,12 +39,15 @@ def check_admission(projection: Projection, signed: SignedEntry) -> None:
     except FormatError as error:
         raise Refused("bad-body", str(error)) from error
     if (entry.kind == "study-opened") != (projection.tree_size == 0):
-        raise Refused("order", f"{entry.kind} at index {projection.tree_size}: study-opened comes first, and once")
+        raise Refused(
+            "order", f"{entry.kind} at index {projection.tree_size}: study-opened comes first, and once"
+        )
     _check_signatures(projection, signed, kind)
     chain = projection.chain(entry.author)
     if (entry.seq, entry.prev) != (chain.seq, chain.prev):
         raise Refused(
-            "author-sequence", f"{entry.author} says seq {entry.seq}, its next is {chain.seq}: read the record again"
+            "author-sequence",
+            f"{entry.author} says seq {entry.seq}, its next is {chain.seq}: read the record again",
         )
     if any(not 0 <= ref < projection.tree_size for ref in entry.refs):
         raise Refused("refs", f"refs {list(entry.refs)!r:.80} name an entry that is not there yet")
@@ -74,7 +77,9 @@ def _check_signatures(projection: Projection, signed: SignedEntry, kind: Kind) -
     else:
         keys, roles = projection.keys, projection.roles
         if entry.origin != projection.origin:
-            raise Refused("origin", f"entry is for {entry.origin}, this record is {projection.origin}", is_alarm=True)
+            raise Refused(
+                "origin", f"entry is for {entry.origin}, this record is {projection.origin}", is_alarm=True
+            )
     if entry.author not in keys:
         raise Refused("unknown-author", f"no key of {entry.author!r:.80} is enrolled", is_alarm=True)
     if roles[entry.author] not in kind.authors:
@@ -90,7 +95,9 @@ def _check_signatures(projection: Projection, signed: SignedEntry, kind: Kind) -
         raise Refused("bad-signature", f"{entry.kind} of {entry.author}: {error}", is_alarm=True) from error
     cosigners = {roles[key.name] for key in signers[1:]}
     if cosigners != ({kind.cosigner} if kind.cosigner else set()):
-        raise Refused("cosigner", f"{entry.kind} is co-signed by {sorted(cosigners)}, want {kind.cosigner or 'nobody'}")
+        raise Refused(
+            "cosigner", f"{entry.kind} is co-signed by {sorted(cosigners)}, want {kind.cosigner or 'nobody'}"
+        )
 
 
 def _need(condition: bool, code: str, message: str, *, is_alarm: bool = False) -> None:
@@ -105,7 +112,9 @@ def _task_opened(projection: Projection, _entry: Entry, body: Mapping[str, Any])
             try:
                 json.loads(text)
             except ValueError as error:
-                raise Refused("pipeline", f"step {step['name']}: {text!r:.80} is not JSON: {error}") from error
+                raise Refused(
+                    "pipeline", f"step {step['name']}: {text!r:.80} is not JSON: {error}"
+                ) from error
 
 
 def _task_decided(projection: Projection, _entry: Entry, body: Mapping[str, Any]) -> None:
@@ -128,8 +137,12 @@ def _task_leased(projection: Projection, _entry: Entry, body: Mapping[str, Any])
     task = projection.tasks.get(body["task"])
     _need(task is not None and not task.outcome, "no-task", f"task {body['task']} is not open")
     if task is not None:
-        _need(body["epoch"] == task.epoch + 1, "epoch", f"lease epoch {body['epoch']}, next is {task.epoch + 1}")
-    _need(body["researcher"] in projection.researchers, "no-researcher", f"no researcher {body['researcher']}")
+        _need(
+            body["epoch"] == task.epoch + 1, "epoch", f"lease epoch {body['epoch']}, next is {task.epoch + 1}"
+        )
+    _need(
+        body["researcher"] in projection.researchers, "no-researcher", f"no researcher {body['researcher']}"
+    )
 
 
 def _task_closed(projection: Projection, _entry: Entry, body: Mapping[str, Any]) -> None:
@@ -145,18 +158,34 @@ def _plan_declared(projection: Projection, entry: Entry, body: Mapping[str, Any]
         f"{entry.author} does not hold a lease on task {body['task']}",
     )
     if body["amends"] >= 0 and task is not None:
-        _need(body["amends"] in task.plan_entries, "no-plan", f"entry {body['amends']} is not a plan of this task")
+        _need(
+            body["amends"] in task.plan_entries,
+            "no-plan",
+            f"entry {body['amends']} is not a plan of this task",
+        )
 
 
 def _submission(projection: Projection, _entry: Entry, body: Mapping[str, Any]) -> None:
     researcher, task = body["researcher"], projection.tasks.get(body["task"])
     if task is None or task.researcher != researcher or task.outcome:
         raise Refused("not-leased", f"{researcher} does not hold a lease on task {body['task']}")
-    _need(body["plan"] in task.plan_entries, "no-plan", f"entry {body['plan']} is not a plan of task {task.name}")
+    _need(
+        body["plan"] in task.plan_entries,
+        "no-plan",
+        f"entry {body['plan']} is not a plan of task {task.name}",
+    )
     _need(projection.authors.get(body["plan"]) == researcher, "no-plan", f"plan {body['plan']} is another's")
     _need(projection.submissions_left > 0, "budget", "the study's budget of submissions is spent")
-    _need(task.submissions_left > 0, "budget", f"the budget of task {task.name} is spent: hand it in with /v1/done")
-    _need((researcher, body["request"]) not in projection.requests, "repeated", f"request {body['request']} was taken")
+    _need(
+        task.submissions_left > 0,
+        "budget",
+        f"the budget of task {task.name} is spent: hand it in with /v1/done",
+    )
+    _need(
+        (researcher, body["request"]) not in projection.requests,
+        "repeated",
+        f"request {body['request']} was taken",
+    )
     if task.workflow == "fixed":
         check_step_order(projection, task.name, body["step"])
 
@@ -213,7 +242,9 @@ def _score_receipt(projection: Projection, entry: Entry, body: Mapping[str, Any]
     )
     _need(entry.refs == (submission.index,), "refs", "a receipt's refs name its submission, nothing else")
     _need(
-        not projection.closed or body["tier"] == "reproduce", "study-closed", "the study is closed for explore runs"
+        not projection.closed or body["tier"] == "reproduce",
+        "study-closed",
+        "the study is closed for explore runs",
     )
     wanted = projection.opened["runs"]["seeds"]
     _need(len(body["seeds"]) == wanted, "seeds", f"{len(body['seeds'])} seeds, the study says {wanted}")
@@ -265,7 +296,9 @@ def _finding(projection: Projection, entry: Entry, body: Mapping[str, Any]) -> N
         )
     _need(all(one in projection.findings for one in body["parents"]), "parents", "a parent is not a finding")
     _need(
-        set(entry.refs) == {*body["receipts"], *body["parents"]}, "refs", "refs are the cited receipts and parents"
+        set(entry.refs) == {*body["receipts"], *body["parents"]},
+        "refs",
+        "refs are the cited receipts and parents",
     )
 
 
@@ -277,15 +310,30 @@ def _vote(projection: Projection, entry: Entry, body: Mapping[str, Any]) -> None
     finding = projection.findings.get(body["on"])
     if finding is None:
         raise Refused("no-finding", f"entry {body['on']} is not a finding")
-    _need(finding.author != entry.author, "own-vote", "a vote for one's own finding does not count", is_alarm=True)
-    _need(entry.author not in finding.votes, "voted", f"{entry.author} voted on {body['on']} already", is_alarm=True)
+    _need(
+        finding.author != entry.author,
+        "own-vote",
+        "a vote for one's own finding does not count",
+        is_alarm=True,
+    )
+    _need(
+        entry.author not in finding.votes,
+        "voted",
+        f"{entry.author} voted on {body['on']} already",
+        is_alarm=True,
+    )
 
 
 def _decision(projection: Projection, entry: Entry, body: Mapping[str, Any]) -> None:
     finding = projection.findings.get(body["finding"])
     if finding is None:
         raise Refused("no-finding", f"entry {body['finding']} is not a finding")
-    _need(finding.digest == body["finding_digest"], "decision-bytes", "the decision is over other bytes", is_alarm=True)
+    _need(
+        finding.digest == body["finding_digest"],
+        "decision-bytes",
+        "the decision is over other bytes",
+        is_alarm=True,
+    )
     _need(body["finding"] in entry.refs, "refs", "a decision's refs name its finding")
     failed = [one["item"] for one in body["checklist"] if one["outcome"] == "fail"]
     if body["decision"] == "publish" and (failed or not body["checklist"]):
@@ -298,7 +346,11 @@ def _decision(projection: Projection, entry: Entry, body: Mapping[str, Any]) -> 
 
 def _study_closed(projection: Projection, _entry: Entry, body: Mapping[str, Any]) -> None:
     commitments = projection.opened["commitments"]
-    _need(commit_secret(bytes.fromhex(body["seed_secret"])) == commitments["seed_secret"], "commitment", "the seed secret is not the committed one")
+    _need(
+        commit_secret(bytes.fromhex(body["seed_secret"])) == commitments["seed_secret"],
+        "commitment",
+        "the seed secret is not the committed one",
+    )
     _need(
         commit_split(body["split_nonce"], body["sealed"]) == commitments["split"],
         "commitment",

@@ -27,7 +27,7 @@ from aar.outside.keyring import load_or_create_key, write_durably
 from aar.outside.sandbox.client import Launcher, LauncherClient
 from aar.outside.sandbox.identity import slot_uid
 from aar.outside.sandbox.spec import SandboxError
-from aar.outside.service import EXIT_DISK_FULL
+from aar.outside.service import EXIT_DISK_FULL, EXIT_REFUSED
 from aar.outside.staff_client import GatewayGone, StaffClient
 from aar.outside.study_directory import StudyDirectory, Uids, service_uids
 
@@ -43,8 +43,11 @@ class ServiceEnded(Exception):
 
     def __init__(self, name: str, code: int, last_words: str) -> None:
         how = f"signal {-code}" if code < 0 else f"exit {code}"
-        super().__init__(f"the {name} ended ({how})" + (f": {last_words}" if last_words else ""))
         self.is_disk_full = code == EXIT_DISK_FULL
+        self.is_refusal = code == EXIT_REFUSED
+        if self.is_disk_full:
+            last_words = last_words if "disk is full" in last_words else "the disk is full"
+        super().__init__(f"the {name} ended ({how})" + (f": {last_words}" if last_words else ""))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +63,9 @@ class RunParameters:
 class ControlPlane:
     """The services of one study, up between `start` and `stop`."""
 
-    def __init__(self, study: StudyDirectory, *, researchers: Sequence[str], parameters: RunParameters) -> None:
+    def __init__(
+        self, study: StudyDirectory, *, researchers: Sequence[str], parameters: RunParameters
+    ) -> None:
         self._study = study
         self._researchers = tuple(researchers)
         self._parameters = parameters
@@ -122,14 +127,22 @@ class ControlPlane:
         policy = Policy.with_one_witness(self.log_key, WITNESS_NAME, self.witness_key)
         if not study.policy.exists():
             write_durably(study.policy, format_policy(policy).encode(), mode=0o644)
-        listeners = {"control": self._listen_control(), "evaluator": _listen(runtime / "evaluator.sock", self._uids.evaluator)}
+        listeners = {
+            "control": self._listen_control(),
+            "evaluator": _listen(runtime / "evaluator.sock", self._uids.evaluator),
+        }
         for number, researcher in enumerate(self._researchers):
             folder = runtime / researcher
             folder.mkdir(mode=0o711)
             folder.chmod(0o711)
             listeners[researcher] = _listen(folder / "gw.sock", slot_uid(number) or 0)
         arguments = ["--directory", str(study.path), "--origin", study.origin]
-        arguments += ["--witness", format_vkey(self.witness_key), "--witness-socket", str(runtime / "witness.sock")]
+        arguments += [
+            "--witness",
+            format_vkey(self.witness_key),
+            "--witness-socket",
+            str(runtime / "witness.sock"),
+        ]
         for name, listener in listeners.items():
             arguments += ["--listen", f"{name}={listener.fileno()}"]
         ready = self._spawn(
@@ -202,7 +215,13 @@ class ControlPlane:
             yield "launcher", self._launcher.process
 
     def _spawn(
-        self, name: str, module: str, arguments: list[str], sockets: Sequence[socket.socket], *, ready: bool = False
+        self,
+        name: str,
+        module: str,
+        arguments: list[str],
+        sockets: Sequence[socket.socket],
+        *,
+        ready: bool = False,
     ) -> int | None:
         lifeline, far_end = os.pipe()
         ready_fd, ready_far_end = os.pipe() if ready else (None, None)
@@ -321,7 +340,12 @@ def _sweep_runtime_directories() -> None:
     """Remove what processes that are no more left behind."""
     for path in Path(_runtime_root()).glob("aar-*-*"):
         pid = path.name.split("-")[1]
-        if pid.isdigit() and path.is_dir() and path.stat().st_uid == os.getuid() and not Path(f"/proc/{pid}").exists():
+        if (
+            pid.isdigit()
+            and path.is_dir()
+            and path.stat().st_uid == os.getuid()
+            and not Path(f"/proc/{pid}").exists()
+        ):
             shutil.rmtree(path, ignore_errors=True)
 
 
@@ -336,5 +360,3 @@ def _wait_or_kill(process: subprocess.Popen[bytes]) -> None:
 def operator_signer(study: StudyDirectory) -> Signer:
     """The operator's key of this study."""
     return load_or_create_key(study.operator / "operator.key", "operator", os.urandom)
-
-

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aar.outside.sandbox.client import LauncherClient, Running
 from aar.outside.sandbox.argv import sandbox_python
+from aar.outside.sandbox.client import LauncherClient, Running
 from aar.outside.sandbox.spec import SandboxSpec
 
 MAX_STARTS = 4

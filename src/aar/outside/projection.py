@@ -159,7 +159,12 @@ class Projection:
         )
 
     def _fold_task_proposed(self, leaf: Leaf, body: Mapping[str, Any]) -> None:
-        self.proposals[leaf.index] = {**body, "index": leaf.index, "author": leaf.signed.entry.author, "state": "open"}
+        self.proposals[leaf.index] = {
+            **body,
+            "index": leaf.index,
+            "author": leaf.signed.entry.author,
+            "state": "open",
+        }
         self._remember(leaf)
 
     def _fold_task_approved(self, _leaf: Leaf, body: Mapping[str, Any]) -> None:

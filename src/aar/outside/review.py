@@ -59,7 +59,9 @@ def primary_receipt(projection: Projection, finding: Finding) -> int | None:
     """The receipt whose numbers the finding states."""
     for index in finding.body["receipts"]:
         released = projection.receipts[index]["released"]
-        if released and all(released[key] == finding.body["numbers"].get(key) for key in ("pgr", "low", "high")):
+        if released and all(
+            released[key] == finding.body["numbers"].get(key) for key in ("pgr", "low", "high")
+        ):
             return int(index)
     return None
 
@@ -101,13 +103,19 @@ def evidence(projection: Projection, finding: Finding, *, record_verdict: str) -
         checks.append(_sealed(claimed, sealed))
     else:
         for item in ("numbers-match-receipts", "reproduced", "sealed"):
-            checks.append(Check(item=item, outcome="not-applicable", detail=f"a {finding.body['type']} claims no score"))
-    retracted = [one for one in _ancestors(projection, finding) if projection.findings[one].decision == "retract"]
+            checks.append(
+                Check(item=item, outcome="not-applicable", detail=f"a {finding.body['type']} claims no score")
+            )
+    retracted = [
+        one for one in _ancestors(projection, finding) if projection.findings[one].decision == "retract"
+    ]
     checks.append(
         Check(
             item="parents-stand",
             outcome="fail" if retracted else "pass",
-            detail=f"retracted: {', '.join(map(str, retracted))}" if retracted else "no ancestor is retracted",
+            detail=f"retracted: {', '.join(map(str, retracted))}"
+            if retracted
+            else "no ancestor is retracted",
         )
     )
     return Evidence(

@@ -19,6 +19,7 @@ CODECS = ("ascii", "utf-8", "latin-1", "idna")
 EXIT_LIFELINE = 0
 EXIT_HALTED = 27
 EXIT_DISK_FULL = 28
+EXIT_REFUSED = 29
 
 _PR_SET_DUMPABLE = 4
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -52,6 +53,9 @@ def _watch(lifeline_fd: int) -> None:
 
 def halt(code: int, message: str) -> None:
     """End this process at once, saying why in one line: nothing after a failed write may be trusted."""
-    sys.stderr.write(message.rstrip("\n") + "\n")
-    sys.stderr.flush()
-    os._exit(code)
+    try:
+        sys.stderr.write(message.rstrip("\n") + "\n")
+        sys.stderr.flush()
+    finally:
+        # The log lies on the same disk: where that is full the exit status alone has to say it.
+        os._exit(code)

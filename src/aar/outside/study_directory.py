@@ -109,7 +109,9 @@ class StudyDirectory:
         except BlockingIOError as error:
             holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
             os.close(descriptor)
-            raise StudyInUse(f"{self.path} is in use by process {holder or '(unknown)'}; wait for it or stop it") from error
+            raise StudyInUse(
+                f"{self.path} is in use by process {holder or '(unknown)'}; wait for it or stop it"
+            ) from error
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         self._lock_fd = descriptor

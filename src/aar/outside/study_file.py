@@ -6,6 +6,7 @@ name = "digits"            # also the default directory name
 problem = "digits"
 researchers = 3
 minutes = 2.5
+submissions = 40           # of the whole study; default: what its tasks ask for
 seeds = 5                  # per official run; replicates are fresh splits per seed
 replicates = 8
 
@@ -36,7 +37,7 @@ DEFAULT_STUDY = "digits"
 MAX_RESEARCHERS = 64
 
 
-_STUDY_KEYS = ("name", "problem", "researchers", "minutes", "seeds", "replicates", "draws")
+_STUDY_KEYS = ("name", "problem", "researchers", "minutes", "submissions", "seeds", "replicates", "draws")
 _TASK_KEYS = ("task", "title", "direction", "workflow", "submissions")
 
 
@@ -78,10 +79,12 @@ class StudyFile:
     draws: int
     tasks: tuple[TaskSpec, ...]
     text: str
+    least_submissions: int = 0
 
     @property
     def submissions(self) -> int:
-        return sum(task.submissions for task in self.tasks)
+        """The study's budget of official runs: what its tasks ask for, or more, for tasks opened later."""
+        return max(sum(task.submissions for task in self.tasks), self.least_submissions)
 
     def with_researchers(self, count: int) -> StudyFile:
         """The same study for `count` researchers: directions of free tasks are reused so that all have work."""
@@ -127,7 +130,9 @@ def parse_study(text: str, *, source: str, problems: tuple[str, ...]) -> StudyFi
     _only(study, set(_STUDY_KEYS), f"{source} [study]")
     problem = _string(study, "problem", f"{source} [study]")
     if problem not in problems:
-        raise StudyFileError(f"{source} [study]: unknown problem {problem!r}, there is: {', '.join(problems)}")
+        raise StudyFileError(
+            f"{source} [study]: unknown problem {problem!r}, there is: {', '.join(problems)}"
+        )
     tasks = document.get("task", [])
     if not isinstance(tasks, list) or not tasks:
         raise StudyFileError(f"{source}: no [[task]]; a study needs at least one")
@@ -145,6 +150,7 @@ def parse_study(text: str, *, source: str, problems: tuple[str, ...]) -> StudyFi
         draws=_integer(study, "draws", f"{source} [study]", 300, 10_000),
         tasks=specs,
         text=text,
+        least_submissions=_integer(study, "submissions", f"{source} [study]", 1, 1_000_000),
     )
 
 
@@ -177,7 +183,9 @@ def _step(value: object, where: str) -> Step:
     pipelines = value.get("pipelines")
     if not isinstance(pipelines, list) or not all(isinstance(one, str) for one in pipelines):
         raise StudyFileError(f"{where}: pipelines: got {pipelines!r:.60}, want a list of JSON texts")
-    return Step(name=_name(value, "name", where), what=_string(value, "what", where), pipelines=tuple(pipelines))
+    return Step(
+        name=_name(value, "name", where), what=_string(value, "what", where), pipelines=tuple(pipelines)
+    )
 
 
 def _only(table: Mapping[str, Any], allowed: set[str], where: str) -> None:

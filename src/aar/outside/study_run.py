@@ -21,6 +21,7 @@ from aar.outside.evaluation.evaluator import LADDER_STEP
 from aar.outside.fleet import Fleet
 from aar.outside.projection import Projection
 from aar.outside.sandbox.doctor import DoctorReport
+from aar.outside.staff_client import GatewayGone
 from aar.outside.study_directory import StudyDirectory
 from aar.outside.study_file import StudyFile, StudyFileError
 from aar.verify.interval import decimal4
@@ -28,6 +29,7 @@ from aar.verify.reader import NotARecord, RecordReader
 
 POLL_S = 0.25
 STATUS_EVERY_S = 1.0
+LAST_WORDS_S = 2.0
 
 
 class StudyStopped(Exception):
@@ -121,6 +123,13 @@ class StudyRun:
             self._close(reason)
         except KeyboardInterrupt as error:
             raise StudyStopped from error
+        except GatewayGone:
+            # Who does not answer has ended, or is about to: why is in its exit status.
+            deadline = time.monotonic() + LAST_WORDS_S
+            while time.monotonic() < deadline:
+                self.plane.check()
+                time.sleep(POLL_S / 10)
+            raise
         finally:
             if self._fleet is not None:
                 self._fleet.stop()
@@ -131,12 +140,16 @@ class StudyRun:
         control = self.plane.control
         status = control.get("/v1/status")
         if status["state"] == "empty":
-            control.append([operator_signer(self._study), self._reviewer], "study-opened", self._opening_body())
+            control.append(
+                [operator_signer(self._study), self._reviewer], "study-opened", self._opening_body()
+            )
             status = control.get("/v1/status")
         known = {task["task"] for task in status["tasks"]}
         if self._reviewer.name not in status["keys"]:
             if len(known) < len(self._file.tasks):
-                raise StudyFileError(f"key {self._reviewer.name} is not enrolled in this study: it cannot open its tasks")
+                raise StudyFileError(
+                    f"key {self._reviewer.name} is not enrolled in this study: it cannot open its tasks"
+                )
             return
         for task in self._file.tasks:
             if task.task in known:
@@ -147,7 +160,8 @@ class StudyRun:
                 "direction": task.direction,
                 "workflow": task.workflow,
                 "steps": [
-                    {"name": step.name, "what": step.what, "pipelines": list(step.pipelines)} for step in task.steps
+                    {"name": step.name, "what": step.what, "pipelines": list(step.pipelines)}
+                    for step in task.steps
                 ],
                 "submissions": task.submissions,
             }
@@ -166,7 +180,8 @@ class StudyRun:
             {"name": "evaluator", "role": "evaluator", "vkey": material["vkey"]},
         ]
         keys += [
-            {"name": name, "role": "researcher", "vkey": plane.gateway_keys[name]} for name in self._researchers
+            {"name": name, "role": "researcher", "vkey": plane.gateway_keys[name]}
+            for name in self._researchers
         ]
         problem = material["problem"]
         attestation = format_canonical({key: str(value) for key, value in self._doctor.attestation.items()})

@@ -19,8 +19,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Verify one study; exit status 0 holds, 1 tampered with, 2 cannot judge."""
     parser = argparse.ArgumentParser(prog="aar.verify")
     parser.add_argument("directory", type=Path, metavar="DIR")
-    parser.add_argument("--policy", type=Path, metavar="FILE", help="keys to trust; default: the study's own file")
-    parser.add_argument("--pin", type=Path, action="append", default=[], metavar="FILE", help="a checkpoint kept elsewhere")
+    parser.add_argument(
+        "--policy", type=Path, metavar="FILE", help="keys to trust; default: the study's own file"
+    )
+    parser.add_argument(
+        "--pin", type=Path, action="append", default=[], metavar="FILE", help="a checkpoint kept elsewhere"
+    )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     try:

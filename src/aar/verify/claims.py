@@ -16,7 +16,7 @@ from aar.formats.commitments import commit_payload, commit_secret, commit_split,
 from aar.formats.entry import Leaf
 from aar.formats.errors import FormatError
 from aar.formats.strict import encode_base64
-from aar.verify.interval import crossed_bootstrap, decimal4, ladder, score
+from aar.verify.interval import Interval, crossed_bootstrap, decimal4, in_whole_steps, ladder, score
 from aar.verify.payload import Payload, parse_payload
 from aar.verify.pgr import UndefinedPGR
 from aar.verify.report import Finding, Report
@@ -29,9 +29,7 @@ AFTER_CLOSE = ("decision", "comment", "vote", "score-receipt", "score-revealed",
 class Claims:
     """A fold over the entries that reports where one contradicts another."""
 
-    def __init__(
-        self, record: Path, blobs: set[str], roles: Mapping[str, str], report: Report
-    ) -> None:
+    def __init__(self, record: Path, blobs: set[str], roles: Mapping[str, str], report: Report) -> None:
         self._record = record
         self._blobs = blobs
         self._roles = roles
@@ -40,7 +38,7 @@ class Claims:
         self._closed: Any = {}
         self._secret: bytes | None = None
         self._digests: dict[int, str] = {}
-        self._authors: dict[int, str] = {}
+        self._plans: dict[int, tuple[str, str]] = {}
         self._tasks: dict[str, Any] = {}
         self._used: dict[str, int] = {}
         self._submissions: dict[int, Any] = {}
@@ -50,7 +48,7 @@ class Claims:
         self._released: dict[str, Any] = {}
         self._findings: dict[int, Any] = {}
         self._redacted: set[str] = set()
-        self._exact: dict[int, Fraction] = {}
+        self._exact: dict[int, tuple[Fraction, Interval]] = {}
         self._masks: dict[tuple[int, int], int] = {}
 
     def run(self, leaves: Sequence[Leaf]) -> None:
@@ -64,8 +62,9 @@ class Claims:
         for leaf in leaves:
             entry = leaf.signed.entry
             body: Any = entry.body
+            if entry.kind == "study-opened" and not self._are_terms_sound(body):
+                return
             self._digests[leaf.index] = leaf.signed.text_digest
-            self._authors[leaf.index] = entry.author
             if self._closed and (
                 entry.kind not in AFTER_CLOSE or self._roles.get(entry.author) == "researcher"
             ):
@@ -88,6 +87,17 @@ class Claims:
         """Take the secret of the close if it is the committed one; `_check_study_closed` reports if not."""
         self._secret = bytes.fromhex(str(leaf.signed.entry.body["seed_secret"]))
 
+    def _are_terms_sound(self, body: Any) -> bool:
+        """Whether values can be derived at all: items are left to test, a step leads somewhere."""
+        pool, step = body["pool"], body["release"]["step"]
+        if pool["sealed"] + pool["labelled"] + pool["unlabelled"] >= pool["items"]:
+            self._add("BODY", 0, "a pool that leaves items to test", str(pool))
+        elif Fraction(step) <= 0:
+            self._add("BODY", 0, "a step above 0", step)
+        else:
+            return True
+        return False
+
     def _check_study_opened(self, _index: int, _leaf: Leaf, body: Any) -> None:
         self._opened = body
 
@@ -107,6 +117,9 @@ class Claims:
     def _check_task_opened(self, _index: int, _leaf: Leaf, body: Any) -> None:
         self._tasks[body["task"]] = body
 
+    def _check_plan_declared(self, index: int, leaf: Leaf, body: Any) -> None:
+        self._plans[index] = (leaf.signed.entry.author, body["task"])
+
     def _check_submission(self, index: int, _leaf: Leaf, body: Any) -> None:
         self._submissions[index] = body
         self._require_blob(index, body["digest"])
@@ -116,11 +129,17 @@ class Claims:
             return
         self._used[body["task"]] = self._used.get(body["task"], 0) + 1
         if self._used[body["task"]] > task["submissions"]:
-            self._add("BUDGET", index, f"at most {task['submissions']} submissions to {body['task']}", "one more")
+            self._add(
+                "BUDGET", index, f"at most {task['submissions']} submissions to {body['task']}", "one more"
+            )
         if len(self._submissions) > self._opened["budget"]["submissions"]:
-            self._add("BUDGET", index, f"at most {self._opened['budget']['submissions']} submissions", "one more")
-        if self._authors.get(body["plan"]) != body["researcher"]:
-            self._add("BODY", index, f"a plan of {body['researcher']}", f"entry {body['plan']}")
+            self._add(
+                "BUDGET", index, f"at most {self._opened['budget']['submissions']} submissions", "one more"
+            )
+        if self._plans.get(body["plan"]) != (body["researcher"], body["task"]):
+            self._add(
+                "BODY", index, f"a plan of {body['researcher']} for {body['task']}", f"entry {body['plan']}"
+            )
 
     def _require_blob(self, index: int, digest: str) -> None:
         if digest not in self._blobs and digest not in self._redacted:
@@ -136,18 +155,39 @@ class Claims:
 
     def _check_budget_charged(self, index: int, _leaf: Leaf, body: Any) -> None:
         submission = self._submissions.get(body["submission"])
-        if submission is None or (submission["researcher"], submission["task"]) != (body["researcher"], body["task"]):
-            self._add("BUDGET", index, "a charge for a submission of that researcher and task", f"entry {body['submission']}")
+        if submission is None or (submission["researcher"], submission["task"]) != (
+            body["researcher"],
+            body["task"],
+        ):
+            self._add(
+                "BUDGET",
+                index,
+                "a charge for a submission of that researcher and task",
+                f"entry {body['submission']}",
+            )
             return
         self._charged[body["submission"]] = self._charged.get(body["submission"], 0) + body["amount"]
 
     def _check_score_receipt(self, index: int, _leaf: Leaf, body: Any) -> None:
         submission = self._submissions.get(body["submission"])
-        if submission is None or (submission["digest"], submission["researcher"]) != (body["digest"], body["researcher"]):
-            self._add("RECEIPT", index, "a receipt for that submission's method and researcher", f"entry {body['submission']}")
+        if submission is None or (submission["digest"], submission["researcher"]) != (
+            body["digest"],
+            body["researcher"],
+        ):
+            self._add(
+                "RECEIPT",
+                index,
+                "a receipt for that submission's method and researcher",
+                f"entry {body['submission']}",
+            )
             return
         if (body["submission"], body["tier"]) in self._tiers:
-            self._add("RECEIPT", index, f"one {body['tier']} receipt for submission {body['submission']}", "a second one")
+            self._add(
+                "RECEIPT",
+                index,
+                f"one {body['tier']} receipt for submission {body['submission']}",
+                "a second one",
+            )
         self._tiers.add((body["submission"], body["tier"]))
         self._receipts[index] = body
         if len(body["seeds"]) != self._opened["runs"]["seeds"]:
@@ -164,7 +204,12 @@ class Claims:
         previous = self._released.get(researcher)
         pgr, low, high = (Fraction(released[key]) for key in ("pgr", "low", "high"))
         if not low <= pgr <= high:
-            self._add("RECEIPT", index, "low <= pgr <= high", f"{released['low']}, {released['pgr']}, {released['high']}")
+            self._add(
+                "RECEIPT",
+                index,
+                "low <= pgr <= high",
+                f"{released['low']}, {released['pgr']}, {released['high']}",
+            )
         if released["improved"]:
             if previous is not None and pgr <= Fraction(previous["pgr"]):
                 self._add("RECEIPT", index, f"a rung above {previous['pgr']}", released["pgr"])
@@ -180,7 +225,9 @@ class Claims:
         for receipt in body["receipts"]:
             cited = self._receipts.get(receipt)
             if cited is None or cited["researcher"] != leaf.signed.entry.author or cited["tier"] != "explore":
-                self._add("RECEIPT", index, f"explore receipts of {leaf.signed.entry.author}", f"entry {receipt}")
+                self._add(
+                    "RECEIPT", index, f"explore receipts of {leaf.signed.entry.author}", f"entry {receipt}"
+                )
             elif cited["released"]:
                 numbers.append({key: cited["released"][key] for key in ("pgr", "low", "high")})
         if (body["numbers"] or body["type"] == "result") and body["numbers"] not in numbers:
@@ -192,8 +239,14 @@ class Claims:
         if body["finding"] not in self._findings or self._digests[body["finding"]] != body["finding_digest"]:
             self._add("DECISION", index, f"the bytes of finding {body['finding']}", body["finding_digest"])
         failed = [one["item"] for one in body["checklist"] if one["outcome"] == "fail"]
-        if body["decision"] == "publish" and (failed or not body["checklist"]) and not body["override"].strip():
-            self._add("DECISION", index, "a checklist that holds, or the reviewer's reason in words", str(failed))
+        if (
+            body["decision"] == "publish"
+            and (failed or not body["checklist"])
+            and not body["override"].strip()
+        ):
+            self._add(
+                "DECISION", index, "a checklist that holds, or the reviewer's reason in words", str(failed)
+            )
 
     def _check_score_revealed(self, index: int, _leaf: Leaf, body: Any) -> None:
         receipt = self._receipts.get(body["receipt"])
@@ -237,7 +290,7 @@ class Claims:
         elif self._secret is not None:
             self._check_items(index, payload)
         if payload.half == "public" and receipt["tier"] == "explore":
-            self._exact[body["receipt"]] = exact.pgr
+            self._exact[body["receipt"]] = (exact.pgr, interval)
         self._report.opened += 1
 
     def _check_items(self, index: int, payload: Payload) -> None:
@@ -254,7 +307,9 @@ class Claims:
             else:
                 expected = self._tested_mask(one.seed, one.replicate, public)
             if one.tested != expected:
-                self._add("RECEIPT", index, "the test items that the seeds give", f"others at seed {one.seed}")
+                self._add(
+                    "RECEIPT", index, "the test items that the seeds give", f"others at seed {one.seed}"
+                )
                 return
 
     def _tested_mask(self, seed: int, replicate: int, public: Sequence[int]) -> int:
@@ -267,7 +322,9 @@ class Claims:
 
     def _check_ladder(self) -> None:
         """Where all exact public values of a researcher are open, its releases follow from them."""
-        step = Fraction(self._opened["release"]["step"]) if self._opened else Fraction(0)
+        if not self._exact:
+            return
+        step = Fraction(self._opened["release"]["step"])
         scored: dict[str, list[int]] = {}
         for index, body in self._receipts.items():
             if body["tier"] == "explore" and body["outcome"] == "scored":
@@ -277,13 +334,18 @@ class Claims:
             for index in indices:
                 if index not in self._exact:
                     break
-                rung = ladder(previous, self._exact[index], step)
+                exact, interval = self._exact[index]
+                rung = ladder(previous, exact, step)
                 released = self._receipts[index]["released"]
                 if (rung is not None) != bool(released["improved"]):
                     told = "a new rung" if rung is not None else "no new rung"
-                    self._add("RECEIPT", index, f"{told} for {decimal4(self._exact[index])}", released["pgr"])
+                    self._add("RECEIPT", index, f"{told} for {decimal4(exact)}", released["pgr"])
                     break
-                if rung is not None and decimal4(rung) != released["pgr"]:
-                    self._add("RECEIPT", index, f"rung {decimal4(rung)}", released["pgr"])
+                if rung is None:
+                    continue
+                low, high = in_whole_steps(interval, rung, step)
+                derived = {"pgr": decimal4(rung), "low": decimal4(low), "high": decimal4(high), "improved": 1}
+                if released != derived:
+                    self._add("RECEIPT", index, str(derived), str(released))
                     break
-                previous = rung if rung is not None else previous
+                previous = rung

@@ -8,6 +8,7 @@ that a draw of items is one sum: exact, quick without numerical libraries, the s
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 import sys
 from array import array
@@ -79,7 +80,9 @@ def crossed_bootstrap(payload: Payload, *, draws: int = DRAWS) -> Interval:
         if ceiling > weak:
             values.append(Fraction(student - weak, ceiling - weak))
     if draws - len(values) > draws * UNDEFINED_SHARE:
-        raise UndefinedPGR(f"{draws - len(values)} of {draws} draws have no gap to recover: the problem is degenerate")
+        raise UndefinedPGR(
+            f"{draws - len(values)} of {draws} draws have no gap to recover: the problem is degenerate"
+        )
     values.sort()
     last = len(values) - 1
     return Interval(values[round(last * 0.025)], values[round(last * 0.975)], draws)
@@ -129,6 +132,12 @@ def ladder(previous: Fraction | None, exact: Fraction, step: Fraction) -> Fracti
     if previous is not None and exact <= previous + step:
         return None
     return round(exact / step) * step
+
+
+def in_whole_steps(interval: Interval, rung: Fraction, step: Fraction) -> tuple[Fraction, Fraction]:
+    """The interval as it is released with a rung: widened to whole steps, and never without the rung."""
+    low, high = math.floor(interval.low / step) * step, math.ceil(interval.high / step) * step
+    return min(low, rung), max(high, rung)
 
 
 def decimal4(value: Fraction) -> str:

@@ -7,12 +7,13 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
-from aar.formats.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint_text
+from aar.formats.checkpoint import Checkpoint, open_checkpoint
 from aar.formats.cosignature import cosigned_at
 from aar.formats.errors import FormatError
-from aar.formats.note import Note, parse_note, verified_by
+from aar.formats.note import Note
 from aar.formats.policy import Policy, is_quorum_met
 from aar.formats.tile import (
     HASH_BYTES,
@@ -20,11 +21,12 @@ from aar.formats.tile import (
     TILE_WIDTH,
     TilePath,
     parse_bundle,
+    parse_hashes,
     parse_tile_path,
     tiles_of,
 )
 from aar.verify.merkle import EMPTY_ROOT, leaf_hash, node_hash, root_of
-from aar.verify.report import Finding, Report
+from aar.verify.report import MAX_FINDINGS, Finding, Report
 
 BLOB_NAME = re.compile("[0-9a-f]{64}", re.ASCII)
 MAX_RESOURCE_BYTES = (TILE_WIDTH + 1) * 65_537
@@ -32,13 +34,15 @@ MAX_BLOB_BYTES = 1 << 26
 
 
 class LogCheck:
-    """One pass over a log directory; what is wrong goes into the report, what is right is kept for the next."""
+    """One pass over a log directory: what is wrong goes into the report, what is right is kept."""
 
     def __init__(self, directory: Path, policy: Policy, report: Report) -> None:
         self._directory = directory
         self._policy = policy
         self._report = report
         self.checkpoint = Checkpoint(policy.log.name, 0, EMPTY_ROOT)
+        self.is_opened = False
+        self.is_sound = False
         self.leaf_hashes: list[bytes] = []
         self.leaves: list[bytes] = []
         self.blobs: set[str] = set()
@@ -54,9 +58,9 @@ class LogCheck:
             root = root_of(self.leaf_hashes)
             if root != self.checkpoint.root:
                 self._find_first_difference(root)
-        is_sound = len(report.findings) == before
-        self._check_resources(is_sound)
-        return is_sound
+        self.is_sound = len(report.findings) == before
+        self._check_resources()
+        return self.is_sound
 
     def _open_checkpoint(self) -> bool:
         report, path = self._report, "checkpoint"
@@ -75,6 +79,7 @@ class LogCheck:
                 )
             )
             return False
+        self.is_opened = True
         report.tree_size = self.checkpoint.size
         report.origin = self.checkpoint.origin
         self._check_cosignatures(note)
@@ -101,7 +106,10 @@ class LogCheck:
             except FormatError as error:
                 report.add(
                     Finding(
-                        code="CHECKPOINT_SIG", resource="checkpoint", expected=f"a cosignature of {name}", got=str(error)
+                        code="CHECKPOINT_SIG",
+                        resource="checkpoint",
+                        expected=f"a cosignature of {name}",
+                        got=str(error),
                     )
                 )
                 continue
@@ -116,7 +124,7 @@ class LogCheck:
                     got=f"cosigned by {sorted(cosigned) or 'nobody'}",
                 )
             )
-        elif self._policy.witnesses:
+        elif cosigned:
             report.anchored_up_to = self.checkpoint.size
 
     def _read_leaves(self) -> None:
@@ -146,7 +154,12 @@ class LogCheck:
     def _find_first_difference(self, root: bytes) -> None:
         """Say which entry is not the one that was signed for, by the hashes that the tiles still hold."""
         index = next(
-            (number for number, stored in enumerate(self._stored_hashes()) if stored != self.leaf_hashes[number]), -1
+            (
+                number
+                for number, stored in enumerate(self._stored_hashes())
+                if stored != self.leaf_hashes[number]
+            ),
+            -1,
         )
         if index >= 0:
             self._report.add(
@@ -163,7 +176,7 @@ class LogCheck:
                 Finding(
                     code="FORK",
                     resource="checkpoint",
-                    expected=f"root {self.checkpoint.root.hex()} that the log signed for size {self.checkpoint.size}",
+                    expected=f"the root that the log signed, {self.checkpoint.root.hex()}",
                     got=f"root {root.hex()} of the entries here",
                 )
             )
@@ -173,29 +186,28 @@ class LogCheck:
 
     def _stored_hashes(self) -> Iterator[bytes]:
         for index in range((self.checkpoint.size + TILE_WIDTH - 1) // TILE_WIDTH):
-            path = self._directory / TilePath(0, index, self._width(index)).path
-            try:
-                data = path.read_bytes()
-            except OSError:
+            data = self._plain_bytes(TilePath(0, index, self._width(index)).path, MAX_RESOURCE_BYTES)
+            # A tile of another length would number all later hashes wrongly.
+            if not isinstance(data, bytes) or len(data) != self._width(index) * HASH_BYTES:
                 return
-            for start in range(0, min(len(data), self._width(index) * HASH_BYTES), HASH_BYTES):
-                yield data[start : start + HASH_BYTES]
+            yield from parse_hashes(data, self._width(index))
 
     def _stored_hash(self, index: int) -> bytes:
         return next(one for number, one in enumerate(self._stored_hashes()) if number == index)
 
-    def _check_resources(self, is_sound: bool) -> None:
+    def _check_resources(self) -> None:
         """Compare every file with what the entries imply; name what is missing and what nobody asked for."""
         levels = _levels(self.leaf_hashes)
-        wanted = {tile.path: tile for tile in tiles_of(self.checkpoint.size)}
         present = dict(self._walk())
-        for path in wanted:
-            if path not in present:
-                self._missing(path, wanted[path])
+        # A log may sign any size: look no further than a report can name what is missing.
+        absent = (tile for tile in tiles_of(self.checkpoint.size) if tile.path not in present)
+        for lost in islice(absent, MAX_FINDINGS):
+            self._missing(lost.path, lost)
         for path in sorted(present):
             if path == "checkpoint" or (present[path] == "blob" and self._check_blob(path)):
                 continue
-            tile = wanted.get(path) or self._earlier_partial(path, present)
+            implied = self._implied(path)
+            tile = implied or self._earlier_partial(path, present)
             if present[path] != "file" or tile is None:
                 self._report.add(
                     Finding(
@@ -205,17 +217,31 @@ class LogCheck:
                         got="a file nobody asked for" if present[path] == "file" else f"a {present[path]}",
                     )
                 )
-            elif tile.level is not None or path not in wanted:
-                if is_sound:
-                    self._compare(path, tile, levels)
+            elif self.is_sound and (tile.level is not None or implied is None):
+                self._compare(path, tile, levels)
 
     def _missing(self, path: str, tile: TilePath) -> None:
         if any(one.resource == path for one in self._report.findings):
             return
         first = (tile.index * TILE_WIDTH) << (8 * (tile.level or 0))
         self._report.add(
-            Finding(code="MISSING", resource=path, expected="a resource of the tree", got="no file", first_index=first)
+            Finding(
+                code="MISSING",
+                resource=path,
+                expected="a resource of the tree",
+                got="no file",
+                first_index=first,
+            )
         )
+
+    def _implied(self, path: str) -> TilePath | None:
+        """The tile of that path if a tree of this size has it."""
+        try:
+            tile = parse_tile_path(path)
+        except FormatError:
+            return None
+        count = self.checkpoint.size >> (8 * (tile.level or 0))
+        return tile if tile.width == min(count - tile.index * TILE_WIDTH, TILE_WIDTH) else None
 
     def _earlier_partial(self, path: str, present: Mapping[str, str]) -> TilePath | None:
         """A partial tile of an earlier published size may stay until its full tile exists."""
@@ -272,7 +298,9 @@ class LogCheck:
         if digest == name:
             self.blobs.add(name)
         else:
-            self._report.add(Finding(code="ENTRY_HASH", resource=path, expected=f"SHA-256 {name}", got=digest))
+            self._report.add(
+                Finding(code="ENTRY_HASH", resource=path, expected=f"SHA-256 {name}", got=digest)
+            )
         return True
 
     def _walk(self) -> Iterator[tuple[str, str]]:
@@ -280,34 +308,49 @@ class LogCheck:
         todo = [""]
         while todo:
             folder = todo.pop()
-            for item in os.scandir(self._directory / folder):
-                path = f"{folder}{item.name}"
-                mode = item.stat(follow_symlinks=False).st_mode
+            try:
+                found = os.scandir(self._directory / folder)
+                items = [(item.name, item.stat(follow_symlinks=False).st_mode) for item in found]
+            except OSError as error:
+                yield folder, f"folder that cannot be read: {error.strerror}"
+                continue
+            for name, mode in items:
+                path = f"{folder}{name}"
                 if stat.S_ISDIR(mode):
                     todo.append(f"{path}/")
                 elif not stat.S_ISREG(mode):
                     yield path, "link, pipe or device"
                 else:
-                    yield path, "blob" if path.startswith("blobs/") and BLOB_NAME.fullmatch(item.name) else "file"
+                    yield path, "blob" if path.startswith("blobs/") and BLOB_NAME.fullmatch(name) else "file"
 
     def _bytes(self, path: str, *, first_index: int = -1, most: int = MAX_RESOURCE_BYTES) -> bytes | None:
         """A resource's bytes; what cannot be read is a finding."""
-        file = self._directory / path
-        trouble = "no file"
-        try:
-            mode = file.lstat().st_mode
-            if not stat.S_ISREG(mode):
-                trouble = "not a plain file"
-            elif file.stat().st_size > most:
-                trouble = f"{file.stat().st_size} bytes, at most {most}"
-            else:
-                return file.read_bytes()
-        except OSError as error:
-            trouble = error.strerror or str(error)
+        data = self._plain_bytes(path, most)
+        if isinstance(data, bytes):
+            return data
         self._report.add(
-            Finding(code="MISSING", resource=path, expected="a resource of the log", got=trouble, first_index=first_index)
+            Finding(
+                code="MISSING",
+                resource=path,
+                expected="a resource of the log",
+                got=data,
+                first_index=first_index,
+            )
         )
         return None
+
+    def _plain_bytes(self, path: str, most: int) -> bytes | str:
+        """The bytes of a plain file, or why there are none; a link is not followed, a pipe not waited for."""
+        file = self._directory / path
+        try:
+            about = file.lstat()
+            if not stat.S_ISREG(about.st_mode):
+                return "not a plain file"
+            if about.st_size > most:
+                return f"{about.st_size} bytes, at most {most}"
+            return file.read_bytes()
+        except OSError as error:
+            return error.strerror or str(error)
 
 
 def _levels(leaf_hashes: Sequence[bytes]) -> list[list[bytes]]:
@@ -336,11 +379,11 @@ def check_seen(data: bytes, what: str, policy: Policy, log: LogCheck, report: Re
     A larger one means that this copy was rolled back; one of another root, that there are two histories.
     """
     try:
-        note = parse_note(data)
-        verified_by(note, [policy.log])
-        seen = parse_checkpoint_text(note.text)
+        seen, _note = open_checkpoint(data, policy.log)
     except FormatError as error:
-        report.add(Finding(code="CHECKPOINT_SIG", resource=what, expected="a checkpoint of this log", got=str(error)))
+        report.add(
+            Finding(code="CHECKPOINT_SIG", resource=what, expected="a checkpoint of this log", got=str(error))
+        )
         return
     if seen.size > log.checkpoint.size:
         report.add(
@@ -352,12 +395,15 @@ def check_seen(data: bytes, what: str, policy: Policy, log: LogCheck, report: Re
                 first_index=log.checkpoint.size,
             )
         )
-    elif len(log.leaf_hashes) == log.checkpoint.size and root_of(log.leaf_hashes[: seen.size]) != seen.root:
+        return
+    # Damaged entries accuse nobody of a second history; two signed roots of one size do.
+    root = log.checkpoint.root if seen.size == log.checkpoint.size else root_of(log.leaf_hashes[: seen.size])
+    if root != seen.root and (log.is_sound or seen.size == log.checkpoint.size):
         report.add(
             Finding(
                 code="FORK",
                 resource=what,
                 expected=f"root {seen.root.hex()} at size {seen.size}, which the log signed and {what} kept",
-                got=f"root {root_of(log.leaf_hashes[: seen.size]).hex()} of the entries here",
+                got=f"root {root.hex()} of this copy",
             )
         )

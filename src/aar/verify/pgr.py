@@ -18,5 +18,7 @@ def pgr(*, weak: Fraction, student: Fraction, ceiling: Fraction) -> Fraction:
     Fraction(1, 2)
     """
     if not ceiling > weak:
-        raise UndefinedPGR(f"ceiling {float(ceiling):.4f} is not above weak {float(weak):.4f}: no gap to recover")
+        raise UndefinedPGR(
+            f"ceiling {float(ceiling):.4f} is not above weak {float(weak):.4f}: no gap to recover"
+        )
     return (student - weak) / (ceiling - weak)

@@ -80,7 +80,7 @@ def cannot_judge(reason: str) -> Report:
 def format_report(report: Report) -> str:
     """The report for a person: what was checked, the first things wrong, the verdict last."""
     if report.verdict == "cannot-judge":
-        return f"cannot judge: {report.reason}"
+        return f"cannot judge: {_plain(report.reason)}"
     lines = [
         f"log       {_plain(report.origin)}",
         f"entries   {report.tree_size}, witnessed up to {report.anchored_up_to}",

@@ -1,4 +1,4 @@
-"""Splits: which items are sealed, which seeds a run gets, who is taught by what; anybody can derive them again.
+"""Splits: which items are sealed, which seeds a run gets, who is taught by what; all can be derived again.
 
 All are functions of the study's committed secret, the submission's digest and item ids. Hashes sort the
 items: there is no generator whose algorithm a later version could change.
@@ -37,7 +37,9 @@ def seeds_for(secret: bytes, tier: str, digest: str, count: int) -> tuple[int, .
     """The 48-bit seeds of an official run; without the secret nobody can pick or foresee them."""
     return tuple(
         int.from_bytes(
-            hmac.new(secret, f"aar-seed/v1\n{tier}\n{digest}\n{number}\n".encode(), hashlib.sha256).digest()[:SEED_BYTES],
+            hmac.new(secret, f"aar-seed/v1\n{tier}\n{digest}\n{number}\n".encode(), hashlib.sha256).digest()[
+                :SEED_BYTES
+            ],
             "big",
         )
         for number in range(count)

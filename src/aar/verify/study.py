@@ -8,6 +8,7 @@ values, decisions. What was not opened yet is counted, not believed.
 from __future__ import annotations
 
 import hashlib
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -39,18 +40,20 @@ def verify_study(
         return cannot_judge(f"{directory} is not a study: there is no record in it")
     is_pinned = policy is not None
     try:
-        data = (directory / "policy").read_bytes() if policy is None else policy
+        data = _plain_bytes(directory / "policy") if policy is None else policy
         trusted = parse_policy(data.decode("utf-8"))
     except (OSError, UnicodeDecodeError, FormatError) as error:
         return cannot_judge(f"no usable policy: {error}; give one with --policy")
-    if not any(record.iterdir()):
+    if not _has_content(record):
         return cannot_judge(f"{record} is empty: nothing was published yet")
     report = Report(origin=trusted.log.name)
     if not is_pinned:
-        report.warnings.append("trusted the keys in the study's own directory: nothing else was given or pinned")
+        report.warnings.append(
+            "trusted the keys in the study's own directory: nothing else was given or pinned"
+        )
     log = LogCheck(record, trusted, report)
     is_sound = log.run()
-    if log.checkpoint.size:
+    if log.is_opened:
         _check_memories(directory, trusted, log, report, pins)
     if is_sound:
         entries = EntryCheck(trusted, report, now_ms)
@@ -62,14 +65,34 @@ def verify_study(
     return report
 
 
+def _has_content(folder: Path) -> bool:
+    try:
+        return any(folder.iterdir())
+    except OSError:
+        return True  # what cannot be read is named by the log's check
+
+
+def _plain_bytes(file: Path) -> bytes:
+    """A file's bytes; raises `OSError`, and never waits for a pipe's other end."""
+    if not stat.S_ISREG(file.stat().st_mode):
+        raise OSError(f"{file} is not a plain file")
+    return file.read_bytes()
+
+
 def _check_memories(
     directory: Path, policy: Policy, log: LogCheck, report: Report, pins: Sequence[bytes]
 ) -> None:
     """Compare with what the witness beside the study kept, and with what the reader kept."""
     name = hashlib.sha256(policy.log.name.encode()).hexdigest()
     kept = directory / "witness" / "state" / name / "checkpoint"
-    if kept.is_file():
-        check_seen(kept.read_bytes(), "the witness", policy, log, report)
+    try:
+        seen = _plain_bytes(kept)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        report.warnings.append(f"what the witness beside the study kept was not compared: {error}")
+    else:
+        check_seen(seen, "the witness", policy, log, report)
     for pin in pins:
         check_seen(pin, "a pinned checkpoint", policy, log, report)
 
@@ -115,9 +138,16 @@ class EntryCheck:
         if entry.origin != self._policy.log.name:
             self._add("REPLAY", index, f"an entry for {self._policy.log.name}", f"one for {entry.origin}")
         if leaf.received_ms < self._received_ms:
-            self._add("CLOCK_REGRESSION", index, f"received at {self._received_ms} or later", f"at {leaf.received_ms}")
+            self._add(
+                "CLOCK_REGRESSION",
+                index,
+                f"received at {self._received_ms} or later",
+                f"at {leaf.received_ms}",
+            )
         if self._now_ms is not None and leaf.received_ms > self._now_ms + MAX_CLOCK_SKEW_MS:
-            self._add("CLOCK_REGRESSION", index, f"received before now, {self._now_ms}", f"at {leaf.received_ms}")
+            self._add(
+                "CLOCK_REGRESSION", index, f"received before now, {self._now_ms}", f"at {leaf.received_ms}"
+            )
         self._received_ms = max(self._received_ms, leaf.received_ms)
         if any(ref >= index for ref in entry.refs):
             self._add("REFS", index, "refs to entries before it", f"refs {list(entry.refs)}")
@@ -137,8 +167,17 @@ class EntryCheck:
             return False
         points = [key.public_key for _name, _role, key in keys] + [self._policy.log.public_key]
         names = {name for name, _role, _key in keys}
-        if len(names) != len(keys) or len(set(points)) != len(points) or any(name != k.name for name, _r, k in keys):
-            self._add("AUTHOR_KEY", 0, "a name and a key once each, none of them the log's", "one twice, or misnamed")
+        if (
+            len(names) != len(keys)
+            or len(set(points)) != len(points)
+            or any(name != k.name for name, _r, k in keys)
+        ):
+            self._add(
+                "AUTHOR_KEY",
+                0,
+                "a name and a key once each, none of them the log's",
+                "one twice, or misnamed",
+            )
             return False
         self.keys = {name: key for name, _role, key in keys}
         self.roles = {name: role for name, role, _key in keys}
@@ -170,7 +209,12 @@ class EntryCheck:
             return
         cosigners = [self.roles[key.name] for key in signers[1:]]
         if kind is not None and cosigners != ([kind.cosigner] if kind.cosigner else []):
-            self._add("AUTHOR_SIG", index, f"co-signed by a {kind.cosigner or 'nobody'}", f"by {cosigners or 'nobody'}")
+            self._add(
+                "AUTHOR_SIG",
+                index,
+                f"co-signed by a {kind.cosigner or 'nobody'}",
+                f"by {cosigners or 'nobody'}",
+            )
 
     def _check_kind(self, index: int, leaf: Leaf) -> None:
         entry = leaf.signed.entry

@@ -179,9 +179,12 @@ def _watch(lifeline_fd: int) -> None:
 
 
 def _halt(code: int, message: str) -> NoReturn:
-    sys.stderr.write(message + "\n")
-    sys.stderr.flush()
-    os._exit(code)
+    try:
+        sys.stderr.write(message + "\n")
+        sys.stderr.flush()
+    finally:
+        # Where the log lies on a full disk, the exit status alone has to say it.
+        os._exit(code)
 
 
 if __name__ == "__main__":

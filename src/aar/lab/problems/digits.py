@@ -28,10 +28,10 @@ STATEMENT = (
     "Binary classification with a weak teacher. You never see true labels or test items. A method is a "
     "directory with method.py defining predict(instance, rng) -> P(y = 1) for instance.test_x; "
     "instance.train_x are strong features [750, 40] (float32, standardised), instance.weak the weak "
-    "teacher's P(y = 1) on them, instance.class_prior its share of ones. aar.lab is importable. An official "
-    "run draws fresh splits under seeds that nobody picks; the score is the performance gap recovered between "
-    "weak teacher (0) and the same student with true labels (1). You are told a score only when it beats "
-    "your best one by more than 0.05."
+    "teacher's P(y = 1) on them, instance.class_prior its share of ones. aar.lab is importable. An "
+    "official run draws fresh splits under seeds that nobody picks; the score is the performance gap "
+    "recovered between weak teacher (0) and the same student with true labels (1). You are told a score "
+    "only when it beats your best one by more than 0.05."
 )
 
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from aar.formats.commitments import SECRET_BYTES
 from aar.formats.keys import format_vkey
-from aar.outside.evaluation.bench import Bench
+from aar.outside.evaluation.bench import Bench, BenchFailed
 from aar.outside.evaluation.evaluator import Evaluator
 from aar.outside.evaluation.official_run import Problem
 from aar.outside.keyring import load_or_create_key, write_durably
 from aar.outside.sandbox.client import LauncherClient
-from aar.outside.service import EXIT_DISK_FULL, EXIT_HALTED, enter, halt
+from aar.outside.service import EXIT_DISK_FULL, EXIT_HALTED, EXIT_REFUSED, enter, halt
 from aar.outside.staff_client import GatewayGone, StaffClient
 
 WORKERS = 2
@@ -65,13 +65,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         material = {"vkey": format_vkey(signer.vkey), "problem": described}
         if options.opening:
-            material |= evaluator.opening()
-    except Exception as error:  # noqa: BLE001 - told to the supervisor in one line, then this process ends
+            try:
+                material |= evaluator.opening()
+            except BenchFailed as error:
+                halt(EXIT_REFUSED, f"the problem is refused: {error}")
+    except Exception as error:
         _fatal(error)
         raise
     with os.fdopen(options.ready_fd, "w") as ready:
         json.dump(material, ready)
-    StaffClient(options.gateway_socket).post("/v1/hello", {})
+    try:
+        StaffClient(options.gateway_socket).post("/v1/hello", {})
+    except GatewayGone:
+        halt(0, "the evaluator ends: the gateway is gone")
     workers = [
         threading.Thread(target=_work, args=(evaluator, number), name=f"worker-{number}", daemon=True)
         for number in range(WORKERS)

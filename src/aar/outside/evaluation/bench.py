@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
-from aar.outside.sandbox.client import LauncherClient, Running
 from aar.outside.sandbox.argv import sandbox_python
+from aar.outside.sandbox.client import LauncherClient, Running
 from aar.outside.sandbox.spec import SandboxSpec
 
 BENCH_UID_SLOT = 90
@@ -69,7 +69,13 @@ class Bench:
 
     def prepare(self, runs: Sequence[tuple[int, int]], sealed: Sequence[int], key: bytes) -> Prepared:
         """Teach all `runs`; `key` shuffles rows and test items."""
-        request = {"do": "prepare", "problem": self._problem, "runs": runs, "sealed": sealed, "key": key.hex()}
+        request = {
+            "do": "prepare",
+            "problem": self._problem,
+            "runs": runs,
+            "sealed": sealed,
+            "key": key.hex(),
+        }
         answer, (features, splits) = self._ask(request)
         return Prepared(features=features, splits=splits, kept=answer["splits"])
 

@@ -28,6 +28,9 @@ from aar.verify.splits import seeds_for
 
 LADDER_STEP = Fraction(1, 20)
 BASELINE_TIER = "baseline"
+# Whether a problem has a gap at all is asked of more seeds than one official run has.
+BASELINE_SEEDS = 16
+BASELINE_REPLICATES = 2
 PAYLOAD_TYPE = "application/vnd.aar.payload+json"
 FIRST_RUN_UID_SLOT = 100
 
@@ -60,8 +63,8 @@ class Evaluator:
     def opening(self) -> dict[str, Any]:
         """What `study-opened` says of the evaluator: commitments, and the problem's baselines."""
         _public, sealed = public_items(self._secret, self._problem)
-        seeds = seeds_for(self._secret, BASELINE_TIER, "", self._problem.seeds)
-        runs = [(seed, replicate) for seed in seeds for replicate in range(self._problem.replicates)]
+        seeds = seeds_for(self._secret, BASELINE_TIER, "", BASELINE_SEEDS)
+        runs = [(seed, replicate) for seed in seeds for replicate in range(BASELINE_REPLICATES)]
         baselines = self._bench.baselines(runs, sealed)
         return {
             "commitments": {
@@ -114,7 +117,8 @@ class Evaluator:
         }
         if result.public is not None and result.sealed is not None:
             body["commitments"] = {
-                payload.half: self._commitment(payload, tier, digest) for payload in (result.public, result.sealed)
+                payload.half: self._commitment(payload, tier, digest)
+                for payload in (result.public, result.sealed)
             }
             if tier == "explore":
                 # The ladder's rungs are climbed in the order of the receipts: one release at a time.

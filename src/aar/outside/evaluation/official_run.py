@@ -16,8 +16,8 @@ from itertools import compress
 from operator import eq
 
 from aar.outside.evaluation.bench import Bench
-from aar.outside.sandbox.client import LauncherClient
 from aar.outside.sandbox.argv import sandbox_python
+from aar.outside.sandbox.client import LauncherClient
 from aar.outside.sandbox.spec import SandboxSpec
 from aar.verify.payload import Payload, SplitCounts
 from aar.verify.splits import sealed_items, seeds_for, shuffled, split
@@ -113,7 +113,9 @@ def run_officially(
     powers = [1 << item for item in range(problem.pool)]
     halves: dict[str, list[SplitCounts]] = {"public": [], "sealed": []}
     sealed_mask = sum(powers[item] for item in sealed)
-    for number, ((seed, replicate), kept, line) in enumerate(zip(runs, prepared.kept, predictions, strict=True)):
+    for number, ((seed, replicate), kept, line) in enumerate(
+        zip(runs, prepared.kept, predictions, strict=True)
+    ):
         tested = split(seed, replicate, public, problem.labelled, problem.unlabelled).tested
         order = [powers[item] for item in shuffled(key + b"test%d" % number, [*tested, *sealed])]
         student = sum(compress(order, map(eq, line, kept["truth"])))

@@ -80,10 +80,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             def seen(desk: ResearcherDesk = desk) -> None:
                 desk.last_seen_ms = now_ms()
 
-            server = UnixServer(listener, desk.verbs(), on_refused=desk.refused, on_request=seen)
+            server = UnixServer(
+                listener, desk.verbs(), on_refused=desk.refused, on_request=seen, on_fatal=_fatal
+            )
         else:
             verbs = evaluator.verbs() if name == "evaluator" else control.verbs()
-            server = UnixServer(listener, verbs, on_refused=_no_alarm, on_request=_nothing)
+            server = UnixServer(listener, verbs, on_refused=_no_alarm, on_request=_nothing, on_fatal=_fatal)
         serve_in_thread(server, name)
     threading.Thread(target=service.publish_forever, name="publisher", daemon=True).start()
     with os.fdopen(options.ready_fd, "w") as ready:
@@ -119,9 +121,11 @@ def _nothing() -> None:
 
 
 def _fatal(error: BaseException) -> None:
-    if isinstance(error, DiskFull) or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)):
+    if isinstance(error, DiskFull) or (
+        isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    ):
         halt(EXIT_DISK_FULL, f"the disk is full: {error}")
-    halt(EXIT_HALTED, f"the record halted: {error}")
+    halt(EXIT_HALTED, f"the gateway halted: {type(error).__name__}: {error}")
 
 
 if __name__ == "__main__":

@@ -169,7 +169,9 @@ class RecordService:
             while self._sequencer.published_size <= index:
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    raise Refused("not-published", f"entry {index} is durable, its witnesses have not answered yet")
+                    raise Refused(
+                        "not-published", f"entry {index} is durable, its witnesses have not answered yet"
+                    )
                 self.changed.wait(left)
             proof = format_proof(self._sequencer.prove_inclusion(index))
             leaf = self._sequencer.leaf(index)
@@ -184,7 +186,9 @@ class RecordService:
         """The proof that the published tree of `new` entries extends that of `old`."""
         with self._lock:
             if not 0 < old <= new <= self._sequencer.published_size:
-                raise Refused("size", f"sizes {old} and {new}: want 0 < old <= new <= {self._sequencer.published_size}")
+                raise Refused(
+                    "size", f"sizes {old} and {new}: want 0 < old <= new <= {self._sequencer.published_size}"
+                )
             return self._sequencer.prove_consistency(old, new)
 
     def publish_forever(self) -> None:

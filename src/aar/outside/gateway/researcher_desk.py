@@ -281,7 +281,9 @@ class ResearcherDesk:
 
     def finding(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
         body = dict(
-            fields(payload, type=str, title=str, text=str, method=str, numbers=dict, receipts=list, parents=list)
+            fields(
+                payload, type=str, title=str, text=str, method=str, numbers=dict, receipts=list, parents=list
+            )
         )
         refs = sorted({one for one in [*body["receipts"], *body["parents"]] if isinstance(one, int)})
         return self._say("finding", body, tuple(refs))
@@ -303,7 +305,9 @@ class ResearcherDesk:
         with service.lock:
             task = service.projection.tasks.get(body["task"])
             if task is None or task.researcher != self._researcher:
-                raise Refused("not-leased", f"{self._researcher} does not hold a lease on task {body['task']!r:.80}")
+                raise Refused(
+                    "not-leased", f"{self._researcher} does not hold a lease on task {body['task']!r:.80}"
+                )
             if task.outcome:
                 index = next(
                     leaf.index

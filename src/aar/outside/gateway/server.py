@@ -10,6 +10,7 @@ import http.server
 import json
 import socket
 import socketserver
+import sys
 import threading
 import time
 import urllib.parse
@@ -23,7 +24,13 @@ MAX_BODY_BYTES = 4 << 20
 MAX_CONNECTIONS = 16
 IDLE_TIMEOUT_S = 120
 
-STATUS_OF = {"budget": 403, "study-closing": 403, "study-closed": 403, "step-order": 409, "not-published": 503}
+STATUS_OF = {
+    "budget": 403,
+    "study-closing": 403,
+    "study-closed": 403,
+    "step-order": 409,
+    "not-published": 503,
+}
 
 
 class UnixServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
@@ -38,12 +45,14 @@ class UnixServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         *,
         on_refused: Callable[[Refused, str, str], None],
         on_request: Callable[[], None],
+        on_fatal: Callable[[BaseException], None],
     ) -> None:
         socketserver.BaseServer.__init__(self, "unix", _Handler)
         self.socket = listener
         self.verbs = verbs
         self.on_refused = on_refused
         self.on_request = on_request
+        self._on_fatal = on_fatal
         self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
 
     def server_bind(self) -> None:
@@ -68,7 +77,10 @@ class UnixServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
             self._slots.release()
 
     def handle_error(self, _request: Any, _client_address: Any) -> None:
-        """A broken connection is the caller's affair: there is no acknowledgement to take back."""
+        """A broken connection is the caller's affair, for nothing acknowledged is lost; all else ends us."""
+        error = sys.exc_info()[1]
+        if error is not None and not isinstance(error, (ConnectionError, TimeoutError)):
+            self._on_fatal(error)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -134,7 +146,9 @@ def _parse_json(body: bytes) -> Any:
 
 def serve_in_thread(server: UnixServer, name: str) -> threading.Thread:
     """Serve until the process ends."""
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 3600}, name=name, daemon=True)
+    thread = threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 3600}, name=name, daemon=True
+    )
     thread.start()
     return thread
 

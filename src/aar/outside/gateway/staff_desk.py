@@ -53,13 +53,18 @@ class Staff:
                 wanted_blob = signed.entry.body.get("blob") if signed.entry.kind == "score-revealed" else None
                 wanted_names = {wanted_blob["sha256"]} if isinstance(wanted_blob, dict) else set()
                 if named != wanted_names:
-                    raise Refused("blobs", f"got blobs {sorted(named)}, the entry names {sorted(map(str, wanted_names))}")
+                    raise Refused(
+                        "blobs",
+                        f"got blobs {sorted(named)}, the entry names {sorted(map(str, wanted_names))}",
+                    )
                 for blob in blobs:
                     self.blobs.put(blob)
                 index = service.append([signed])[0]
         except Refused as refused:
             if refused.is_alarm:
-                service.alarm(refused, who=who, what=f"entry {signed.entry.kind}", attempt=signed.entry.author)
+                service.alarm(
+                    refused, who=who, what=f"entry {signed.entry.kind}", attempt=signed.entry.author
+                )
             raise
         return service.acknowledge(index)
 
@@ -92,7 +97,10 @@ class EvaluatorDesk:
         fields(payload)
         with self._lock, self._staff.service.lock:
             self._given.clear()
-            return {"origin": self._staff.service.origin, "opened": dict(self._staff.service.projection.opened)}
+            return {
+                "origin": self._staff.service.origin,
+                "opened": dict(self._staff.service.projection.opened),
+            }
 
     def entry(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
         return self._staff.take_entry(payload, who="evaluator")
@@ -165,7 +173,12 @@ class EvaluatorDesk:
 
     def _unopened(self, projection: Projection, number: int) -> list[dict[str, Any]]:
         receipts = projection.submissions[number].receipts.values()
-        return [one for index in receipts for half in ("public", "sealed") for one in self._opening(projection, index, half)]
+        return [
+            one
+            for index in receipts
+            for half in ("public", "sealed")
+            for one in self._opening(projection, index, half)
+        ]
 
     def _unopened_at_close(self, projection: Projection) -> list[dict[str, Any]]:
         """Every explored value is opened, so that anyone can re-derive each released one; a sealed value
@@ -195,7 +208,9 @@ class EvaluatorDesk:
 class ControlDesk:
     """Serves the humans' commands: how the study stands, signed entries, the end of the study."""
 
-    def __init__(self, staff: Staff, desks: Mapping[str, ResearcherDesk], *, stop: Callable[[], None]) -> None:
+    def __init__(
+        self, staff: Staff, desks: Mapping[str, ResearcherDesk], *, stop: Callable[[], None]
+    ) -> None:
         self._staff = staff
         self._desks = desks
         self._stop = stop
@@ -307,7 +322,9 @@ def summary(projection: Projection, *, now_ms: int) -> dict[str, Any]:
         "proposals": list(projection.proposals.values()),
         "researchers": [_researcher_told(projection, name) for name in projection.researchers],
         "budgets": {
-            "submissions": {"budget": opened["budget"]["submissions"], "used": projection.charged} if opened else {},
+            "submissions": {"budget": opened["budget"]["submissions"], "used": projection.charged}
+            if opened
+            else {},
             "seconds": {
                 "budget": opened["budget"]["seconds"],
                 "used": round(opened["budget"]["seconds"] - projection.seconds_left(now_ms), 1),
@@ -326,7 +343,9 @@ def summary(projection: Projection, *, now_ms: int) -> dict[str, Any]:
 
 def _researcher_told(projection: Projection, name: str) -> dict[str, Any]:
     mine = [one for one in projection.submissions.values() if one.body["researcher"] == name]
-    task = next((one for one in projection.tasks.values() if one.researcher == name and not one.outcome), None)
+    task = next(
+        (one for one in projection.tasks.values() if one.researcher == name and not one.outcome), None
+    )
     waiting = bool(mine) and "explore" not in mine[-1].receipts
     return {
         "researcher": name,

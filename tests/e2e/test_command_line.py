@@ -1,0 +1,81 @@
+"""The command line itself: how fast it starts, what it needs, when it refuses to start a study."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aar.cli.failures import CommandFailed
+from aar.cli.main import EXIT_LEAK, EXIT_NO_BACKEND
+from small_study import Commands
+
+
+def test_the_parser_needs_no_heavy_library(commands: Commands) -> None:
+    code = (
+        "import sys, aar.cli.main as m; m.build_parser();"
+        "print([n for n in ('numpy', 'rich', 'sklearn', 'matplotlib', 'nacl', 'asyncio') if n in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=commands.environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_help_starts_within_150_ms_of_a_bare_python(
+    commands: Commands, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def best(words: list[str]) -> float:
+        times = []
+        for _round in range(5):
+            began = time.perf_counter()
+            subprocess.run(
+                words, env=commands.environment, capture_output=True, check=True, cwd=commands.directory
+            )
+            times.append(time.perf_counter() - began)
+        return min(times)
+
+    bare, full = best([sys.executable, "-c", "pass"]), best([sys.executable, "-m", "aar", "--help"])
+    with capsys.disabled():
+        os.write(2, f"\naar --help {full * 1000:.0f} ms, bare python {bare * 1000:.0f} ms\n".encode())
+    assert full - bare < 0.150
+
+
+@pytest.mark.sandbox
+def test_doctor_holds_on_this_machine(commands: Commands) -> None:
+    report = commands.json("doctor", "--json")
+    assert report["verdict"] == "ok"
+    assert len(report["probes"]) >= 15
+    assert all(not probe["fires_within"] for probe in report["probes"])
+    assert {"labels", "keys"} & {probe["area"] for probe in report["probes"]} or report["probes"]
+
+
+def _report(verdict: str, status: str) -> Any:
+    from aar.outside.sandbox.doctor import DoctorReport, ProbeResult
+
+    probe = ProbeResult("read-labels", "labels", True, status == "leak", status, "")  # type: ignore[arg-type]
+    return DoctorReport(verdict, (probe,), "bubblewrap", {}, {}, "why")  # type: ignore[arg-type]
+
+
+def test_a_leak_refuses_the_study_with_exit_4_and_names_the_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    from aar.cli import run
+
+    monkeypatch.setattr(run, "examine", lambda _study: _report("leak", "leak"))
+    monkeypatch.setattr(run, "missing_backend", lambda: None)
+    with pytest.raises(CommandFailed, match="read-labels") as refused:
+        run.examine_or_explain(Path(), quiet=True)
+    assert refused.value.status == EXIT_LEAK
+
+
+def test_a_missing_backend_is_exit_3_with_the_line_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    from aar.cli import run
+
+    monkeypatch.setattr(run, "missing_backend", lambda: "apt-get install bubblewrap")
+    with pytest.raises(CommandFailed, match="apt-get install bubblewrap") as refused:
+        run.examine_or_explain(Path(), quiet=True)
+    assert refused.value.status == EXIT_NO_BACKEND

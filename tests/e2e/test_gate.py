@@ -1,0 +1,156 @@
+"""The human gate on whole studies: the queue while a study is open, the review when it is closed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from small_study import SMALL, Commands, wait_until_opened
+
+pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
+
+
+@pytest.fixture
+def copied(finished: Any, tmp_path: Path) -> tuple[Commands, str]:
+    """A copy of the finished study, with its owners, and the same user on another machine.
+
+    With the same pins the second copy to be decided on would be called what it is: a fork of the first.
+    """
+    subprocess.run(["cp", "-a", str(finished.path), str(tmp_path / "study")], check=True)
+    subprocess.run(["cp", "-a", str(finished.commands.config), str(tmp_path / "config")], check=True)
+    shutil.rmtree(tmp_path / "config" / "aar" / "pins")
+    return Commands(tmp_path), str(tmp_path / "study")
+
+
+def results_of(commands: Commands, study: str) -> list[dict[str, Any]]:
+    findings = commands.entries(study, "--kind", "finding")
+    return [one for one in findings if one["body"]["type"] == "result"]
+
+
+def test_publish_runs_the_method_again_and_signs_over_the_findings_exact_bytes(
+    copied: tuple[Commands, str],
+) -> None:
+    commands, study = copied
+    finding = results_of(commands, study)[0]
+    done = commands.run("review", study, "publish", str(finding["index"]), "--note", "holds")
+    assert done.returncode == 0, done.stderr
+    for word in ("claimed", "reproduced", "sealed"):
+        assert word in done.stdout
+    decision = commands.entries(study, "--kind", "decision")[0]
+    assert decision["author"].startswith("reviewer-")
+    assert decision["body"]["decision"] == "publish"
+    assert decision["body"]["override"] == ""
+    assert {one["outcome"] for one in decision["body"]["checklist"]} == {"pass"}
+    assert decision["body"]["claimed"] == finding["body"]["numbers"]["pgr"]
+    again = [
+        one["body"]
+        for one in commands.entries(study, "--kind", "score-receipt")
+        if one["body"]["tier"] == "reproduce"
+    ]
+    explored = [
+        one["body"]
+        for one in commands.entries(study, "--kind", "score-receipt")
+        if one["index"] in finding["body"]["receipts"]
+    ]
+    assert len(again) == 1
+    assert not set(again[0]["seeds"]) & set(explored[0]["seeds"])
+    row = next(row for row in commands.json("leaderboard", study, "--json") if row["decision"])
+    assert row["decision"] == "publish"
+    assert commands.json("verify", study, "--json")["verdict"] == "ok"
+
+
+def test_publish_is_refused_when_the_record_does_not_verify_unless_the_reviewer_says_why(
+    copied: tuple[Commands, str],
+) -> None:
+    commands, study = copied
+    finding = str(results_of(commands, study)[0]["index"])
+    blobs = {one["body"]["blob"]["sha256"] for one in commands.entries(study, "--kind", "score-revealed")}
+    blob = Path(study) / "record" / "blobs" / sorted(blobs)[0]
+    original = blob.read_bytes()
+    blob.write_bytes(original.replace(b"pool", b"pond", 1))
+    done = commands.run("review", study, "publish", finding)
+    assert done.returncode == 2
+    assert "record-verified" in done.stderr
+    assert commands.entries(study, "--kind", "decision") == []
+    done = commands.run(
+        "review", study, "publish", finding, "--override", "a disk error in one blob, restored since"
+    )
+    assert done.returncode == 0, done.stderr
+    body = commands.entries(study, "--kind", "decision")[0]["body"]
+    assert body["override"] == "a disk error in one blob, restored since"
+    assert "fail" in {one["outcome"] for one in body["checklist"]}
+    blob.write_bytes(original)
+    assert commands.run("verify", study).returncode == 0
+
+
+def test_retract_and_refine_are_entries_and_shown_in_the_forum(copied: tuple[Commands, str]) -> None:
+    commands, study = copied
+    first, second = (str(one["index"]) for one in results_of(commands, study)[:2])
+    assert commands.run("review", study, "retract", first, "--note", "not what it says").returncode == 0
+    assert commands.run("review", study, "refine", second).returncode == 2
+    assert commands.run("review", study, "refine", second, "--note", "more seeds").returncode == 0
+    shown = commands.run("forum", study).stdout
+    assert "[RETRACTED]" in shown
+    assert "[to be refined]" in shown
+    assert commands.json("leaderboard", study, "--json")[-1]["decision"] == "retract"
+    assert commands.json("verify", study, "--json")["verdict"] == "ok"
+
+
+def test_a_closed_study_takes_no_new_task(copied: tuple[Commands, str]) -> None:
+    commands, study = copied
+    done = commands.run("task", study, "add", "--title", "too late")
+    assert done.returncode == 2
+    assert "closed" in done.stderr
+
+
+def test_a_task_added_to_a_stopped_study_is_worked_on_when_it_goes_on(commands: Commands) -> None:
+    study = str(commands.directory / "study")
+    roomy = commands.study_file(SMALL.replace("minutes = 2", "minutes = 2\nsubmissions = 9"))
+    process = commands.start("run", roomy, "--dir", study, "--json")
+    wait_until_opened(Path(study), process)
+    # While it runs, a task enters through the running gateway.
+    running = commands.run(
+        "task", study, "add", "--title", "while it runs", "--name", "live", "--submissions", "1"
+    )
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert running.returncode == 0, running.stderr
+    added = commands.run(
+        "task", study, "add", "--title", "while it rests", "--name", "rest", "--submissions", "1",
+        "--workflow", "fixed", "--step", 's1=[["probe", {"l2": 0.1}]]',
+    )  # fmt: skip
+    assert added.returncode == 0, added.stderr
+    done = commands.run("run", "--dir", study, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["verdict"] == "ok"
+    tasks = {one["task"]: one for one in commands.json("status", study, "--json")["tasks"]}
+    assert tasks["live"]["state"] == tasks["rest"]["state"] == "done"
+    assert tasks["rest"]["submissions"] == 1
+
+
+def test_a_proposal_is_opened_or_refused_by_the_reviewer_alone(commands: Commands) -> None:
+    study = str(commands.directory / "study")
+    process = commands.start("run", commands.study_file(), "--dir", study, "--json")
+    proposals: list[dict[str, Any]] = []
+    while not proposals and process.poll() is None:
+        time.sleep(0.2)
+        if (Path(study) / "record" / "checkpoint").exists():
+            listed = commands.run("task", study, "list", "--json")
+            proposals = json.loads(listed.stdout)["proposals"] if listed.returncode == 0 else []
+    if process.poll() is not None:
+        pytest.fail(f"the study ended before anything was proposed: {process.communicate()}")
+    number = str(proposals[0]["index"])
+    assert commands.run("task", study, "refuse", number).returncode == 2
+    refused = commands.run("task", study, "refuse", number, "--note", "out of scope")
+    process.communicate(timeout=120)
+    assert refused.returncode == 0, refused.stderr
+    told = commands.json("status", study, "--json")["proposals"]
+    assert told[0]["state"] == "refused"
+    assert commands.run("task", study, "approve", number).returncode == 2

@@ -1,0 +1,80 @@
+"""kill -9 at any moment, of everything or of one process: the study goes on where the record says."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from small_study import Commands, kill, processes_of, wait_until_gone
+
+pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
+
+KINDS_OF_KILL = (
+    "all",
+    "supervisor",
+    "aar.outside.gateway",
+    "aar.outside.evaluation",
+    "aar.witness",
+    "aar.outside.sandbox.launcher",
+    "sandbox",
+)
+
+
+@pytest.mark.parametrize("victim", KINDS_OF_KILL)
+@pytest.mark.timeout(300)
+def test_after_kill_9_every_restart_finishes_and_nothing_is_counted_twice(
+    commands: Commands, victim: str
+) -> None:
+    generator = random.Random(KINDS_OF_KILL.index(victim))
+    study = commands.directory / "study"
+    arguments = ("run", commands.study_file(), "--dir", str(study), "--json")
+    acknowledged: list[dict[str, object]] = []
+    for _kill in range(2):
+        process = commands.start(*arguments)
+        try:
+            process.communicate(timeout=generator.uniform(1.0, 5.0))
+            break
+        except subprocess.TimeoutExpired:
+            found = processes_of(study)
+            pids = (
+                [pid for some in found.values() for pid in some] if victim == "all" else found.get(victim, [])
+            )
+            kill(pids if victim != "sandbox" else pids[:1])
+            process.communicate(timeout=120)
+        wait_until_gone(study)
+        if (study / "record" / "checkpoint").exists():
+            entries = commands.entries(str(study))
+            assert entries[: len(acknowledged)] == acknowledged
+            acknowledged = entries
+    done = commands.run(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["verdict"] == "ok"
+    entries = commands.entries(str(study))
+    assert entries[: len(acknowledged)] == acknowledged
+    submissions = [one["index"] for one in entries if one["kind"] == "submission"]
+    receipts = [one["body"]["submission"] for one in entries if one["kind"] == "score-receipt"]
+    charges = [one["body"]["submission"] for one in entries if one["kind"] == "budget-charged"]
+    assert len(submissions) <= 6
+    assert sorted(receipts) == charges == submissions
+    findings = Counter(json.dumps(one["body"]) for one in entries if one["kind"] == "finding")
+    assert set(findings.values()) == {1}
+    assert commands.run("verify", str(study)).returncode == 0
+
+
+def test_a_second_run_right_after_a_kill_waits_for_the_first_ones_end(
+    commands: Commands, tmp_path: Path
+) -> None:
+    study = tmp_path / "study"
+    arguments = ("run", commands.study_file(), "--dir", str(study), "--json")
+    process = commands.start(*arguments)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.communicate(timeout=2.5)
+    kill(processes_of(study)["supervisor"])
+    done = commands.run(*arguments)
+    process.communicate(timeout=20)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,559 @@
+"""What entries claim: each lie that the keys can sign, and the one check that tells."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aar.formats.commitments import commit_split
+from aar.formats.strict import encode_base64
+from forge import (
+    ITEMS,
+    At,
+    DigestOf,
+    Forge,
+    assert_ok,
+    assert_only,
+    closing,
+    decision,
+    failed_receipt,
+    finding,
+    honest,
+    receipt,
+    reveal,
+    running,
+    sha256,
+    verdict_on,
+)
+
+OTHER_HASH = "5a" * 32
+
+
+@pytest.fixture
+def forge() -> Forge:
+    return honest()
+
+
+# The honest study.
+
+
+def test_an_honest_study_holds_and_every_opened_value_is_derived_again(forge: Forge, tmp_path: Path) -> None:
+    report = verdict_on(forge, tmp_path)
+    assert_ok(report)
+    assert (report.receipts, report.opened) == (6, 10)
+
+
+def test_a_study_that_still_runs_holds(tmp_path: Path) -> None:
+    report = verdict_on(running(), tmp_path)
+    assert_ok(report)
+    assert (report.receipts, report.opened) == (5, 0)
+
+
+# Order.
+
+
+def test_research_after_the_close_is_reported(forge: Forge, tmp_path: Path) -> None:
+    forge.add("late", "monitor", "task-leased", None).author = "gateway"
+    late = forge["late"]
+    late.signers = [forge.keys["gateway"]]
+    late.body = {"task": "walk", "researcher": "r1", "until_ms": 1, "epoch": 2}
+    assert_only(verdict_on(forge, tmp_path), "ORDER", forge.position("late"), "nothing of the research")
+
+
+def test_a_researcher_is_silent_after_the_close(forge: Forge, tmp_path: Path) -> None:
+    forge.add("late", "r1", "comment", {"on": At("result"), "text": "wait"})
+    assert_only(verdict_on(forge, tmp_path), "ORDER", forge.position("late"), "nothing of the research")
+
+
+def test_a_reviewer_may_speak_after_the_close(forge: Forge, tmp_path: Path) -> None:
+    forge.add("late", "reviewer", "comment", {"on": At("result"), "text": "thank you"})
+    assert_ok(verdict_on(forge, tmp_path))
+
+
+# The terms of the study.
+
+
+@pytest.mark.parametrize("name", ["sealed", "labelled", "unlabelled"])
+def test_a_pool_must_leave_items_to_test(forge: Forge, tmp_path: Path, name: str) -> None:
+    pool = forge["opened"].body["pool"]
+    pool[name] += pool["items"] - pool["sealed"] - pool["labelled"] - pool["unlabelled"]
+    assert_only(verdict_on(forge, tmp_path), "BODY", 0, "leaves items to test")
+
+
+@pytest.mark.parametrize("step", ["0.00", "-0.05"])
+def test_a_ladder_without_a_step_is_no_terms(forge: Forge, tmp_path: Path, step: str) -> None:
+    forge["opened"].body["release"]["step"] = step
+    assert_only(verdict_on(forge, tmp_path), "BODY", 0, "a step above 0")
+
+
+# The close.
+
+
+def test_the_revealed_secret_is_the_committed_one(forge: Forge, tmp_path: Path) -> None:
+    forge["opened"].body["commitments"]["seed_secret"] = OTHER_HASH
+    assert_only(verdict_on(forge, tmp_path), "RECEIPT", forge.position("closed"), "the seed secret")
+
+
+def test_the_revealed_sealed_items_follow_from_the_secret(forge: Forge, tmp_path: Path) -> None:
+    other = encode_base64(bytes([0xFF, 0x0F, 0, 0, 0]))
+    forge["closed"].body["sealed"] = other
+    forge["opened"].body["commitments"]["split"] = commit_split(closing()["split_nonce"], other)
+    assert_only(
+        verdict_on(forge, tmp_path), "RECEIPT", forge.position("closed"), "sealed items that the secret gives"
+    )
+
+
+def test_the_revealed_split_nonce_follows_from_the_secret(forge: Forge, tmp_path: Path) -> None:
+    forge["closed"].body["split_nonce"] = OTHER_HASH
+    forge["opened"].body["commitments"]["split"] = commit_split(OTHER_HASH, closing()["sealed"])
+    assert_only(
+        verdict_on(forge, tmp_path), "RECEIPT", forge.position("closed"), "sealed items that the secret gives"
+    )
+
+
+def test_the_revealed_sealed_items_are_the_committed_ones(forge: Forge, tmp_path: Path) -> None:
+    forge["opened"].body["commitments"]["split"] = OTHER_HASH
+    assert_only(
+        verdict_on(forge, tmp_path),
+        "RECEIPT",
+        forge.position("closed"),
+        "sealed items that study-opened committed",
+    )
+
+
+# Submissions, budgets, charges.
+
+
+def test_a_submission_s_snapshot_is_there(forge: Forge, tmp_path: Path) -> None:
+    path = f"blobs/{forge['submission-first'].body['digest']}"
+    files = forge.files()
+    del files[f"record/{path}"]
+    assert_only(
+        verdict_on(forge, tmp_path, files=files),
+        "MISSING",
+        forge.position("submission-first"),
+        "the bytes that the entry names",
+        resource=path,
+    )
+
+
+def test_a_snapshot_that_a_reviewer_redacted_may_be_gone(forge: Forge, tmp_path: Path) -> None:
+    digest = forge["submission-first"].body["digest"]
+    forge.add("redaction", "reviewer", "redaction", {"sha256": digest, "reason": "hazardous"})
+    files = forge.files()
+    del files[f"record/blobs/{digest}"]
+    assert_ok(verdict_on(forge, tmp_path, files=files))
+
+
+def test_a_submission_is_to_an_open_task(forge: Forge, tmp_path: Path) -> None:
+    forge["submission-first"].body["task"] = "nowhere"
+    forge["charge-first"].body["task"] = "nowhere"
+    assert_only(
+        verdict_on(forge, tmp_path),
+        "BUDGET",
+        forge.position("submission-first"),
+        "submission to an open task",
+    )
+
+
+def test_a_task_s_budget_is_not_overspent(forge: Forge, tmp_path: Path) -> None:
+    forge["task-search"].body["submissions"] = 1
+    place = forge.position("submission-failing")
+    assert_only(verdict_on(forge, tmp_path), "BUDGET", place, "at most 1 submissions to search")
+
+
+def test_the_study_s_budget_is_not_overspent(forge: Forge, tmp_path: Path) -> None:
+    forge["opened"].body["budget"]["submissions"] = 4
+    place = forge.position("submission-failing")
+    assert_only(verdict_on(forge, tmp_path), "BUDGET", place, "at most 4 submissions")
+
+
+def test_a_submission_belongs_to_a_plan_of_its_researcher(forge: Forge, tmp_path: Path) -> None:
+    forge["submission-first"].body["plan"] = At("plan-search")
+    assert_only(verdict_on(forge, tmp_path), "BODY", forge.position("submission-first"), "a plan of r1")
+
+
+def test_a_plan_is_for_the_task_of_the_submission(forge: Forge, tmp_path: Path) -> None:
+    plan = {"task": "search", "steps": [{"name": "s1", "what": "try"}], "amends": -1}
+    forge.add("plan-extra", "r1", "plan-declared", plan, before="submission-first")
+    forge["submission-first"].body["plan"] = At("plan-extra")
+    assert_only(
+        verdict_on(forge, tmp_path), "BODY", forge.position("submission-first"), "a plan of r1 for walk"
+    )
+
+
+def test_a_comment_is_no_plan(forge: Forge, tmp_path: Path) -> None:
+    forge.add("talk", "r1", "comment", {"on": 1, "text": "plan: none"}, before="submission-first")
+    forge["submission-first"].body["plan"] = At("talk")
+    assert_only(verdict_on(forge, tmp_path), "BODY", forge.position("submission-first"), "a plan of r1")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"submission": At("opened")}, {"researcher": "r2"}, {"task": "search"}],
+    ids=lambda one: str(*one),
+)
+def test_a_charge_is_for_a_submission_of_that_researcher_and_task(
+    forge: Forge, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    body = {**forge["charge-first"].body, **change}
+    forge.add("extra", "gateway", "budget-charged", body, before="closed")
+    assert_only(verdict_on(forge, tmp_path), "BUDGET", forge.position("extra"), "a charge for a submission")
+
+
+def test_a_submission_without_a_charge_is_reported(forge: Forge, tmp_path: Path) -> None:
+    forge.drop("charge-first")
+    place = forge.position("submission-first")
+    assert_only(verdict_on(forge, tmp_path), "BUDGET", place, "one charge for this submission")
+
+
+def test_a_submission_is_charged_once(forge: Forge, tmp_path: Path) -> None:
+    forge.add("extra", "gateway", "budget-charged", forge["charge-first"].body, before="closed")
+    place = forge.position("submission-first")
+    assert_only(verdict_on(forge, tmp_path), "BUDGET", place, "one charge for this submission")
+
+
+def test_a_submission_costs_one_submission(forge: Forge, tmp_path: Path) -> None:
+    forge["charge-first"].body["amount"] = 2
+    place = forge.position("submission-first")
+    assert_only(verdict_on(forge, tmp_path), "BUDGET", place, "one charge for this submission")
+
+
+# Receipts.
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"submission": At("opened")}, {"digest": OTHER_HASH}, {"researcher": "r1"}],
+    ids=lambda one: str(*one),
+)
+def test_a_receipt_is_for_the_method_and_researcher_of_its_submission(
+    forge: Forge, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    forge["receipt-failing"].body |= change
+    place = forge.position("receipt-failing")
+    assert_only(verdict_on(forge, tmp_path), "RECEIPT", place, "that submission's method and researcher")
+
+
+def test_a_submission_has_one_receipt_of_a_tier(forge: Forge, tmp_path: Path) -> None:
+    forge.add("second", "evaluator", "score-receipt", failed_receipt(forge, "failing"), before="closed")
+    place = forge.position("second")
+    assert_only(verdict_on(forge, tmp_path), "RECEIPT", place, "one explore receipt for submission")
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_receipt_reports_all_seeds_of_a_run(tmp_path: Path, count: int) -> None:
+    forge = running()
+    seeds = forge["receipt-failing"].body["seeds"]
+    forge["receipt-failing"].body["seeds"] = (seeds * 2)[:count]
+    place = forge.position("receipt-failing")
+    assert_only(verdict_on(forge, tmp_path), "RECEIPT", place, "2 seeds")
+
+
+def test_a_receipt_s_seeds_follow_from_the_secret(forge: Forge, tmp_path: Path) -> None:
+    forge["receipt-failing"].body["seeds"] = [1, 2]
+    place = forge.position("receipt-failing")
+    assert_only(verdict_on(forge, tmp_path), "RECEIPT", place, "seeds that the committed secret gives")
+
+
+def test_seeds_cannot_be_judged_before_the_secret_is_out(tmp_path: Path) -> None:
+    forge = running()
+    forge["receipt-failing"].body["seeds"] = [1, 2]
+    assert_ok(verdict_on(forge, tmp_path))
+
+
+# What the ladder released, judged from released values alone.
+
+
+@pytest.mark.parametrize("change", [{"low": "0.7000"}, {"high": "0.6000"}], ids=lambda one: str(*one))
+def test_a_released_value_lies_in_its_interval(tmp_path: Path, change: dict[str, str]) -> None:
+    forge = running()
+    forge["receipt-other"].body["released"] |= change
+    place = forge.position("receipt-other")
+    assert_only(verdict_on(forge, tmp_path), "RECEIPT", place, "low <= pgr <= high")
+
+
+def test_a_new_rung_is_above_the_last_one(tmp_path: Path) -> None:
+    forge = running()
+    first = forge["receipt-first"].body["released"]
+    forge["receipt-better"].body["released"] = dict(first)
+    forge["receipt-worse"].body["released"] = {**first, "improved": 0}
+    place = forge.position("receipt-better")
+    assert_only(verdict_on(forge, tmp_path), "RECEIPT", place, f"a rung above {first['pgr']}")
+
+
+@pytest.mark.parametrize("name", ["pgr", "low", "high"])
+def test_what_is_not_better_is_answered_with_the_previous_answer(tmp_path: Path, name: str) -> None:
+    forge = running()
+    other = {"pgr": "0.9500", "low": "0.7000", "high": "1.4000"}[name]
+    forge["receipt-worse"].body["released"][name] = other
+    place = forge.position("receipt-worse")
+    assert_only(verdict_on(forge, tmp_path), "RECEIPT", place, "the previous answer again")
+
+
+def test_a_first_score_is_a_rung(tmp_path: Path) -> None:
+    forge = running()
+    forge["receipt-other"].body["released"]["improved"] = 0
+    place = forge.position("receipt-other")
+    assert_only(verdict_on(forge, tmp_path), "RECEIPT", place, "the previous answer again")
+
+
+def test_each_researcher_has_a_ladder_of_its_own(tmp_path: Path) -> None:
+    forge = running()
+    assert forge["receipt-other"].body["released"]["pgr"] < forge["receipt-better"].body["released"]["pgr"]
+    assert_ok(verdict_on(forge, tmp_path))
+
+
+# Findings.
+
+
+def test_a_result_cites_a_receipt(forge: Forge, tmp_path: Path) -> None:
+    forge["result"].body |= {"receipts": [], "numbers": {}}
+    report = verdict_on(forge, tmp_path)
+    # Without a receipt there are no numbers either: both are said.
+    assert [(one.code, one.first_index) for one in report.findings] == [
+        ("RECEIPT", forge.position("result"))
+    ] * 2
+    assert "a result that cites a receipt" in report.findings[0].expected
+
+
+@pytest.mark.parametrize("cited", [At("opened"), At("receipt-other")])
+def test_a_finding_cites_receipts_of_its_author(forge: Forge, tmp_path: Path, cited: At) -> None:
+    forge.add("idea", "r1", "finding", finding(type="insight", receipts=[cited]), before="closed")
+    assert_only(verdict_on(forge, tmp_path), "RECEIPT", forge.position("idea"), "explore receipts of r1")
+
+
+def test_a_finding_does_not_cite_a_reproduction(tmp_path: Path) -> None:
+    forge = running()
+    forge.runs["again"] = honest().runs["again"]
+    body = receipt(forge, "again", "first", released={})
+    forge.add("receipt-again", "evaluator", "score-receipt", body)
+    forge.add("idea", "r1", "finding", finding(type="insight", receipts=[At("receipt-again")]))
+    assert_only(verdict_on(forge, tmp_path), "RECEIPT", forge.position("idea"), "explore receipts of r1")
+
+
+def test_the_numbers_of_a_finding_are_those_of_a_receipt_it_cites(forge: Forge, tmp_path: Path) -> None:
+    forge["result"].body["numbers"] = {**forge["result"].body["numbers"], "pgr": "0.7500"}
+    place = forge.position("result")
+    assert_only(verdict_on(forge, tmp_path), "RECEIPT", place, "numbers that a cited receipt released")
+
+
+def test_a_result_has_numbers(forge: Forge, tmp_path: Path) -> None:
+    forge["result"].body["numbers"] = {}
+    place = forge.position("result")
+    assert_only(verdict_on(forge, tmp_path), "RECEIPT", place, "numbers that a cited receipt released")
+
+
+def test_a_hypothesis_with_numbers_owes_a_receipt(forge: Forge, tmp_path: Path) -> None:
+    forge["hypothesis"].body["numbers"] = forge["result"].body["numbers"]
+    place = forge.position("hypothesis")
+    assert_only(verdict_on(forge, tmp_path), "RECEIPT", place, "numbers that a cited receipt released")
+
+
+def test_a_failed_receipt_may_be_cited_but_has_no_numbers(forge: Forge, tmp_path: Path) -> None:
+    body = finding(type="error", receipts=[At("receipt-failing")])
+    forge.add("idea", "r2", "finding", body, before="closed")
+    assert_ok(verdict_on(forge, tmp_path))
+
+
+def test_the_parents_of_a_finding_are_findings(forge: Forge, tmp_path: Path) -> None:
+    forge["hypothesis"].body["parents"] = [At("result"), At("opened")]
+    place = forge.position("hypothesis")
+    assert_only(verdict_on(forge, tmp_path), "REFS", place, "parents that are findings")
+
+
+def test_a_finding_is_not_its_own_parent_s_parent(forge: Forge, tmp_path: Path) -> None:
+    forge["result"].body["parents"] = [At("hypothesis")]
+    assert_only(verdict_on(forge, tmp_path), "REFS", forge.position("result"), "parents that are findings")
+
+
+# Decisions.
+
+
+def test_a_decision_is_over_the_bytes_of_the_finding(forge: Forge, tmp_path: Path) -> None:
+    forge["decision"].body["finding_digest"] = DigestOf("hypothesis")
+    assert_only(verdict_on(forge, tmp_path), "DECISION", forge.position("decision"), "the bytes of finding")
+
+
+def test_a_decision_is_over_a_finding(forge: Forge, tmp_path: Path) -> None:
+    forge["decision"].body |= {"finding": At("comment"), "finding_digest": DigestOf("comment")}
+    assert_only(verdict_on(forge, tmp_path), "DECISION", forge.position("decision"), "the bytes of finding")
+
+
+@pytest.mark.parametrize("override", ["", " \n"])
+@pytest.mark.parametrize("outcomes", [["pass", "fail"], []])
+def test_publishing_takes_a_checklist_that_holds(
+    forge: Forge, tmp_path: Path, outcomes: list[str], override: str
+) -> None:
+    checklist = [{"item": "verified", "outcome": outcome, "detail": ""} for outcome in outcomes]
+    forge["decision"].body |= {"checklist": checklist, "override": override}
+    place = forge.position("decision")
+    assert_only(verdict_on(forge, tmp_path), "DECISION", place, "a checklist that holds")
+
+
+@pytest.mark.parametrize("change", [{"override": "I looked at it myself"}, {"decision": "retract"}])
+def test_a_failed_checklist_is_overridden_in_words_or_not_published(
+    forge: Forge, tmp_path: Path, change: dict[str, str]
+) -> None:
+    checklist = [{"item": "verified", "outcome": "fail", "detail": ""}]
+    forge["decision"].body = decision(checklist=checklist, **change)
+    assert_ok(verdict_on(forge, tmp_path))
+
+
+# Opened values. The run "again" is a reproduction, so that no rung of a ladder hangs on it.
+
+
+def test_only_a_scored_receipt_is_opened(forge: Forge, tmp_path: Path) -> None:
+    for label in ("opened", "receipt-failing"):
+        forge.drop("extra")
+        extra = reveal(forge, "again", "public", receipt=forge.position(label))
+        extra.label = "extra"
+        place = forge.position("extra")
+        assert_only(verdict_on(forge, tmp_path / label), "RECEIPT", place, "a scored receipt to open")
+
+
+@pytest.mark.parametrize("change", [{"nonce": OTHER_HASH}, {"half": "sealed"}], ids=lambda one: str(*one))
+def test_opened_values_are_the_committed_ones(forge: Forge, tmp_path: Path, change: dict[str, str]) -> None:
+    forge.drop("reveal-again-public")
+    reveal(forge, "again", "public", **change)
+    place = forge.position("reveal-again-public")
+    assert_only(verdict_on(forge, tmp_path), "RECEIPT", place, "the commitment of receipt")
+
+
+def test_a_commitment_s_nonce_follows_from_the_secret(forge: Forge, tmp_path: Path) -> None:
+    forge.runs["again"].nonces["public"] = OTHER_HASH
+    place = forge.position("reveal-again-public")
+    assert_only(verdict_on(forge, tmp_path), "RECEIPT", place, "the nonce that the committed secret gives")
+
+
+def test_opened_values_are_there(forge: Forge, tmp_path: Path) -> None:
+    path = f"blobs/{sha256(forge.runs['again'].data('public')).hex()}"
+    files = forge.files()
+    del files[f"record/{path}"]
+    place = forge.position("reveal-again-public")
+    report = verdict_on(forge, tmp_path, files=files)
+    assert_only(report, "MISSING", place, "the bytes that the entry names", resource=path)
+
+
+def test_opened_values_that_were_redacted_are_not_counted_as_derived(forge: Forge, tmp_path: Path) -> None:
+    digest = sha256(forge.runs["again"].data("public")).hex()
+    forge.add("redaction", "reviewer", "redaction", {"sha256": digest, "reason": "hazardous"})
+    files = forge.files()
+    del files[f"record/blobs/{digest}"]
+    report = verdict_on(forge, tmp_path, files=files)
+    assert_ok(report)
+    assert report.opened == 9
+
+
+def test_opened_bytes_are_a_payload(forge: Forge, tmp_path: Path) -> None:
+    forge.runs["again"].data = lambda half: b'{"half":"%s"}' % half.encode()  # type: ignore[method-assign]
+    forge.drop("reveal-again-sealed")
+    place = forge.position("reveal-again-public")
+    assert_only(verdict_on(forge, tmp_path), "RECEIPT", place, "exact values of a half")
+
+
+def test_values_without_a_gap_are_no_score(forge: Forge, tmp_path: Path) -> None:
+    again = forge.runs["again"]
+    flat = [replace(one, ceiling=one.weak) for one in again.payloads["public"].splits]
+    exact = again.exact("public")
+    again.exact = lambda _half: exact  # type: ignore[method-assign]
+    again.payloads["public"] = replace(again.payloads["public"], splits=tuple(flat))
+    forge.drop("reveal-again-sealed")
+    place = forge.position("reveal-again-public")
+    assert_only(verdict_on(forge, tmp_path), "RECEIPT", place, "exact values of a half")
+
+
+@pytest.mark.parametrize("name", ["pgr", "low", "high"])
+def test_opened_numbers_are_derived_from_the_masks(forge: Forge, tmp_path: Path, name: str) -> None:
+    forge.drop("reveal-again-public")
+    reveal(forge, "again", "public", **{name: "0.1234"})
+    place = forge.position("reveal-again-public")
+    assert_only(verdict_on(forge, tmp_path), "RECEIPT", place, forge.runs["again"].exact("public")["pgr"])
+
+
+def test_the_opened_half_is_the_half_it_says(forge: Forge, tmp_path: Path) -> None:
+    again = forge.runs["again"]
+    again.payloads["public"] = again.payloads["sealed"]
+    place = forge.position("reveal-again-public")
+    assert_only(verdict_on(forge, tmp_path), "RECEIPT", place, "the public half")
+
+
+def test_opened_values_are_of_all_seeds_and_replicates_in_their_order(forge: Forge, tmp_path: Path) -> None:
+    again, place = forge.runs["again"], forge.position("reveal-again-public")
+    honest_payload = again.payloads["public"]
+    for name, splits in (
+        ("one left out", honest_payload.splits[:-1]),
+        ("one twice", (*honest_payload.splits, honest_payload.splits[0])),
+        ("turned round", honest_payload.splits[::-1]),
+    ):
+        again.payloads["public"] = replace(honest_payload, splits=splits)
+        report = verdict_on(forge, tmp_path / name)
+        assert_only(report, "RECEIPT", place, "all seeds and replicates")
+
+
+def test_opened_values_are_over_the_study_s_pool(forge: Forge, tmp_path: Path) -> None:
+    again = forge.runs["again"]
+    again.payloads["public"] = replace(again.payloads["public"], pool=ITEMS + 1)
+    place = forge.position("reveal-again-public")
+    assert_only(verdict_on(forge, tmp_path), "RECEIPT", place, "a pool of 40 items")
+
+
+@pytest.mark.parametrize("half", ["public", "sealed"])
+def test_the_tested_items_follow_from_the_seeds(forge: Forge, tmp_path: Path, half: str) -> None:
+    again = forge.runs["again"]
+    splits = list(again.payloads[half].splits)
+    more = next(1 << item for item in range(ITEMS) if not splits[-1].tested >> item & 1)
+    splits[-1] = replace(splits[-1], tested=splits[-1].tested | more)
+    again.payloads[half] = replace(again.payloads[half], splits=tuple(splits))
+    place = forge.position(f"reveal-again-{half}")
+    assert_only(verdict_on(forge, tmp_path), "RECEIPT", place, "the test items that the seeds give")
+
+
+def test_tested_items_cannot_be_judged_before_the_secret_is_out(tmp_path: Path) -> None:
+    forge = running()
+    other = forge.runs["other"]
+    swapped = {"public": replace(other.payloads["sealed"], half="public")}
+    other.payloads |= swapped
+    forge["receipt-other"].body["released"] = other.rung()
+    reveal(forge, "other", "public")
+    report = verdict_on(forge, tmp_path)
+    assert_ok(report)
+    assert report.opened == 1
+
+
+# The ladder, judged from opened values.
+
+
+def test_a_better_score_is_told(forge: Forge, tmp_path: Path) -> None:
+    unmoved = {**forge["receipt-first"].body["released"], "improved": 0}
+    forge["receipt-better"].body["released"] = unmoved
+    forge["receipt-worse"].body["released"] = dict(unmoved)
+    assert_only(verdict_on(forge, tmp_path), "RECEIPT", forge.position("receipt-better"), "a new rung for")
+
+
+def test_a_score_that_is_not_better_is_not_told_as_one(forge: Forge, tmp_path: Path) -> None:
+    forge["receipt-worse"].body["released"] |= {"pgr": "1.1000", "improved": 1}
+    assert_only(verdict_on(forge, tmp_path), "RECEIPT", forge.position("receipt-worse"), "no new rung for")
+
+
+@pytest.mark.parametrize(
+    "change", [{"pgr": "0.7000"}, {"low": "0.2000"}, {"high": "1.0000"}], ids=lambda one: str(*one)
+)
+def test_a_rung_and_its_interval_follow_from_the_exact_values(
+    forge: Forge, tmp_path: Path, change: dict[str, str]
+) -> None:
+    rung = forge["receipt-other"].body["released"]["pgr"]
+    forge["receipt-other"].body["released"] |= change
+    place = forge.position("receipt-other")
+    assert_only(verdict_on(forge, tmp_path), "RECEIPT", place, f"'pgr': '{rung}'")
+
+
+def test_a_rung_is_not_judged_while_an_earlier_value_is_closed(forge: Forge, tmp_path: Path) -> None:
+    forge.drop("reveal-first-public")
+    unmoved = {**forge["receipt-first"].body["released"], "improved": 0}
+    forge["receipt-better"].body["released"] = unmoved
+    forge["receipt-worse"].body["released"] = dict(unmoved)
+    assert_ok(verdict_on(forge, tmp_path))

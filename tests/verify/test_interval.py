@@ -1,0 +1,227 @@
+"""Scores, intervals, rungs: exact and repeatable, and close to a bootstrap written from its definition."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aar.verify import interval as interval_module
+from aar.verify.interval import Interval, crossed_bootstrap, decimal4, in_whole_steps, ladder, score
+from aar.verify.payload import Payload, SplitCounts
+from aar.verify.pgr import UndefinedPGR
+from forge import is_right, mask_of
+
+
+def made(items: int, seeds: int, replicates: int = 1, *, student: float = 0.75) -> Payload:
+    """A payload of three classifiers, the same every time; two of three items are tested."""
+    splits = []
+    for seed in range(seeds):
+        for replicate in range(replicates):
+            tested = [item for item in range(items) if (item + seed + replicate) % 3]
+            masks = [
+                mask_of([item for item in tested if is_right(share, who, item, seed, replicate)])
+                for who, share in (("student", student), ("weak", 0.55), ("ceiling", 0.95))
+            ]
+            splits.append(SplitCounts(seed, replicate, mask_of(tested), *masks))
+    return Payload("public", items, tuple(splits))
+
+
+def naive_interval(payload: Payload, draws: int, seed: int) -> tuple[float, float]:
+    """Seeds and items with replacement, one cell at a time, in floating point."""
+    source = random.Random(seed)
+    seeds = sorted({one.seed for one in payload.splits})
+    union = 0
+    for one in payload.splits:
+        union |= one.tested
+    items = [item for item in range(payload.pool) if union >> item & 1]
+    values = []
+    for _draw in range(draws):
+        times = dict.fromkeys(items, 0)
+        for _item in items:
+            times[source.choice(items)] += 1
+        right = {"student": 0, "weak": 0, "ceiling": 0}
+        for _seed in seeds:
+            drawn = source.choice(seeds)
+            for one in payload.splits:
+                if one.seed == drawn:
+                    for name in right:
+                        mask = getattr(one, name)
+                        right[name] += sum(times[item] for item in items if mask >> item & 1)
+        if right["ceiling"] > right["weak"]:
+            values.append((right["student"] - right["weak"]) / (right["ceiling"] - right["weak"]))
+    values.sort()
+    return values[int(0.025 * len(values))], values[int(0.975 * len(values))]
+
+
+# Scores.
+
+
+def test_a_score_is_exact() -> None:
+    splits = (SplitCounts(1, 0, 0b1111, 0b0111, 0b0001, 0b1111), SplitCounts(2, 0, 0b11, 0b01, 0b01, 0b11))
+    assert score(Payload("public", 4, splits)) == interval_module.Score(
+        Fraction(1, 3), Fraction(2, 3), Fraction(1), Fraction(1, 2)
+    )
+
+
+def test_a_score_without_a_gap_is_undefined() -> None:
+    with pytest.raises(UndefinedPGR):
+        score(Payload("public", 2, (SplitCounts(1, 0, 0b11, 0b11, 0b01, 0b01),)))
+
+
+# Intervals.
+
+
+def test_an_interval_is_the_same_every_time_and_everywhere() -> None:
+    payload = made(30, 3, 2)
+    # Fixed here, so that another Python or another machine cannot silently differ.
+    assert crossed_bootstrap(payload, draws=100) == Interval(Fraction(-5, 37), Fraction(30, 47), 100)
+    assert crossed_bootstrap(payload, draws=100) == crossed_bootstrap(payload, draws=100)
+
+
+def test_an_interval_s_randomness_is_of_the_payload_alone() -> None:
+    payload = made(30, 3, 2)
+    other = replace(payload, half="sealed")
+    assert crossed_bootstrap(payload, draws=100) != crossed_bootstrap(other, draws=100)
+    random.seed(5)
+    assert crossed_bootstrap(payload, draws=100) == crossed_bootstrap(made(30, 3, 2), draws=100)
+
+
+def test_an_interval_lies_around_its_score() -> None:
+    payload = made(150, 4)
+    found = crossed_bootstrap(payload)
+    assert found.draws == interval_module.DRAWS
+    assert found.low < score(payload).pgr < found.high
+
+
+@pytest.mark.parametrize("student", [0.6, 0.9])
+def test_an_interval_is_close_to_that_of_a_naive_bootstrap(student: float) -> None:
+    payload = made(120, 4, 2, student=student)
+    found = crossed_bootstrap(payload, draws=1000)
+    low, high = naive_interval(payload, 400, 1)
+    again_low, again_high = naive_interval(payload, 400, 2)
+    width = high - low
+    assert width > 0.05
+    for mine, naive in ((found.low, (low + again_low) / 2), (found.high, (high + again_high) / 2)):
+        assert abs(float(mine) - naive) < 0.2 * width
+
+
+def test_more_items_make_a_narrower_interval() -> None:
+    few, many = crossed_bootstrap(made(60, 5)), crossed_bootstrap(made(900, 5))
+    assert many.high - many.low < (few.high - few.low) / 2
+
+
+def test_seeds_that_disagree_make_a_wider_interval() -> None:
+    """Items alone would not show it: within each seed every item is the same."""
+    alike = Payload("public", 40, tuple(flat(seed, 20) for seed in range(6)))
+    unlike = Payload("public", 40, tuple(flat(seed, 20 + 15 * (-1) ** seed) for seed in range(6)))
+    assert score(alike).pgr == score(unlike).pgr
+    widths = [one.high - one.low for one in map(crossed_bootstrap, (alike, unlike))]
+    assert widths[1] > widths[0] + Fraction(1, 10)
+
+
+def flat(seed: int, right: int) -> SplitCounts:
+    return SplitCounts(seed, 0, 2**40 - 1, 2**right - 1, 0, 2**40 - 1)
+
+
+def test_a_problem_that_often_has_no_gap_is_degenerate() -> None:
+    """One item carries the whole gap: a third of all draws miss it."""
+    splits = (SplitCounts(1, 0, 2**30 - 1, 1, 0, 1),)
+    with pytest.raises(UndefinedPGR, match="degenerate"):
+        crossed_bootstrap(Payload("public", 30, splits), draws=100)
+
+
+def test_a_few_draws_without_a_gap_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    splits = (SplitCounts(1, 0, 2**30 - 1, 1, 0, 1),)
+    monkeypatch.setattr(interval_module, "UNDEFINED_SHARE", Fraction(1))
+    assert crossed_bootstrap(Payload("public", 30, splits), draws=100) == Interval(
+        Fraction(1), Fraction(1), 100
+    )
+
+
+# The ladder.
+
+
+@pytest.mark.parametrize(
+    ("previous", "exact", "rung"),
+    [
+        (None, "0.70", "0.70"),
+        (None, "0.7249", "0.70"),
+        (None, "0.7251", "0.75"),
+        (None, "0.725", "0.70"),  # half to even: 14.5 steps
+        (None, "0.775", "0.80"),  # 15.5 steps
+        (None, "-0.31", "-0.30"),
+        (None, "0.01", "0"),
+        ("0.70", "0.70", None),
+        ("0.70", "0.75", None),  # better by a step is not yet better by more
+        ("0.70", "0.7501", "0.75"),
+        ("0.70", "0.9", "0.90"),
+        ("0.70", "0.1", None),
+        ("-0.30", "-0.2", "-0.20"),
+    ],
+)
+def test_the_ladder_tells_a_rung_only_for_a_step(previous: str | None, exact: str, rung: str | None) -> None:
+    told = ladder(None if previous is None else Fraction(previous), Fraction(exact), Fraction("0.05"))
+    assert told == (None if rung is None else Fraction(rung))
+
+
+@given(
+    st.fractions(-3, 3, max_denominator=500),
+    st.fractions(-3, 3, max_denominator=500),
+    st.sampled_from([Fraction(1, 20), Fraction(1, 7)]),
+)
+def test_a_new_rung_is_never_below_the_last(first: Fraction, second: Fraction, step: Fraction) -> None:
+    previous = ladder(None, first, step)
+    assert previous is not None
+    rung = ladder(previous, second, step)
+    assert rung is None or rung > previous
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "rung", "wanted"),
+    [
+        ("0.61", "0.79", "0.70", ("0.60", "0.80")),
+        ("0.60", "0.80", "0.70", ("0.60", "0.80")),
+        ("-0.01", "0.01", "0", ("-0.05", "0.05")),
+        ("0.71", "0.74", "0.65", ("0.65", "0.75")),
+        ("0.71", "0.74", "0.80", ("0.70", "0.80")),
+    ],
+)
+def test_an_interval_is_released_in_whole_steps_around_its_rung(
+    low: str, high: str, rung: str, wanted: tuple[str, str]
+) -> None:
+    released = in_whole_steps(Interval(Fraction(low), Fraction(high), 1), Fraction(rung), Fraction("0.05"))
+    assert released == tuple(Fraction(one) for one in wanted)
+
+
+# Decimals.
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (Fraction(0), "0.0000"),
+        (Fraction(1, 2), "0.5000"),
+        (Fraction(-1, 2), "-0.5000"),
+        (Fraction(1), "1.0000"),
+        (Fraction(-31, 1000), "-0.0310"),
+        (Fraction(2, 3), "0.6667"),
+        (Fraction(-2, 3), "-0.6667"),
+        (Fraction(12345, 1), "12345.0000"),
+        (Fraction(5, 100_000), "0.0000"),  # half to even
+        (Fraction(15, 100_000), "0.0002"),
+        (Fraction(-1, 100_000), "0.0000"),  # no minus before nothing
+        (Fraction(-15, 100_000), "-0.0002"),
+    ],
+)
+def test_a_value_has_four_decimals(value: Fraction, text: str) -> None:
+    assert decimal4(value) == text
+
+
+@given(st.fractions(-100, 100))
+def test_four_decimals_are_within_half_of_the_last_one(value: Fraction) -> None:
+    assert abs(Fraction(decimal4(value)) - value) <= Fraction(1, 20_000)

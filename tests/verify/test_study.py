@@ -1,0 +1,255 @@
+"""A study as a whole: three verdicts, and nothing on the disk that makes the verifier fall over."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aar.formats.policy import Policy, format_policy
+from aar.verify.__main__ import main
+from aar.verify.study import verify_study
+from forge import LOG, STRANGER, WITNESS, WITNESS_STATE, assert_ok, honest, verdict_on, write
+
+SOURCE = Path(__file__).resolve().parents[2] / "src"
+HONEST = honest()
+FILES = HONEST.files()
+OWN_KEYS = "trusted the keys in the study's own directory"
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    return write(tmp_path / "study", FILES)
+
+
+# Policies.
+
+
+def test_a_study_verified_by_its_own_policy_says_so(study: Path) -> None:
+    report = verify_study(study)
+    assert_ok(report)
+    assert [OWN_KEYS in one for one in report.warnings] == [True]
+
+
+def test_a_study_verified_by_a_given_policy_needs_no_warning(study: Path) -> None:
+    (study / "policy").unlink()
+    report = verify_study(study, policy=FILES["policy"])
+    assert_ok(report)
+    assert report.warnings == []
+
+
+def test_a_given_policy_is_the_one_that_counts(study: Path) -> None:
+    other = Policy.with_one_witness(STRANGER.vkey, "local", WITNESS.vkey)
+    report = verify_study(study, policy=format_policy(other).encode())
+    assert [one.code for one in report.findings] == ["CHECKPOINT_SIG"]
+
+
+@pytest.mark.parametrize("policy", [b"", b"noise\n", b"\xff\n", FILES["policy"] + b"\n"])
+def test_without_a_usable_policy_nothing_is_judged(study: Path, policy: bytes) -> None:
+    for report in (
+        verify_study(study, policy=policy),
+        verify_study(write(study, {"policy": policy})),
+    ):
+        assert report.verdict == "cannot-judge"
+        assert report.reason.startswith("no usable policy")
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_or_nothing_in_the_policy_s_place_is_no_policy(study: Path) -> None:
+    (study / "policy").unlink()
+    assert verify_study(study).reason.startswith("no usable policy")
+    os.mkfifo(study / "policy")
+    assert verify_study(study).reason.startswith("no usable policy")
+
+
+# Nothing to judge.
+
+
+def test_a_directory_without_a_record_is_no_study(tmp_path: Path) -> None:
+    for directory in (tmp_path, tmp_path / "nowhere", write(tmp_path / "odd", {"record": b"a file"})):
+        report = verify_study(directory, policy=FILES["policy"])
+        assert report.verdict == "cannot-judge"
+        assert "is not a study" in report.reason
+
+
+def test_an_empty_record_is_not_judged(tmp_path: Path) -> None:
+    (tmp_path / "record").mkdir()
+    report = verify_study(tmp_path, policy=FILES["policy"])
+    assert report.verdict == "cannot-judge"
+    assert "is empty" in report.reason
+
+
+# Memories that cannot be read.
+
+
+@pytest.mark.timeout(20)
+def test_a_witness_s_memory_that_is_no_file_is_said_not_to_be_compared(study: Path) -> None:
+    (study / WITNESS_STATE).unlink()
+    os.mkfifo(study / WITNESS_STATE)
+    report = verify_study(study, policy=FILES["policy"])
+    assert_ok(report)
+    assert ["was not compared" in one for one in report.warnings] == [True]
+
+
+def test_a_study_without_a_witness_beside_it_holds(study: Path) -> None:
+    (study / WITNESS_STATE).unlink()
+    report = verify_study(study, policy=FILES["policy"])
+    assert_ok(report)
+    assert report.warnings == []
+
+
+def test_a_record_that_cannot_be_listed_is_reported(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_arguments: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    # The superuser may read everything, so that permissions cannot show it.
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    monkeypatch.setattr("aar.verify.log_check.os.scandir", refuse)
+    report = verify_study(study)
+    assert report.verdict == "tampered"
+    assert "UNEXPECTED_RESOURCE" in {one.code for one in report.findings}
+
+
+# Order of judgement: what was not signed for is not believed.
+
+
+def test_no_score_is_derived_from_entries_that_fail(tmp_path: Path) -> None:
+    forge = honest()
+    forge["comment"].signers = [forge.keys["r1"]]
+    report = verdict_on(forge, tmp_path)
+    assert (report.verdict, report.leaderboard, report.opened) == ("tampered", [], 0)
+
+
+def test_the_leaderboard_is_part_of_the_report(study: Path) -> None:
+    report = verify_study(study)
+    ranked = [(row["rank"], row["method"], row["decision"]) for row in report.leaderboard]
+    assert ranked == [
+        (1, "method better", ""),
+        (2, "method other", ""),
+        (3, "method first", "publish"),
+        (4, "method worse", ""),
+    ]
+
+
+# Damage.
+
+
+def is_named(report_findings: list[dict[str, object]], path: str) -> bool:
+    return any(
+        one["resource"] == path or (path.startswith("tile/entries/") and one["first_index"] is not None)
+        for one in report_findings
+    )
+
+
+def test_any_flipped_byte_under_the_record_is_found_and_named(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = random.Random(20250101)
+    paths = sorted(path for path in FILES if path.startswith("record/"))
+    # Every file once, then at random, weighted by nothing.
+    chosen = paths + [source.choice(paths) for _flip in range(max(200 - len(paths), 100))]
+    assert len(chosen) >= 200 - len(paths)
+    for path in chosen:
+        data = bytearray(FILES[path])
+        place = source.randrange(len(data))
+        data[place] ^= source.randrange(1, 256)
+        (study / path).write_bytes(data)
+        assert main([str(study), "--json"]) == 1, (path, place)
+        report = json.loads(capsys.readouterr().out)
+        assert is_named(report["findings"], path.removeprefix("record/")), (path, place, report["findings"])
+        (study / path).write_bytes(FILES[path])
+    assert main([str(study)]) == 0
+
+
+@pytest.mark.parametrize("keep", [0, 1, -1])
+def test_any_shortened_file_under_the_record_is_found_and_named(study: Path, keep: int) -> None:
+    for path in (one for one in FILES if one.startswith("record/")):
+        (study / path).write_bytes(FILES[path][:keep])
+        report = verify_study(study)
+        assert report.verdict == "tampered", path
+        assert is_named([one.as_json() for one in report.findings], path.removeprefix("record/")), path
+        (study / path).write_bytes(FILES[path])
+
+
+def test_any_deleted_file_under_the_record_is_found_and_named(study: Path) -> None:
+    named = {one for one in FILES if one.startswith("record/")}
+    named -= {f"record/blobs/{digest}" for digest in _unnamed_blobs()}
+    for path in named:
+        (study / path).unlink()
+        report = verify_study(study)
+        assert report.verdict == "tampered", path
+        assert is_named([one.as_json() for one in report.findings], path.removeprefix("record/")), path
+        (study / path).write_bytes(FILES[path])
+
+
+def _unnamed_blobs() -> set[str]:
+    said = b"".join(HONEST.leaves())
+    blobs = {path.removeprefix("record/blobs/") for path in FILES if path.startswith("record/blobs/")}
+    return {digest for digest in blobs if digest.encode() not in said}
+
+
+# The command.
+
+
+def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "aar.verify", *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_the_command_says_what_holds_by_its_exit_status(study: Path, tmp_path: Path) -> None:
+    (tmp_path / "trusted").write_bytes(FILES["policy"])
+    (tmp_path / "pin").write_bytes(FILES["record/checkpoint"])
+    held = run("study", "--policy", "trusted", "--pin", "pin", cwd=tmp_path)
+    assert (held.returncode, held.stderr) == (0, "")
+    assert held.stdout.endswith("OK: everything holds\n")
+    (study / "record" / "notes").write_bytes(b"")
+    tampered = run("study", cwd=tmp_path)
+    assert (tampered.returncode, tampered.stderr) == (1, "")
+    assert "UNEXPECTED_RESOURCE: notes" in tampered.stdout
+    assert tampered.stdout.endswith("TAMPERED: the record does not hold\n")
+    nothing = run("elsewhere", cwd=tmp_path)
+    assert (nothing.returncode, nothing.stderr) == (2, "")
+    assert nothing.stdout.startswith("cannot judge: elsewhere is not a study")
+
+
+def test_the_command_answers_a_program_in_json(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(study), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["verdict"], report["origin"], report["unanchored"]) == ("ok", LOG.name, 0)
+    assert len(report["leaderboard"]) == 4
+
+
+@pytest.mark.parametrize("option", ["--policy", "--pin"])
+def test_a_file_to_trust_that_is_not_there_leaves_nothing_judged(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    assert main([str(study), option, str(tmp_path / "nowhere")]) == 2
+    assert "No such file" in capsys.readouterr().out
+
+
+def test_the_command_compares_with_pins(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "pin").write_bytes(b"noise")
+    assert main([str(study), "--pin", str(tmp_path / "pin")]) == 1
+    assert "CHECKPOINT_SIG: a pinned checkpoint" in capsys.readouterr().out
+
+
+def test_the_command_knows_the_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    forge = honest()
+    forge["decision"].received_ms = 2**52
+    forge.write(tmp_path)
+    assert main([str(tmp_path)]) == 1
+    assert "CLOCK_REGRESSION" in capsys.readouterr().out
