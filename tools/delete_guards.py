@@ -1,6 +1,6 @@
 """Deletes each guard of the verifier in turn, in a copy, and asks the tests to notice: lists what they miss.
 
-    .venv/bin/python tools/delete_guards.py [--jobs N] [--list] [FILE...]
+    .venv/bin/python tools/delete_guards.py [--jobs N] [--list] [--verbose] [FILE...]
 
 A guard is a statement that is a `raise`, or a call of `self._add`, `self._missing`, `report.add`,
 `self._report.add`, `check_...` or `self._check_...`. FILE is a name in src/aar/verify (default: all but
@@ -100,6 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("files", nargs="*", metavar="FILE")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--list", action="store_true", help="only list the guards")
+    parser.add_argument("--verbose", action="store_true", help="name those that were noticed too")
     options = parser.parse_args(arguments)
     every = sorted(path.name for path in (ROOT / VERIFY).glob("*.py") if path.name != "merkle.py")
     work = []
@@ -113,12 +114,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not survives("__init__.py", (ROOT / VERIFY / "__init__.py").read_text("utf-8")):
         print("the tests fail with every guard in place")
         return 2
+    left = 0
     with ThreadPoolExecutor(options.jobs) as pool:
-        outcomes = list(pool.map(lambda one: survives(one[0], without(one[1], one[2])), work))
-    left = [one for one, survived in zip(work, outcomes, strict=True) if survived]
-    for name, _source, guard in left:
-        print(f"survived: {VERIFY / name}:{guard.lineno}: {ast.unparse(guard)[:100]}")
-    print(f"{len(work)} guards deleted, {len(left)} of them unnoticed")
+        outcomes = pool.map(lambda one: survives(one[0], without(one[1], one[2])), work)
+        for (name, _source, guard), survived in zip(work, outcomes, strict=True):
+            left += survived
+            if survived or options.verbose:
+                said = "survived" if survived else "noticed"
+                print(f"{said}: {VERIFY / name}:{guard.lineno}: {ast.unparse(guard)[:100]}", flush=True)
+    print(f"{len(work)} guards deleted, {left} of them unnoticed")
     return 1 if left else 0
 
 

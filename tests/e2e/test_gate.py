@@ -137,20 +137,26 @@ def test_a_task_added_to_a_stopped_study_is_worked_on_when_it_goes_on(commands: 
 
 def test_a_proposal_is_opened_or_refused_by_the_reviewer_alone(commands: Commands) -> None:
     study = str(commands.directory / "study")
-    process = commands.start("run", commands.study_file(), "--dir", study, "--json")
+    # The search is over soon and proposes; the walk goes on for long enough to answer.
+    steps = ", ".join(f'\'[["knn", {{"k": {k}}}], ["probe", {{}}]]\'' for k in range(3, 23))
+    text = SMALL.replace("submissions = 3", "submissions = 21", 1).replace(
+        "submissions = 3", "submissions = 1"
+    )
+    text = text.replace("""pipelines = ['[["knn", {}], ["probe", {}]]']""", f"pipelines = [{steps}]")
+    process = commands.start("run", commands.study_file(text), "--dir", study, "--json")
+    wait_until_opened(Path(study), process)
     proposals: list[dict[str, Any]] = []
-    while not proposals and process.poll() is None:
+    while not proposals:
+        assert process.poll() is None, process.communicate()
         time.sleep(0.2)
-        if (Path(study) / "record" / "checkpoint").exists():
-            listed = commands.run("task", study, "list", "--json")
-            proposals = json.loads(listed.stdout)["proposals"] if listed.returncode == 0 else []
-    if process.poll() is not None:
-        pytest.fail(f"the study ended before anything was proposed: {process.communicate()}")
+        proposals = commands.json("task", study, "list", "--json")["proposals"]
     number = str(proposals[0]["index"])
     assert commands.run("task", study, "refuse", number).returncode == 2
     refused = commands.run("task", study, "refuse", number, "--note", "out of scope")
-    process.communicate(timeout=120)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
     assert refused.returncode == 0, refused.stderr
-    told = commands.json("status", study, "--json")["proposals"]
-    assert told[0]["state"] == "refused"
-    assert commands.run("task", study, "approve", number).returncode == 2
+    assert commands.json("status", study, "--json")["proposals"][0]["state"] == "refused"
+    again = commands.run("task", study, "approve", number, "--submissions", "1")
+    assert again.returncode == 2
+    assert "decided already" in again.stderr

@@ -26,6 +26,8 @@ BEFOREHAND = NormalDist(0.35, 0.15)
 LADDER_STEP = 0.05
 HEAD_START = 0.15
 WIDTH = 0.12
+# What an idea that turned out to be known costs its family's next draw, in PGR.
+MISS = 0.02
 # How often the parent is the best method known, the second best, and so on.
 PARENT_SCALE = 0.8
 FROM_PLAIN = 0.15
@@ -82,8 +84,10 @@ def choose(tried: Sequence[Tried], direction: str, rng: np.random.Generator) -> 
     """The next pipeline; `None` when every idea drawn in a long row was known already."""
     known = {format_pipeline(one.pipeline) for one in tried}
     good = sorted((one for one in tried if one.is_improved), key=worth_of, reverse=True)
+    # A family whose ideas are known already gives way to the next, else the best one ends the search for all.
+    misses = dict.fromkeys(KEYWORDS, 0)
     for _attempt in range(ATTEMPTS):
-        family = draw_family(tried, direction, rng)
+        family = draw_family(tried, direction, rng, misses)
         parent = None
         if good and rng.random() >= FROM_PLAIN:
             parent = good[min(int(rng.exponential(PARENT_SCALE)), len(good) - 1)]
@@ -91,17 +95,21 @@ def choose(tried: Sequence[Tried], direction: str, rng: np.random.Generator) -> 
         moved = _move(family, base, good, rng)
         if moved is not None and format_pipeline(moved[0]) not in known:
             return Choice(pipeline=moved[0], family=family, why=moved[1], parent=parent)
+        misses[family] += 1
     return None
 
 
-def draw_family(tried: Sequence[Tried], direction: str, rng: np.random.Generator) -> str:
-    """Draw a score for each family around the best it did so far; the largest wins."""
+def draw_family(
+    tried: Sequence[Tried], direction: str, rng: np.random.Generator, misses: Mapping[str, int] | None = None
+) -> str:
+    """Draw a score for each family around the best it did so far, less what it missed; the largest wins."""
     scores = {}
     for family in KEYWORDS:
         worths = [worth_of(one) for one in tried if family in families_of(one.pipeline)]
         start = HEAD_START if is_asked_for(family, direction) else 0.0
         middle = max(worths) if worths else BEFOREHAND.mean + start
-        scores[family] = rng.normal(middle + start / 3, WIDTH / (1 + len(worths)) ** 0.5)
+        missed = MISS * misses[family] if misses is not None else 0.0
+        scores[family] = rng.normal(middle + start / 3 - missed, WIDTH / (1 + len(worths)) ** 0.5)
     return max(scores, key=lambda family: scores[family])
 
 

@@ -26,6 +26,7 @@ from aar.formats.policy import Policy, format_policy
 from aar.outside.keyring import load_or_create_key, write_durably
 from aar.outside.sandbox.client import Launcher, LauncherClient
 from aar.outside.sandbox.identity import slot_uid
+from aar.outside.sandbox.runtime import package_root
 from aar.outside.sandbox.spec import SandboxError
 from aar.outside.service import EXIT_DISK_FULL, EXIT_REFUSED
 from aar.outside.staff_client import GatewayGone, StaffClient
@@ -35,7 +36,7 @@ START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 2.0
 WITNESS_NAME = "witness-local"
 # What a service needs of the caller's environment; a key in it stays where it is.
-MAY_ENTER_SERVICE = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR", "TZ")
+MAY_ENTER_SERVICE = ("PATH", "LANG", "LC_ALL", "TMPDIR", "TZ")
 
 
 class ServiceEnded(Exception):
@@ -236,7 +237,7 @@ class ControlPlane:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
-                env=environment | {"OMP_NUM_THREADS": "1"},
+                env=environment | {"PYTHONPATH": str(package_root().parent), "OMP_NUM_THREADS": "1"},
                 pass_fds=passed,
                 start_new_session=True,
             )

@@ -25,6 +25,8 @@ from aar.verify.report import Finding, Report, cannot_judge
 
 # A clock of a laptop may be off by this much before an entry from the future is called one.
 MAX_CLOCK_SKEW_MS = 10 * 60_000
+# A record that changes each time it is read is judged as it was the last time.
+MAX_ATTEMPTS = 5
 
 
 def verify_study(
@@ -34,7 +36,26 @@ def verify_study(
 
     `policy` says which log and witness keys to trust, by default the study's own file (then the report
     warns: whoever can rewrite the directory can rewrite that file). `pins` are checkpoints kept elsewhere.
+
+    A record that is being written grows while it is read. When something does not hold and the published
+    checkpoint has changed meanwhile, what did not hold was a mixture of two moments: it is read again.
     """
+    for _attempt in range(MAX_ATTEMPTS):
+        before = _published(directory)
+        report = _verify_once(directory, policy, pins, now_ms)
+        if report.verdict != "tampered" or _published(directory) == before:
+            break
+    return report
+
+
+def _published(directory: Path) -> bytes:
+    try:
+        return _plain_bytes(directory / "record" / "checkpoint")
+    except OSError:
+        return b""  # what cannot be read is named by the log's check
+
+
+def _verify_once(directory: Path, policy: bytes | None, pins: Sequence[bytes], now_ms: int | None) -> Report:
     record = directory / "record"
     if not record.is_dir():
         return cannot_judge(f"{directory} is not a study: there is no record in it")
