@@ -1,4 +1,4 @@
-"""A researcher, or somebody with its key, against a real control plane: each attempt is refused and recorded."""
+"""A researcher, or somebody with its key, against a real control plane: refused, and recorded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_study import SMALL
 
 from aar.formats.keys import Signer, parse_skey
 from aar.outside.sandbox.doctor import DoctorReport
@@ -17,6 +16,7 @@ from aar.outside.study_directory import StudyDirectory, service_uids
 from aar.outside.study_file import parse_study
 from aar.outside.study_run import StudyRun
 from aar.verify.study import verify_study
+from small_study import SMALL
 
 pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
 
@@ -28,6 +28,8 @@ from aar.lab.pipeline import parse_pipeline, run_pipeline
 def predict(instance, rng):
     return run_pipeline(parse_pipeline([["probe", {}]]), instance, rng)
 """
+# Room for every attack's submissions.
+ROOMY = SMALL.replace("submissions = 3", "submissions = 12")
 ATTESTATION = {"identity": "test", "digest": "0" * 64}
 
 
@@ -36,7 +38,7 @@ class Open:
 
     def __init__(self, directory: Path) -> None:
         self.study = StudyDirectory(directory)
-        file = parse_study(SMALL, source="small", problems=("digits",)).as_written()
+        file = parse_study(ROOMY, source="small", problems=("digits",)).as_written()
         self.study.create(file.text, service_uids())
         report = DoctorReport("ok", (), "bubblewrap", {}, ATTESTATION)
         self.reviewer = Signer("reviewer-test", b"r" * 32)
@@ -147,7 +149,7 @@ def test_better_numbers_than_the_receipts_are_refused_and_recorded(opened: Open)
 def test_a_receipt_copied_from_another_submission_is_refused_even_under_the_evaluators_key(
     opened: Open,
 ) -> None:
-    submission, receipt = opened.scored()
+    _submission, receipt = opened.scored()
     other = opened.submit(1, "another", METHOD + "\n# another method\n")
     opened.receipt(1, other)
     status = opened.plane.control.get("/v1/status")
@@ -212,11 +214,7 @@ def test_the_same_method_again_gets_the_same_seeds_and_no_second_chance(opened: 
 def test_a_failed_run_tells_its_researcher_one_word_of_a_closed_set(
     opened: Open, method: str, reason: str
 ) -> None:
-    try:
-        submission = opened.submit(1, f"fails with {reason} {len(method)}", method)
-    except GatewayRefused as refused:
-        assert refused.code == "budget"  # the small study's own limit; two of the three fit
-        return
+    submission = opened.submit(1, f"fails with {reason} {len(method)}", method)
     receipt = opened.receipt(1, submission)
     assert (receipt["outcome"], receipt["reason"], receipt["released"]) == ("failed", reason, {})
 

@@ -19,7 +19,8 @@ from small_study import Commands
 def test_the_parser_needs_no_heavy_library(commands: Commands) -> None:
     code = (
         "import sys, aar.cli.main as m; m.build_parser();"
-        "print([n for n in ('numpy', 'rich', 'sklearn', 'matplotlib', 'nacl', 'asyncio') if n in sys.modules])"
+        "heavy = ('numpy', 'rich', 'sklearn', 'matplotlib', 'nacl', 'asyncio');"
+        "print([name for name in heavy if name in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], env=commands.environment, capture_output=True, text=True, check=True

@@ -116,7 +116,7 @@ def _task_body(options: argparse.Namespace, name: str, title: str | None, direct
         raise CommandFailed(f"--submissions {options.submissions}: a task's budget is at least 1")
     steps = []
     for text in options.step:
-        step, equals, pipeline = text.partition("=")
+        step, _equals, pipeline = text.partition("=")
         try:
             json.loads(pipeline)
         except ValueError as error:
@@ -190,7 +190,7 @@ def review(options: argparse.Namespace) -> int:
 
         if is_result_to_publish:
             complain(
-                f"running the method of finding {finding.index} again, from its snapshot, with fresh seeds ..."
+                f"running the method of finding {finding.index} again from its snapshot, with fresh seeds ..."
             )
             projection = reproduce(gateway, read, finding, on_wait=lambda: time.sleep(0.25))
         else:
@@ -245,9 +245,8 @@ def _list_findings(projection: Projection, *, as_json: bool) -> int:
     for row in rows:
         flag = " (builds on a retracted finding)" if row["builds_on_retracted"] else ""
         say(
-            f"#{row['finding']:<5} {row['type']:<10} {row['author']:<14} {row['pgr']:>7}  {row['decision'] or 'undecided':<9} "
-            + terminal_safe(row["title"])
-            + flag
+            f"#{row['finding']:<5} {row['type']:<10} {row['author']:<14} {row['pgr']:>7}  "
+            f"{row['decision'] or 'undecided':<9} " + terminal_safe(row["title"]) + flag
         )
     if not rows:
         say("no findings yet")
@@ -281,7 +280,8 @@ def _show_evidence(found: Evidence) -> None:
         return f"{numbers['pgr']} [{numbers['low']}, {numbers['high']}]" if numbers else "-"
 
     say(
-        f"  claimed {found.claimed or '-'}   reproduced {value(found.reproduced)}   sealed {value(found.sealed)}"
+        f"  claimed {found.claimed or '-'}   reproduced {value(found.reproduced)}   "
+        f"sealed {value(found.sealed)}"
     )
     for check in found.checklist:
         say(f"  {check.outcome:<15} {check.item:<24} {check.detail}")

@@ -140,9 +140,8 @@ def leaderboard_lines(rows: list[Row], most: int = 30) -> list[str]:
     """A plain table; the interval is the held-out value's where there is one."""
     if not rows:
         return ["no receipts yet"]
-    lines = [
-        f"{'':>3} {'explored':>8} {'held-out':>8}  {'95 % interval':<18} {'researcher':<14} {'receipts':<10} method"
-    ]
+    head = f"{'':>3} {'explored':>8} {'held-out':>8}  {'95 % interval':<18} {'researcher':<14} "
+    lines = [head + f"{'receipts':<10} method"]
     for row in rows[:most]:
         lines.append(
             f"{row.rank:>3} {row.explored_pgr or '-':>8} {row.heldout_pgr or '-':>8}  "
@@ -179,7 +178,8 @@ def status(options: argparse.Namespace) -> int:
         )
     for researcher in told["researchers"]:
         say(
-            f"  {researcher['researcher']:<14} {researcher['submissions']} submissions, {researcher['findings']} findings"
+            f"  {researcher['researcher']:<14} {researcher['submissions']} submissions, "
+            f"{researcher['findings']} findings"
         )
     budgets: dict[str, Any] = told["budgets"]
     for name, budget in budgets.items():

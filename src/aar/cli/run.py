@@ -53,7 +53,8 @@ def run(options: argparse.Namespace) -> int:
     else:
         if not options.json:
             say(
-                f"study {study_file.name} in {study.path}: {len(study_file.tasks)} tasks, budget {study_file.submissions} submissions"
+                f"study {study_file.name} in {study.path}: {len(study_file.tasks)} tasks, "
+                f"budget {study_file.submissions} submissions"
             )
         try:
             with view:
@@ -101,7 +102,8 @@ def _check_same_study(study: StudyDirectory, study_file: StudyFile, options: arg
     changed = options.study is not None or options.researchers is not None or options.minutes is not None
     if changed and _stored_study_file(study).text != study_file.text:
         raise StudyFileError(
-            f"{study.path} was opened with another study file; go on without STUDY.toml, --researchers and --minutes, "
+            f"{study.path} was opened with another study file; go on without STUDY.toml, "
+            "--researchers and --minutes, "
             "or name a new --dir"
         )
 
@@ -166,7 +168,8 @@ def examine_or_explain(study: Path | None, *, quiet: bool) -> DoctorReport:
         )
     if not quiet:
         say(
-            f"sandbox: {report.backend}, {len(report.probes)} probes held ({report.attestation.get('identity', '')})"
+            f"sandbox: {report.backend}, {len(report.probes)} probes held "
+            f"({report.attestation.get('identity', '')})"
         )
     return report
 
@@ -229,7 +232,8 @@ def _say_end(study: StudyDirectory, summary: Mapping[str, Any], table: list[str]
     say(
         f"{summary['submissions']} official runs, {summary['entries']} entries in {summary['seconds']} s; "
         f"control plane {summary['control_plane_cpu_s']} of "
-        f"{summary['control_plane_cpu_s'] + summary['sandboxes_cpu_s']:.1f} CPU-s ({summary['control_plane_cpu_share']:.1%})"
+        f"{summary['control_plane_cpu_s'] + summary['sandboxes_cpu_s']:.1f} CPU-s "
+        f"({summary['control_plane_cpu_share']:.1%})"
     )
     say(f"verify: {summary['verdict']}")
     say(f"picture: {summary['pictures'][1]}")

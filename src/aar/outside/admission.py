@@ -22,7 +22,7 @@ AFTER_CLOSE = ("decision", "comment", "vote", "score-receipt", "score-revealed",
 
 
 class Refused(Exception):
-    """An entry was not admitted. `code` is stable; `is_alarm` when it looks like an attempt, not a mistake."""
+    """An entry was not admitted. `code` is stable; `is_alarm`: an attempt rather than a mistake."""
 
     def __init__(self, code: str, message: str, *, is_alarm: bool = False) -> None:
         super().__init__(message)

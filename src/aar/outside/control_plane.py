@@ -102,7 +102,7 @@ class ControlPlane:
         return self._runtime / researcher
 
     def start(self, *, opening: bool, with_evaluator: bool = True) -> None:
-        """Start launcher, witness, gateway and evaluator; raises `ServiceEnded` with what a service said last."""
+        """Start launcher, witness, gateway and evaluator; raises `ServiceEnded` with its last words."""
         study = self._study
         _sweep_runtime_directories()
         runtime = Path(tempfile.mkdtemp(prefix=f"aar-{os.getpid()}-", dir=_runtime_root()))
@@ -120,8 +120,10 @@ class ControlPlane:
         self._spawn(
             "witness",
             "aar.witness",
-            ["--state", str(study.witness), "--listen-fd", str(witness_listener.fileno())]
-            + ["--log-vkey", format_vkey(self.log_key), "--uid", str(self._uids.witness)],
+            [
+                *("--state", str(study.witness), "--listen-fd", str(witness_listener.fileno())),
+                *("--log-vkey", format_vkey(self.log_key), "--uid", str(self._uids.witness)),
+            ],
             [witness_listener],
         )
         self.witness_key = self._wait_for_witness_key()

@@ -37,7 +37,7 @@ class Keyring:
 
 
 def load_or_create_key(path: Path, name: str, randomness: Callable[[int], bytes]) -> Signer:
-    """Read a private key file, or make one durably: a key that signed something must still be there after a crash."""
+    """Read a private key file, or make one durably: what signed something must survive a crash."""
     if not path.exists():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_durably(path, (format_skey(Signer(name, randomness(SEED_BYTES))) + "\n").encode(), mode=0o600)

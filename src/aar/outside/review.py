@@ -143,7 +143,7 @@ def _sealed(claimed: str, numbers: Mapping[str, str]) -> Check:
     return Check(
         item="sealed",
         outcome="pass" if holds else "fail",
-        detail=f"sealed {numbers['pgr']} [{numbers['low']}, {numbers['high']}], claimed minus sealed {float(gap):+.2f}",
+        detail=f"sealed {numbers['pgr']} [{numbers['low']}, {numbers['high']}], gap to it {float(gap):+.2f}",
     )
 
 

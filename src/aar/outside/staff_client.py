@@ -66,7 +66,7 @@ class StaffClient:
         blobs: Sequence[bytes] = (),
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> dict[str, Any]:
-        """Sign an entry as `signers[0]` (the rest co-sign) and hand it in; the acknowledgement has its proof."""
+        """Sign an entry as `signers[0]` (the rest co-sign) and hand it in; returns its proof too."""
         with self._posting:
             chain = self.get("/v1/chain", author=signers[0].name)
             entry = Entry(

@@ -87,7 +87,7 @@ class StudyFile:
         return max(sum(task.submissions for task in self.tasks), self.least_submissions)
 
     def with_researchers(self, count: int) -> StudyFile:
-        """The same study for `count` researchers: directions of free tasks are reused so that all have work."""
+        """The same study for `count` researchers: free tasks are reused so that all have work."""
         if not 1 <= count <= MAX_RESEARCHERS:
             raise StudyFileError(f"--researchers {count}: want 1 to {MAX_RESEARCHERS}")
         tasks = list(self.tasks)

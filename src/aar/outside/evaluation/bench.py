@@ -26,7 +26,7 @@ class BenchFailed(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """What one official run needs: the instance's two files, and per split what the evaluator keeps to itself."""
+    """An official run's two instance files, and per split what the evaluator keeps to itself."""
 
     features: bytes
     splits: bytes

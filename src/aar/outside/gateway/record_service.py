@@ -103,7 +103,7 @@ class RecordService:
         return self._clock.freeze()
 
     def append(self, entries: Sequence[Draft | SignedEntry]) -> range:
-        """Admit and make durable all of `entries`, or none; raises `Refused` on the first that may not enter."""
+        """Admit and make durable all of `entries` or none; raises `Refused` for the first that may not."""
         with self._lock:
             now_ms = self._clock.freeze()
             first = self.projection.tree_size

@@ -20,7 +20,7 @@ def fields(payload: object, **wanted: type) -> Mapping[str, Any]:
     if "author" in payload and "author" not in wanted:
         raise Refused(
             "forged-author",
-            f"the socket says who speaks: a request that names its author ({payload['author']!r:.60}) is refused",
+            f"the socket says who speaks: a request naming its author is refused ({payload['author']!r:.60})",
             is_alarm=True,
         )
     if set(payload) != set(wanted):
