@@ -138,7 +138,8 @@ def test_the_first_entry_is_the_opening(forge: Forge, tmp_path: Path) -> None:
 
 
 def another_role_for_a_name(keys: list[dict[str, str]]) -> None:
-    keys.append({"name": "r1", "role": "researcher", "vkey": format_vkey(STRANGER.vkey)})
+    other = type(STRANGER)("r1", STRANGER.seed)
+    keys.append({"name": "r1", "role": "reviewer", "vkey": format_vkey(other.vkey)})
 
 
 def one_key_under_two_names(keys: list[dict[str, str]]) -> None:

@@ -7,14 +7,19 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from aar.formats.policy import Policy, format_policy
+from aar.verify import study as study_module
 from aar.verify.__main__ import main
+from aar.verify.report import Report
 from aar.verify.study import verify_study
-from forge import LOG, STRANGER, WITNESS, WITNESS_STATE, assert_ok, honest, verdict_on, write
+from forge import LOG, STRANGER, WITNESS, WITNESS_STATE, assert_ok, checkpoint, honest, verdict_on, write
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 HONEST = honest()
@@ -191,6 +196,58 @@ def _unnamed_blobs() -> set[str]:
     said = b"".join(HONEST.leaves())
     blobs = {path.removeprefix("record/blobs/") for path in FILES if path.startswith("record/blobs/")}
     return {digest for digest in blobs if digest.encode() not in said}
+
+
+# A record that is written while it is read.
+
+
+class Meanwhile:
+    """Counts the readings of a study, and publishes something behind each reader's back."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *publish: Callable[[], object]) -> None:
+        self.readings = 0
+        self._publish = publish
+        self._verify_once = study_module._verify_once
+        monkeypatch.setattr(study_module, "_verify_once", self)
+
+    def __call__(self, *arguments: Any) -> Report:
+        report = self._verify_once(*arguments)
+        if self._publish:
+            self._publish[min(self.readings, len(self._publish) - 1)]()
+        self.readings += 1
+        return report
+
+
+def test_a_mixture_of_two_moments_is_read_again(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    published = study / "record" / "checkpoint"
+    published.write_bytes(checkpoint(HONEST.leaves(), size=3))
+    meanwhile = Meanwhile(monkeypatch, lambda: published.write_bytes(FILES["record/checkpoint"]))
+    assert_ok(verify_study(study))
+    assert meanwhile.readings == 2
+
+
+def test_a_damaged_record_is_not_read_again(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (study / "record" / "notes").write_bytes(b"")
+    meanwhile = Meanwhile(monkeypatch)
+    assert verify_study(study).verdict == "tampered"
+    assert meanwhile.readings == 1
+
+
+def test_what_held_is_not_read_again(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    meanwhile = Meanwhile(monkeypatch, (study / "record" / "checkpoint").unlink)
+    assert_ok(verify_study(study))
+    assert meanwhile.readings == 1
+
+
+def test_a_record_that_always_changes_is_judged_in_the_end(
+    study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published = study / "record" / "checkpoint"
+    sizes = [checkpoint(HONEST.leaves(), size=size) for size in range(1, 9)]
+    meanwhile = Meanwhile(monkeypatch, *(partial(published.write_bytes, one) for one in sizes))
+    (study / "record" / "notes").write_bytes(b"")
+    assert verify_study(study).verdict == "tampered"
+    assert meanwhile.readings == study_module.MAX_ATTEMPTS
 
 
 # The command.

@@ -28,13 +28,13 @@ from aar.outside.sandbox.doctor import DoctorReport
 from aar.outside.sandbox.doctor import doctor as examine
 from aar.outside.study_directory import NotAStudy, StudyDirectory, service_uids
 from aar.outside.study_file import StudyFile, StudyFileError, default_study_text, parse_study
-from aar.outside.study_run import Moment, StudyRun, StudyStopped, control_plane_cpu_s
+from aar.outside.study_run import ControlPlaneClock, Moment, StudyRun, StudyStopped
 from aar.verify.leaderboard import leaderboard
 
 
 def run(options: argparse.Namespace) -> int:
     """`aar run`; returns the exit status."""
-    started = time.monotonic()
+    started, clock = time.monotonic(), ControlPlaneClock()
     signal.signal(signal.SIGTERM, _as_interrupt)
     study_file = _study_file(options)
     study = StudyDirectory(Path(options.dir) if options.dir else _new_directory(study_file))
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
         except StudyStopped:
             complain(f"stopped in order; ./aar run --dir {study.path} goes on")
             return EXIT_INTERRUPTED
-    return _finish(study, study_run, options, started)
+    return _finish(study, study_run, options, started, clock)
 
 
 def _as_interrupt(_number: int, _frame: object) -> None:
@@ -189,7 +189,13 @@ def doctor(options: argparse.Namespace) -> int:
     return {"ok": EXIT_OK, "cannot-run": EXIT_NO_BACKEND}.get(report.verdict, EXIT_LEAK)
 
 
-def _finish(study: StudyDirectory, study_run: StudyRun, options: argparse.Namespace, started: float) -> int:
+def _finish(
+    study: StudyDirectory,
+    study_run: StudyRun,
+    options: argparse.Namespace,
+    started: float,
+    clock: ControlPlaneClock,
+) -> int:
     leaves = read_leaves(study)
     projection = Projection.of(leaves)
     report = verify_with_pins(study)
@@ -200,8 +206,8 @@ def _finish(study: StudyDirectory, study_run: StudyRun, options: argparse.Namesp
         study.path / "pgr.png",
         title=f"{projection.opened['name']}: PGR over time",
     )
-    control_s = control_plane_cpu_s(study_run.plane.sandboxes_cpu_s)
     sandboxes_s = study_run.plane.sandboxes_cpu_s
+    control_s = clock.read_s(sandboxes_s)
     best = rows[0].as_json() if rows else {}
     summary = {
         "study": str(study.path),
