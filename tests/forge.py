@@ -579,7 +579,12 @@ def reveal(forge: Forge, run: str, opened: str, /, *, before: str = "", **change
     made = forge.runs[run]
 
     def body() -> dict[str, Any]:
-        return {"receipt": forge.position(f"receipt-{run}"), **made.opened(opened), **changes}
+        told = made.opened(opened)
+        released = forge[f"receipt-{run}"].body["released"]
+        if opened == "public" and released and not released["improved"]:
+            # No interval of it was ever released, so none is stated.
+            told |= {"low": "", "high": ""}
+        return {"receipt": forge.position(f"receipt-{run}"), **told, **changes}
 
     return forge.add(f"reveal-{run}-{opened}", "evaluator", "score-revealed", body, before=before)
 

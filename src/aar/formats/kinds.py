@@ -114,6 +114,7 @@ def _check_fields(where: str, value: Value, fields: Mapping[str, Check]) -> None
 NAME = _pattern("[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", "a name of letters, digits, '_', '.', '-'")
 HEX32 = _pattern("[0-9a-f]{64}", "64 lower-case hex digits")
 DECIMAL = _pattern("-?(0|[1-9][0-9]{0,3})\\.[0-9]{2,4}", "a decimal such as '0.35'")
+_EMPTY_OR_DECIMAL = _pattern("|-?(0|[1-9][0-9]{0,3})\\.[0-9]{2,4}", "nothing, or a decimal such as '0.35'")
 BASE64 = _pattern("[A-Za-z0-9+/]*={0,2}", "base64")
 TITLE = _text(200, least=1)
 TEXT = _text()
@@ -299,8 +300,8 @@ KINDS: Mapping[str, Kind] = {
                 "nonce": HEX32,
                 "blob": _BLOB,
                 "pgr": DECIMAL,
-                "low": DECIMAL,
-                "high": DECIMAL,
+                "low": _EMPTY_OR_DECIMAL,
+                "high": _EMPTY_OR_DECIMAL,
             },
         ),
         _kind(

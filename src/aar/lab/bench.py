@@ -63,7 +63,7 @@ def prepare(request: Mapping[str, Any]) -> Answer:
     """Teach every split and write the instance: features and splits.json, no labels in either.
 
     Rows and test items are shuffled by the request's key, so that a method sees neither item ids nor which
-    test items are sealed. Truth and what teacher and ceiling get right are told in the shuffled test order.
+    test items are sealed. Items, truth and what teacher and ceiling get right are told in the test order.
     """
     problem = problem_named(request["problem"])
     key, sealed = bytes.fromhex(request["key"]), request["sealed"]
@@ -75,6 +75,7 @@ def prepare(request: Mapping[str, Any]) -> Answer:
         taught = problem.teach(seed + replicate, one.labelled, one.unlabelled, test)
         told.append(
             {
+                "items": test,
                 "truth": _marks(taught.truth),
                 "weak": _marks(taught.weak_correct),
                 "ceiling": _marks(taught.ceiling_correct),

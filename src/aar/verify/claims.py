@@ -17,6 +17,7 @@ from aar.formats.entry import Leaf
 from aar.formats.errors import FormatError
 from aar.formats.strict import encode_base64
 from aar.verify.interval import Interval, crossed_bootstrap, decimal4, in_whole_steps, ladder, score
+from aar.verify.leaderboard import has_interval
 from aar.verify.payload import Payload, parse_payload
 from aar.verify.pgr import UndefinedPGR
 from aar.verify.report import Finding, Report
@@ -48,7 +49,9 @@ class Claims:
         self._released: dict[str, Any] = {}
         self._findings: dict[int, Any] = {}
         self._redacted: set[str] = set()
-        self._exact: dict[int, tuple[Fraction, Interval]] = {}
+        self._exact: dict[int, tuple[Fraction, Interval | None]] = {}
+        self._public: list[int] = []
+        self._sealed_mask = 0
         self._masks: dict[tuple[int, int], int] = {}
 
     def run(self, leaves: Sequence[Leaf]) -> None:
@@ -273,11 +276,15 @@ class Claims:
         try:
             payload = parse_payload(data)
             exact = score(payload)
-            interval = crossed_bootstrap(payload, draws=self._opened["interval"]["draws"])
+            interval = None
+            if has_interval(receipt, body["half"]):
+                interval = crossed_bootstrap(payload, draws=self._opened["interval"]["draws"])
         except (FormatError, UndefinedPGR) as error:
             self._add("RECEIPT", index, "exact values of a half", str(error))
             return
-        derived = {"pgr": decimal4(exact.pgr), "low": decimal4(interval.low), "high": decimal4(interval.high)}
+        derived = {"pgr": decimal4(exact.pgr), "low": "", "high": ""}
+        if interval is not None:
+            derived |= {"low": decimal4(interval.low), "high": decimal4(interval.high)}
         said = {key: body[key] for key in derived}
         if said != derived:
             self._add("RECEIPT", index, str(derived), str(said))
@@ -298,25 +305,26 @@ class Claims:
         if self._secret is None or payload.pool != pool["items"]:
             self._add("RECEIPT", index, f"a pool of {pool['items']} items", f"{payload.pool}")
             return
-        sealed = set(sealed_items(self._secret, pool["items"], pool["sealed"]))
-        public = [item for item in range(pool["items"]) if item not in sealed]
-        sealed_mask = sum(1 << item for item in sealed)
+        if not self._public:
+            sealed = set(sealed_items(self._secret, pool["items"], pool["sealed"]))
+            self._public = [item for item in range(pool["items"]) if item not in sealed]
+            self._sealed_mask = sum(1 << item for item in sealed)
         for one in payload.splits:
             if payload.half == "sealed":
-                expected = sealed_mask
+                expected = self._sealed_mask
             else:
-                expected = self._tested_mask(one.seed, one.replicate, public)
+                expected = self._tested_mask(one.seed, one.replicate)
             if one.tested != expected:
                 self._add(
                     "RECEIPT", index, "the test items that the seeds give", f"others at seed {one.seed}"
                 )
                 return
 
-    def _tested_mask(self, seed: int, replicate: int, public: Sequence[int]) -> int:
+    def _tested_mask(self, seed: int, replicate: int) -> int:
         mask = self._masks.get((seed, replicate))
         if mask is None:
             pool = self._opened["pool"]
-            tested = split(seed, replicate, public, pool["labelled"], pool["unlabelled"]).tested
+            tested = split(seed, replicate, self._public, pool["labelled"], pool["unlabelled"]).tested
             mask = self._masks[seed, replicate] = sum(1 << item for item in tested)
         return mask
 
@@ -341,7 +349,7 @@ class Claims:
                     told = "a new rung" if rung is not None else "no new rung"
                     self._add("RECEIPT", index, f"{told} for {decimal4(exact)}", released["pgr"])
                     break
-                if rung is None:
+                if rung is None or interval is None:
                     continue
                 low, high = in_whole_steps(interval, rung, step)
                 derived = {"pgr": decimal4(rung), "low": decimal4(low), "high": decimal4(high), "improved": 1}

@@ -15,6 +15,7 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import compress
 
 from aar.verify.payload import Payload, format_payload
 from aar.verify.pgr import UndefinedPGR, pgr
@@ -121,7 +122,8 @@ def _union(payload: Payload) -> int:
 
 def _bits(mask: int) -> list[int]:
     """Positions of the set bits, ascending."""
-    return [position for position, bit in enumerate(reversed(bin(mask)[2:])) if bit == "1"]
+    digits = bin(mask)[:1:-1]
+    return list(compress(range(len(digits)), map("1".__eq__, digits)))
 
 
 def ladder(previous: Fraction | None, exact: Fraction, step: Fraction) -> Fraction | None:

@@ -6,7 +6,7 @@ told is "not better".
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -44,6 +44,12 @@ class Row:
             "receipts": list(self.receipts),
             "decision": self.decision,
         }
+
+
+def has_interval(receipt: Mapping[str, Any], half: str) -> bool:
+    """Whether opening this half states an interval: all do but explored values that moved nothing."""
+    is_explored = receipt["tier"] == "explore" and half == "public"
+    return not is_explored or bool(receipt["released"]["improved"])
 
 
 def _number(text: str | None) -> float | None:

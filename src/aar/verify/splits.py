@@ -50,7 +50,7 @@ def shuffled(label: bytes, items: Sequence[int]) -> list[int]:
     """The items in an order that `label` alone decides: by successive 64-bit numbers of SHAKE-256(label)."""
     stream = hashlib.shake_256(label).digest(8 * len(items))
     places = struct.unpack(f">{len(items)}Q", stream)
-    return [item for _place, item in sorted(zip(places, items, strict=True))]
+    return [items[number] for number in sorted(range(len(items)), key=places.__getitem__)]
 
 
 def split(seed: int, replicate: int, public: Sequence[int], labelled: int, unlabelled: int) -> Split:

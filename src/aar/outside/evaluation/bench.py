@@ -30,7 +30,7 @@ class Prepared:
 
     features: bytes
     splits: bytes
-    kept: Sequence[Mapping[str, str]]
+    kept: Sequence[Mapping[str, Any]]
 
 
 class Bench:

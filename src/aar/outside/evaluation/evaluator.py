@@ -18,7 +18,7 @@ from typing import Any
 from aar.formats.commitments import commit_payload, commit_secret, commit_split, payload_nonce, split_nonce
 from aar.formats.keys import Signer
 from aar.outside.evaluation.bench import Bench
-from aar.outside.evaluation.official_run import Problem, RunResult, public_items, run_officially
+from aar.outside.evaluation.official_run import Problem, RunResult, run_officially, sealed_of
 from aar.outside.keyring import write_durably
 from aar.outside.sandbox.client import LauncherClient
 from aar.outside.staff_client import GatewayRefused, StaffClient
@@ -62,7 +62,7 @@ class Evaluator:
 
     def opening(self) -> dict[str, Any]:
         """What `study-opened` says of the evaluator: commitments, and the problem's baselines."""
-        _public, sealed = public_items(self._secret, self._problem)
+        sealed = sealed_of(self._secret, self._problem)
         seeds = seeds_for(self._secret, BASELINE_TIER, "", BASELINE_SEEDS)
         runs = [(seed, replicate) for seed in seeds for replicate in range(BASELINE_REPLICATES)]
         baselines = self._bench.baselines(runs, sealed)
@@ -97,7 +97,7 @@ class Evaluator:
             )
 
     def _sealed_mask(self) -> str:
-        _public, sealed = public_items(self._secret, self._problem)
+        sealed = sealed_of(self._secret, self._problem)
         mask = sum(1 << item for item in sealed)
         return base64.b64encode(mask.to_bytes((self._problem.pool + 7) // 8, "little")).decode()
 
@@ -176,7 +176,7 @@ class Evaluator:
             "half": half,
             "nonce": payload_nonce(self._secret, half=half, tier=tier, digest=digest),
             "blob": {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "type": PAYLOAD_TYPE},
-            **exact_numbers(data, draws=self._draws),
+            **exact_numbers(data, draws=self._draws if job["has_interval"] else 0),
         }
         self._append("score-revealed", body, job["receipt"], (data,))
 
@@ -194,11 +194,13 @@ def release(public: Payload, previous: Mapping[str, str], *, draws: int) -> dict
 
 
 def exact_numbers(data: bytes, *, draws: int) -> dict[str, str]:
-    """PGR and its interval from payload bytes, as the verifier will compute them again."""
+    """PGR and its interval from payload bytes, as the verifier will compute them again.
+
+    With 0 draws the interval is left out: nothing of it was ever released, so there is nothing to compare.
+    """
     payload = parse_payload(data)
+    pgr = decimal4(score(payload).pgr)
+    if not draws:
+        return {"pgr": pgr, "low": "", "high": ""}
     interval = crossed_bootstrap(payload, draws=draws)
-    return {
-        "pgr": decimal4(score(payload).pgr),
-        "low": decimal4(interval.low),
-        "high": decimal4(interval.high),
-    }
+    return {"pgr": pgr, "low": decimal4(interval.low), "high": decimal4(interval.high)}

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import compress
 from operator import eq
 
@@ -20,7 +21,7 @@ from aar.outside.sandbox.argv import sandbox_python
 from aar.outside.sandbox.client import LauncherClient
 from aar.outside.sandbox.spec import SandboxSpec
 from aar.verify.payload import Payload, SplitCounts
-from aar.verify.splits import sealed_items, seeds_for, shuffled, split
+from aar.verify.splits import sealed_items, seeds_for
 
 WALL_S = 120.0
 CPU_S = 90
@@ -52,11 +53,10 @@ class RunResult:
     sealed: Payload | None = None
 
 
-def public_items(secret: bytes, problem: Problem) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The public and the sealed items of a study's pool."""
-    sealed = sealed_items(secret, problem.pool, problem.sealed)
-    hidden = set(sealed)
-    return tuple(item for item in range(problem.pool) if item not in hidden), sealed
+@lru_cache(maxsize=1)
+def sealed_of(secret: bytes, problem: Problem) -> tuple[int, ...]:
+    """The sealed items of a study's pool."""
+    return sealed_items(secret, problem.pool, problem.sealed)
 
 
 def run_officially(
@@ -73,7 +73,7 @@ def run_officially(
     """Run the snapshot over all its seeds and replicates; nobody can pick the seeds, all are reported."""
     if hashlib.sha256(snapshot).hexdigest() != digest:
         raise ValueError(f"the snapshot handed over is not {digest}")
-    public, sealed = public_items(secret, problem)
+    sealed = sealed_of(secret, problem)
     seeds = seeds_for(secret, tier, digest, problem.seeds)
     runs = [(seed, replicate) for seed in seeds for replicate in range(problem.replicates)]
     # The method sees neither item ids nor which test items are sealed: this key shuffles both.
@@ -113,11 +113,8 @@ def run_officially(
     powers = [1 << item for item in range(problem.pool)]
     halves: dict[str, list[SplitCounts]] = {"public": [], "sealed": []}
     sealed_mask = sum(powers[item] for item in sealed)
-    for number, ((seed, replicate), kept, line) in enumerate(
-        zip(runs, prepared.kept, predictions, strict=True)
-    ):
-        tested = split(seed, replicate, public, problem.labelled, problem.unlabelled).tested
-        order = [powers[item] for item in shuffled(key + b"test%d" % number, [*tested, *sealed])]
+    for (seed, replicate), kept, line in zip(runs, prepared.kept, predictions, strict=True):
+        order = [powers[item] for item in kept["items"]]
         student = sum(compress(order, map(eq, line, kept["truth"])))
         weak, ceiling = (sum(compress(order, map("1".__eq__, kept[name]))) for name in ("weak", "ceiling"))
         for half, mask in (("public", sum(order) - sealed_mask), ("sealed", sealed_mask)):

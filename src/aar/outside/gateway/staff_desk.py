@@ -22,7 +22,7 @@ from aar.outside.gateway.record_service import Draft, RecordService
 from aar.outside.gateway.requests import fields, whole_number
 from aar.outside.gateway.researcher_desk import MAX_WAIT_S, ResearcherDesk, Verb
 from aar.outside.projection import Projection
-from aar.verify.leaderboard import leaderboard
+from aar.verify.leaderboard import has_interval, leaderboard
 
 
 class Staff:
@@ -169,7 +169,14 @@ class EvaluatorDesk:
         if (receipt, half) in projection.revealed or not projection.receipts[receipt]["commitments"]:
             return []
         body = projection.receipts[receipt]
-        return [{"receipt": receipt, "half": half, **{k: body[k] for k in ("digest", "tier", "submission")}}]
+        return [
+            {
+                "receipt": receipt,
+                "half": half,
+                "has_interval": has_interval(body, half),
+                **{k: body[k] for k in ("digest", "tier", "submission")},
+            }
+        ]
 
     def _unopened(self, projection: Projection, number: int) -> list[dict[str, Any]]:
         receipts = projection.submissions[number].receipts.values()
