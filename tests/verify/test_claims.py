@@ -474,6 +474,27 @@ def test_opened_numbers_are_derived_from_the_masks(forge: Forge, tmp_path: Path,
     assert_only(verdict_on(forge, tmp_path), "RECEIPT", place, forge.runs["again"].exact("public")["pgr"])
 
 
+@pytest.mark.parametrize("name", ["low", "high"])
+def test_an_explored_value_that_moved_nothing_is_opened_without_an_interval(
+    forge: Forge, tmp_path: Path, name: str
+) -> None:
+    forge.drop("reveal-worse-public")
+    reveal(forge, "worse", "public", **{name: forge.runs["worse"].exact("public")[name]})
+    place = forge.position("reveal-worse-public")
+    assert_only(verdict_on(forge, tmp_path), "RECEIPT", place, "'low': '', 'high': ''")
+
+
+@pytest.mark.parametrize(("run", "half"), [("other", "public"), ("worse", "sealed"), ("again", "public")])
+@pytest.mark.parametrize("name", ["low", "high"])
+def test_all_other_values_are_opened_with_their_interval(
+    forge: Forge, tmp_path: Path, run: str, half: str, name: str
+) -> None:
+    forge.drop(f"reveal-{run}-{half}")
+    reveal(forge, run, half, **{name: ""})
+    place = forge.position(f"reveal-{run}-{half}")
+    assert_only(verdict_on(forge, tmp_path), "RECEIPT", place, forge.runs[run].exact(half)[name])
+
+
 def test_the_opened_half_is_the_half_it_says(forge: Forge, tmp_path: Path) -> None:
     again = forge.runs["again"]
     again.payloads["public"] = again.payloads["sealed"]
@@ -496,7 +517,8 @@ def test_opened_values_are_of_all_seeds_and_replicates_in_their_order(forge: For
 
 def test_opened_values_are_over_the_study_s_pool(forge: Forge, tmp_path: Path) -> None:
     again = forge.runs["again"]
-    again.payloads["public"] = replace(again.payloads["public"], pool=ITEMS + 1)
+    splits = [replace(one, tested=one.tested | 1 << ITEMS) for one in again.payloads["public"].splits]
+    again.payloads["public"] = replace(again.payloads["public"], pool=ITEMS + 1, splits=tuple(splits))
     place = forge.position("reveal-again-public")
     assert_only(verdict_on(forge, tmp_path), "RECEIPT", place, "a pool of 40 items")
 

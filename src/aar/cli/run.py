@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import resource
 import signal
 import sys
 import time
@@ -22,19 +23,20 @@ from aar.cli.read import leaderboard_lines, read_leaves, verify_with_pins
 from aar.cli.view import LiveView, PlainView, StudyView, study_view
 from aar.formats.entry import Leaf
 from aar.lab.problems import PROBLEMS
+from aar.outside.control_plane import cpu_s
 from aar.outside.projection import Projection
 from aar.outside.sandbox.backend import missing_backend
 from aar.outside.sandbox.doctor import DoctorReport
 from aar.outside.sandbox.doctor import doctor as examine
 from aar.outside.study_directory import NotAStudy, StudyDirectory, service_uids
 from aar.outside.study_file import StudyFile, StudyFileError, default_study_text, parse_study
-from aar.outside.study_run import ControlPlaneClock, Moment, StudyRun, StudyStopped
+from aar.outside.study_run import Moment, StudyRun, StudyStopped
 from aar.verify.leaderboard import leaderboard
 
 
 def run(options: argparse.Namespace) -> int:
     """`aar run`; returns the exit status."""
-    started, clock = time.monotonic(), ControlPlaneClock()
+    started = time.monotonic()
     signal.signal(signal.SIGTERM, _as_interrupt)
     study_file = _study_file(options)
     study = StudyDirectory(Path(options.dir) if options.dir else _new_directory(study_file))
@@ -45,7 +47,9 @@ def run(options: argparse.Namespace) -> int:
     study.create(study_file.text, service_uids())
     study.lock()
     # Nothing is recorded before the sandbox has proved itself: a study that may leak is not opened.
+    before_s = cpu_s(resource.RUSAGE_CHILDREN)
     report = examine_or_explain(study.path, quiet=options.json)
+    doctor_s = cpu_s(resource.RUSAGE_CHILDREN) - before_s
     view = _view(options)
     study_run = StudyRun(study, study_file, reviewer=reviewer, doctor=report, on_moment=view.show)
     if study_run.is_closed:
@@ -62,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
         except StudyStopped:
             complain(f"stopped in order; ./aar run --dir {study.path} goes on")
             return EXIT_INTERRUPTED
-    return _finish(study, study_run, options, started, clock)
+    return _finish(study, study_run, options, started, doctor_s)
 
 
 def _as_interrupt(_number: int, _frame: object) -> None:
@@ -194,7 +198,7 @@ def _finish(
     study_run: StudyRun,
     options: argparse.Namespace,
     started: float,
-    clock: ControlPlaneClock,
+    doctor_s: float,
 ) -> int:
     leaves = read_leaves(study)
     projection = Projection.of(leaves)
@@ -206,8 +210,9 @@ def _finish(
         study.path / "pgr.png",
         title=f"{projection.opened['name']}: PGR over time",
     )
+    # Everything outside the sandboxes, start-up included: this process, the services, the doctor's probes.
+    control_s = cpu_s(resource.RUSAGE_SELF) + study_run.plane.services_cpu_s + doctor_s
     sandboxes_s = study_run.plane.sandboxes_cpu_s
-    control_s = clock.read_s(sandboxes_s)
     best = rows[0].as_json() if rows else {}
     summary = {
         "study": str(study.path),

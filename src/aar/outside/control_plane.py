@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import selectors
 import shutil
 import socket
@@ -76,6 +77,7 @@ class ControlPlane:
         self._runtime: Path | None = None
         self._launcher: Launcher | None = None
         self._usage: dict[str, float] = {}
+        self._services_cpu_s = 0.0
         self.log_key: VerifierKey | None = None
         self.witness_key: VerifierKey | None = None
         self.evaluator_material: dict[str, Any] = {}
@@ -212,6 +214,11 @@ class ControlPlane:
         """CPU seconds of all sandboxes, known once `stop` has run."""
         return float(self._usage.get("sandboxes_cpu_s", 0.0))
 
+    @property
+    def services_cpu_s(self) -> float:
+        """CPU seconds of the services and the launcher, known once `stop` has run."""
+        return self._services_cpu_s + float(self._usage.get("launcher_cpu_s", 0.0))
+
     def _all(self) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
         yield from self._services.items()
         if self._launcher is not None:
@@ -299,7 +306,15 @@ class ControlPlane:
         if lifeline is not None:
             os.close(lifeline)
         if process is not None:
+            before_s = cpu_s(resource.RUSAGE_CHILDREN)
             _wait_or_kill(process)
+            self._services_cpu_s += cpu_s(resource.RUSAGE_CHILDREN) - before_s
+
+
+def cpu_s(who: int) -> float:
+    """User and system seconds of this process, or of the children it waited for."""
+    usage = resource.getrusage(who)
+    return usage.ru_utime + usage.ru_stime
 
 
 _directory_fds: dict[Path, int] = {}

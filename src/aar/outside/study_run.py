@@ -7,7 +7,6 @@ what the record says.
 from __future__ import annotations
 
 import hashlib
-import resource
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -254,24 +253,3 @@ class StudyRun:
         body = {"reason": reason, **material}
         control.append([operator_signer(self._study), self._reviewer], "study-closed", body)
         self._look("closed")
-
-
-class ControlPlaneClock:
-    """CPU seconds of this process and of all it waits for, less what ran inside sandboxes.
-
-    What this process had waited for before the clock was made is left out: a first start installs
-    the program in the same process, which is no part of a study.
-    """
-
-    def __init__(self) -> None:
-        self._before_s = _cpu_s(resource.RUSAGE_CHILDREN)
-
-    def read_s(self, sandboxes_cpu_s: float) -> float:
-        """CPU seconds of the control plane, start-up included."""
-        total_s = _cpu_s(resource.RUSAGE_SELF) + _cpu_s(resource.RUSAGE_CHILDREN) - self._before_s
-        return max(total_s - sandboxes_cpu_s, 0.0)
-
-
-def _cpu_s(who: int) -> float:
-    usage = resource.getrusage(who)
-    return usage.ru_utime + usage.ru_stime
