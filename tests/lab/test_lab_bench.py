@@ -191,6 +191,7 @@ def test_the_told_truth_is_in_the_order_of_the_shuffled_test_items(
         assert [items[row] for row in one["train"]] == list(dealt.unlabelled)
         assert {items[row] for row in one["test"]} == {*dealt.tested, *SEALED}
         order = [items[row] for row in one["test"]]
+        assert told["items"] == order
         taught = digits.teach(seed + replicate, dealt.labelled, dealt.unlabelled, order)
         assert told["weak"] == "".join("01"[int(one)] for one in taught.weak_correct)
         assert told["ceiling"] == "".join("01"[int(one)] for one in taught.ceiling_correct)
@@ -225,8 +226,10 @@ def test_what_is_told_aside_and_what_follows_are_apart(prepared: Prepared) -> No
     """The method's two files repeat nothing of the answer line, which the evaluator keeps."""
     assert set(prepared.told) == {"splits", "bytes"}
     for told in prepared.told["splits"]:
-        assert set(told) == {"truth", "weak", "ceiling"}
-        for marks in told.values():
+        assert set(told) == {"truth", "weak", "ceiling", "items"}
+        assert json.dumps(told["items"]).encode() not in prepared.raw_splits
+        for name in ("truth", "weak", "ceiling"):
+            marks = told[name]
             assert marks.encode() not in prepared.raw_splits
             assert ", ".join(marks).encode() not in prepared.raw_splits
 

@@ -1,0 +1,483 @@
+"""Admission: each rule refuses alone, and what it lets in folds into the projection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from aar.formats.commitments import commit_payload, commit_secret, commit_split, payload_nonce, split_nonce
+from aar.formats.entry import Entry, Leaf, sign_entry
+from aar.formats.keys import Signer, format_vkey
+from aar.outside.admission import Refused, check_admission
+from aar.outside.allocation import next_task
+from aar.outside.projection import Projection
+
+ORIGIN = "aar.local/study-0123456789abcdef"
+SECRET = bytes(range(32))
+SEALED = "AQ=="
+DIGEST = "d" * 64
+ROLES = {
+    "operator": "operator",
+    "reviewer-a": "reviewer",
+    "gateway": "gateway",
+    "evaluator": "evaluator",
+    "monitor": "monitor",
+    "researcher-1": "researcher",
+    "researcher-2": "researcher",
+}
+SIGNERS = {name: Signer(name, bytes([number + 1]) * 32) for number, name in enumerate([*ROLES, "stranger"])}
+LOG = Signer(ORIGIN, b"L" * 32)
+
+
+def opening(**changes: Any) -> dict[str, Any]:
+    keys = [{"name": n, "role": r, "vkey": format_vkey(SIGNERS[n].vkey)} for n, r in ROLES.items()]
+    body = {
+        "name": "test",
+        "problem": "digits",
+        "problem_digest": DIGEST,
+        "statement": "",
+        "log": format_vkey(LOG.vkey),
+        "keys": keys,
+        "researchers": ["researcher-1", "researcher-2"],
+        "witnesses": [],
+        "quorum": 0,
+        "budget": {"submissions": 3, "seconds": 60},
+        "commitments": {
+            "seed_secret": commit_secret(SECRET),
+            "split": commit_split(split_nonce(SECRET), SEALED),
+        },
+        "pool": {"items": 8, "sealed": 1, "labelled": 1, "unlabelled": 1},
+        "baselines": {"weak": "0.7000", "ceiling": "0.9000", "gap": "0.2000", "se": "0.0100"},
+        "release": {"rule": "ladder", "step": "0.0500"},
+        "runs": {"seeds": 1, "replicates": 1},
+        "interval": {"method": "crossed-bootstrap", "draws": 10, "level": "0.95"},
+        "sandbox": {"backend": "bubblewrap", "verdict": "ok", "probes": 1, "digest": DIGEST, "identity": "x"},
+    }
+    return {**body, **changes}
+
+
+class Study:
+    """A record in memory: what is said is admitted or refused, and folded."""
+
+    def __init__(self) -> None:
+        self.projection = Projection()
+        self.now_ms = 1_000
+
+    def say(
+        self, author: str, kind: str, body: dict[str, Any], refs: tuple[int, ...] = (), **changes: Any
+    ) -> int:
+        chain = self.projection.chain(author)
+        cosigners = changes.pop(
+            "cosigners", ("reviewer-a",) if kind in ("study-opened", "study-closed") else ()
+        )
+        signer = changes.pop("signer", SIGNERS[author])
+        fields = {"origin": ORIGIN, "seq": chain.seq, "prev": chain.prev, "at": 1, **changes}
+        entry = Entry(author=author, kind=kind, refs=refs, body=body, **fields)
+        signed = sign_entry(entry, signer, *(SIGNERS[name] for name in cosigners))
+        check_admission(self.projection, signed)
+        index = self.projection.tree_size
+        self.now_ms += 1_000
+        self.projection.fold(Leaf(index, self.now_ms, signed))
+        return index
+
+    def task(self, name: str = "t1", *, steps: tuple[str, ...] = (), submissions: int = 2) -> int:
+        told = [{"name": step, "what": "", "pipelines": ["[]"]} for step in steps]
+        body = {"task": name, "title": name, "direction": "", "workflow": "fixed" if steps else "free"}
+        return self.say("reviewer-a", "task-opened", {**body, "steps": told, "submissions": submissions})
+
+    def lease(self, researcher: str, task: str = "t1", epoch: int = 1) -> int:
+        body = {"task": task, "researcher": researcher, "until_ms": 10**12, "epoch": epoch}
+        return self.say("gateway", "task-leased", body)
+
+    def plan(self, researcher: str, task: str = "t1", amends: int = -1) -> int:
+        return self.say(
+            researcher,
+            "plan-declared",
+            {"task": task, "steps": [{"name": "s", "what": ""}], "amends": amends},
+        )
+
+    def submit(self, plan: int, request: str, **changes: Any) -> int:
+        body = {
+            "task": "t1",
+            "researcher": "researcher-1",
+            "plan": plan,
+            "step": "s",
+            "name": "m",
+            "digest": DIGEST,
+        }
+        index = self.say("gateway", "submission", {**body, "size": 1, "request": request, **changes})
+        charge = {"researcher": "researcher-1", "task": "t1", "what": "submissions", "amount": 1}
+        self.say("gateway", "budget-charged", {**charge, "submission": index}, (index,))
+        return index
+
+    def receipt(self, of: int, /, **changes: Any) -> int:
+        refs = changes.pop("refs", (of,))
+        return self.say("evaluator", "score-receipt", {**receipt_body(of), **changes}, refs)
+
+
+RELEASED = {"pgr": "0.3000", "low": "0.2000", "high": "0.4000", "improved": 1}
+
+
+def nonce(half: str) -> str:
+    return payload_nonce(SECRET, half=half, tier="explore", digest=DIGEST)
+
+
+def receipt_body(submission: int) -> dict[str, Any]:
+    return {
+        "submission": submission,
+        "digest": DIGEST,
+        "researcher": "researcher-1",
+        "tier": "explore",
+        "outcome": "scored",
+        "reason": "",
+        "seeds": [7],
+        "released": dict(RELEASED),
+        "commitments": {
+            h: commit_payload(half=h, nonce=nonce(h), payload_sha256=DIGEST) for h in ("public", "sealed")
+        },
+    }
+
+
+def finding(**changes: Any) -> dict[str, Any]:
+    numbers = {key: RELEASED[key] for key in ("pgr", "low", "high")}
+    body = {"type": "result", "title": "t", "text": "", "method": "m", "numbers": numbers}
+    return {**body, "receipts": [], "parents": [], **changes}
+
+
+@pytest.fixture
+def study() -> Study:
+    """Opened, one free task, leased and planned."""
+    made = Study()
+    made.say("operator", "study-opened", opening())
+    made.task()
+    made.lease("researcher-1")
+    made.plan("researcher-1")
+    return made
+
+
+def refused(code: str) -> Any:
+    return pytest.raises(Refused, check=lambda error: error.code == code)
+
+
+def test_an_honest_study_is_admitted_from_its_opening_to_its_close(study: Study) -> None:
+    submission = study.submit(3, "a")
+    receipt = study.receipt(submission)
+    cited = study.say("researcher-1", "finding", finding(receipts=[receipt]), (receipt,))
+    study.say("researcher-2", "vote", {"on": cited, "value": 1})
+    study.say("researcher-2", "comment", {"on": cited, "text": "yes"}, (cited,))
+    body = {
+        "receipt": receipt,
+        "half": "sealed",
+        "nonce": nonce("sealed"),
+        "pgr": "0.3",
+        "low": "",
+        "high": "",
+    }
+    body |= {"blob": {"sha256": DIGEST, "size": 1, "type": "x"}, "pgr": "0.3000"}
+    study.say("evaluator", "score-revealed", body, (receipt,))
+    close = {
+        "reason": "tasks-done",
+        "seed_secret": SECRET.hex(),
+        "split_nonce": split_nonce(SECRET),
+        "sealed": SEALED,
+    }
+    study.say("operator", "study-closed", close)
+    assert study.projection.closed
+    assert study.projection.charged == 1
+    assert study.projection.released["researcher-1"]["pgr"] == "0.3000"
+
+
+def test_the_first_entry_opens_the_study_and_no_other_does(study: Study) -> None:
+    with refused("order"):
+        study.say("operator", "study-opened", opening())
+    with refused("order"):
+        Study().say("reviewer-a", "task-refused", {"proposal": 0, "reason": "x"})
+
+
+def test_the_opening_needs_the_reviewers_signature_beside_the_operators() -> None:
+    with refused("cosigner"):
+        Study().say("operator", "study-opened", opening(), cosigners=())
+    with refused("cosigner"):
+        Study().say("operator", "study-opened", opening(), cosigners=("gateway",))
+
+
+def test_a_name_is_enrolled_once_and_under_itself() -> None:
+    keys = opening()["keys"]
+    with refused("keys"):
+        Study().say("operator", "study-opened", opening(keys=[*keys, keys[-1]]))
+    with refused("keys"):
+        renamed = [*keys[:-1], {**keys[-1], "name": "researcher-9"}]
+        Study().say("operator", "study-opened", opening(keys=renamed))
+
+
+@pytest.mark.parametrize(
+    ("code", "changes"),
+    [
+        ("author-sequence", {"seq": 9, "prev": "0" * 64}),
+        ("author-sequence", {"seq": 1, "prev": "0" * 64}),
+        ("origin", {"origin": "aar.local/study-fedcba9876543210"}),
+        ("refs", {"refs": (99,)}),
+        ("cosigner", {"cosigners": ("researcher-2",)}),
+        ("bad-signature", {"signer": Signer("researcher-1", b"x" * 32)}),
+        ("bad-signature", {"cosigners": ("stranger",)}),
+    ],
+)
+def test_an_entry_must_be_its_authors_next_for_this_log(
+    study: Study, code: str, changes: dict[str, Any]
+) -> None:
+    refs = changes.pop("refs", ())
+    with refused(code):
+        study.say("researcher-1", "comment", {"on": 0, "text": "x"}, refs, **changes)
+
+
+def test_only_enrolled_authors_speak_and_only_in_their_role(study: Study) -> None:
+    with refused("unknown-author"):
+        study.say("stranger", "comment", {"on": 0, "text": "x"})
+    with refused("wrong-role"):
+        study.say("researcher-1", "task-refused", {"proposal": 0, "reason": "x"})
+    with refused("bad-body"):
+        study.say("researcher-1", "comment", {"on": 0})
+
+
+def test_tasks_have_one_name_and_pipelines_that_are_json(study: Study) -> None:
+    with refused("task-exists"):
+        study.task("t1")
+    body = {"task": "t9", "title": "x", "direction": "", "workflow": "fixed", "submissions": 1}
+    with refused("pipeline"):
+        study.say(
+            "reviewer-a", "task-opened", {**body, "steps": [{"name": "s", "what": "", "pipelines": ["[["]}]}
+        )
+
+
+def test_a_proposal_is_decided_once(study: Study) -> None:
+    proposal = study.say("researcher-1", "task-proposed", {"title": "x", "direction": "", "reason": ""})
+    with refused("no-proposal"):
+        study.say("reviewer-a", "task-refused", {"proposal": 0, "reason": "x"})
+    with refused("no-task"):
+        study.say("reviewer-a", "task-approved", {"proposal": proposal, "task": 0, "reason": ""})
+    study.say("reviewer-a", "task-refused", {"proposal": proposal, "reason": "x"})
+    with refused("proposal-decided"):
+        study.say("reviewer-a", "task-refused", {"proposal": proposal, "reason": "x"})
+
+
+def test_a_lease_is_on_an_open_task_for_an_enrolled_researcher_in_the_next_epoch(study: Study) -> None:
+    with refused("no-task"):
+        study.lease("researcher-1", "absent")
+    with refused("epoch"):
+        study.lease("researcher-2", epoch=1)
+    with refused("no-researcher"):
+        study.lease("nobody", epoch=2)
+    study.lease("researcher-2", epoch=2)
+    assert study.projection.tasks["t1"].researcher == "researcher-2"
+
+
+def test_a_plan_is_of_the_lease_holder_and_amends_its_own(study: Study) -> None:
+    with refused("not-leased"):
+        study.plan("researcher-2")
+    with refused("no-plan"):
+        study.plan("researcher-1", amends=0)
+    study.plan("researcher-1", amends=3)
+
+
+def test_a_submission_is_of_the_lease_holders_own_plan_and_said_once(study: Study) -> None:
+    study.submit(3, "a")
+    with refused("repeated"):
+        study.submit(3, "a")
+    with refused("no-plan"):
+        study.submit(0, "b")
+    with refused("not-leased"):
+        study.submit(3, "b", researcher="researcher-2")
+
+
+def test_the_budgets_of_task_and_study_end_submissions() -> None:
+    study = Study()
+    study.say("operator", "study-opened", opening())
+    study.task(submissions=2)
+    study.lease("researcher-1")
+    plan = study.plan("researcher-1")
+    study.submit(plan, "a")
+    study.submit(plan, "b")
+    with refused("budget"):
+        study.submit(plan, "c")
+    roomy = Study()
+    roomy.say("operator", "study-opened", opening())
+    roomy.task(submissions=9)
+    roomy.lease("researcher-1")
+    plan = roomy.plan("researcher-1")
+    for request in "abc":
+        roomy.submit(plan, request)
+    with refused("budget"):
+        roomy.submit(plan, "d")
+
+
+def test_a_fixed_workflow_opens_a_step_when_the_one_before_has_its_receipts() -> None:
+    study = Study()
+    study.say("operator", "study-opened", opening())
+    study.task(steps=("s1", "s2"), submissions=9)
+    study.lease("researcher-1")
+    plan = study.plan("researcher-1")
+    with refused("step-order"):
+        study.submit(plan, "x", step="s2")
+    with refused("step-order"):
+        study.submit(plan, "x", step="s9")
+    first = study.submit(plan, "a", step="s1")
+    with refused("step-order"):
+        study.submit(plan, "x", step="s2")
+    study.receipt(first)
+    study.submit(plan, "b", step="s2")
+    with refused("step-order"):
+        study.submit(plan, "x", step="s1")
+
+
+def test_a_charge_is_for_a_submission_of_that_researcher(study: Study) -> None:
+    charge = {"researcher": "researcher-2", "task": "t1", "what": "submissions", "amount": 1, "submission": 3}
+    with refused("no-submission"):
+        study.say("gateway", "budget-charged", charge)
+
+
+@pytest.mark.parametrize(
+    ("code", "changes"),
+    [
+        ("no-submission", {"submission": 0}),
+        ("foreign-receipt", {"digest": "e" * 64}),
+        ("foreign-receipt", {"researcher": "researcher-2"}),
+        ("refs", {"refs": ()}),
+        ("seeds", {"seeds": [7, 8]}),
+    ],
+)
+def test_a_receipt_is_for_its_own_submission(study: Study, code: str, changes: dict[str, Any]) -> None:
+    submission = study.submit(3, "a")
+    with refused(code):
+        study.receipt(submission, **changes)
+
+
+def test_a_submission_gets_one_receipt_of_a_tier(study: Study) -> None:
+    submission = study.submit(3, "a")
+    study.receipt(submission)
+    with refused("receipt-exists"):
+        study.receipt(submission)
+
+
+def test_a_reveal_opens_its_own_commitment_once(study: Study) -> None:
+    receipt = study.receipt(study.submit(3, "a"))
+    blob = {"sha256": DIGEST, "size": 1, "type": "x"}
+    body = {"receipt": receipt, "half": "public", "nonce": nonce("public"), "blob": blob}
+    body |= {"pgr": "0.3000", "low": "0.2000", "high": "0.4000"}
+    with refused("commitment"):
+        study.say("evaluator", "score-revealed", {**body, "nonce": nonce("sealed")}, (receipt,))
+    with refused("refs"):
+        study.say("evaluator", "score-revealed", body)
+    with refused("no-receipt"):
+        study.say("evaluator", "score-revealed", {**body, "receipt": 0}, (receipt,))
+    study.say("evaluator", "score-revealed", body, (receipt,))
+    with refused("revealed"):
+        study.say("evaluator", "score-revealed", body, (receipt,))
+
+
+@pytest.mark.parametrize(
+    ("code", "author", "changes"),
+    [
+        ("result-without-receipt", "researcher-1", {}),
+        ("no-receipt", "researcher-1", {"receipts": [0]}),
+        ("foreign-receipt", "researcher-2", {"receipts": [6]}),
+        (
+            "numbers",
+            "researcher-1",
+            {"receipts": [6], "numbers": {"pgr": "0.9700", "low": "0.9", "high": "1.0"}},
+        ),
+        ("parents", "researcher-1", {"receipts": [6], "parents": [0]}),
+    ],
+)
+def test_a_finding_stands_on_its_authors_own_receipts(
+    study: Study, code: str, author: str, changes: dict[str, Any]
+) -> None:
+    assert study.receipt(study.submit(3, "a")) == 6
+    if "numbers" in changes:
+        changes["numbers"] = {"pgr": "0.9700", "low": "0.9000", "high": "1.0000"}
+    refs = tuple({*changes.get("receipts", []), *changes.get("parents", [])})
+    with refused(code):
+        study.say(author, "finding", finding(**changes), refs)
+
+
+def test_a_findings_refs_are_what_it_cites(study: Study) -> None:
+    receipt = study.receipt(study.submit(3, "a"))
+    with refused("refs"):
+        study.say("researcher-1", "finding", finding(receipts=[receipt]), (receipt, 0))
+
+
+def test_votes_count_once_and_not_for_oneself(study: Study) -> None:
+    receipt = study.receipt(study.submit(3, "a"))
+    cited = study.say("researcher-1", "finding", finding(receipts=[receipt]), (receipt,))
+    with refused("own-vote"):
+        study.say("researcher-1", "vote", {"on": cited, "value": 1})
+    with refused("no-finding"):
+        study.say("researcher-2", "vote", {"on": 0, "value": 1})
+    study.say("researcher-2", "vote", {"on": cited, "value": 1})
+    with refused("voted"):
+        study.say("researcher-2", "vote", {"on": cited, "value": -1})
+    with refused("no-entry"):
+        study.say("researcher-2", "comment", {"on": 999, "text": "x"})
+
+
+def test_a_decision_is_over_the_findings_exact_bytes_and_a_failed_checklist_needs_words(study: Study) -> None:
+    receipt = study.receipt(study.submit(3, "a"))
+    cited = study.say("researcher-1", "finding", finding(receipts=[receipt]), (receipt,))
+    failed = [{"item": "sealed", "outcome": "fail", "detail": ""}]
+    body = {
+        "decision": "publish",
+        "finding": cited,
+        "finding_digest": study.projection.findings[cited].digest,
+    }
+    body |= {"checklist": failed, "claimed": "", "reproduced": "", "sealed": "", "override": "", "note": ""}
+    with refused("no-finding"):
+        study.say("reviewer-a", "decision", {**body, "finding": 0}, (0,))
+    with refused("decision-bytes"):
+        study.say("reviewer-a", "decision", {**body, "finding_digest": DIGEST}, (cited,))
+    with refused("refs"):
+        study.say("reviewer-a", "decision", {**body, "override": "why"})
+    with refused("checklist"):
+        study.say("reviewer-a", "decision", body, (cited,))
+    with refused("checklist"):
+        study.say("reviewer-a", "decision", {**body, "checklist": []}, (cited,))
+    study.say("reviewer-a", "decision", {**body, "override": "I looked"}, (cited,))
+    assert study.projection.findings[cited].decision == "publish"
+
+
+def test_the_close_opens_what_the_opening_committed_to_and_ends_the_research(study: Study) -> None:
+    close = {
+        "reason": "stopped",
+        "seed_secret": SECRET.hex(),
+        "split_nonce": split_nonce(SECRET),
+        "sealed": SEALED,
+    }
+    with refused("commitment"):
+        study.say("operator", "study-closed", {**close, "seed_secret": "0" * 64})
+    with refused("commitment"):
+        study.say("operator", "study-closed", {**close, "sealed": "Ag=="})
+    submission = study.submit(3, "a")
+    study.say("operator", "study-closed", close)
+    with refused("study-closed"):
+        study.task("t2")
+    with refused("study-closed"):
+        study.say("researcher-1", "comment", {"on": 0, "text": "x"})
+    with refused("study-closed"):
+        study.receipt(submission)
+    study.say("reviewer-a", "comment", {"on": 0, "text": "x"}, (0,))
+
+
+def test_a_researcher_keeps_its_task_and_an_expired_lease_is_open_again(study: Study) -> None:
+    task = next_task(study.projection, "researcher-1", now_ms=0)
+    assert task is not None
+    assert task.name == "t1"
+    assert next_task(study.projection, "researcher-2", now_ms=0) is None
+    expired = next_task(study.projection, "researcher-2", now_ms=10**12)
+    assert expired is task
+
+
+def test_time_in_which_nothing_ran_is_not_charged(study: Study) -> None:
+    used = study.projection.active_ms
+    study.now_ms += 10_000_000
+    study.task("t2")
+    assert study.projection.active_ms - used <= 20_000
+    assert 0 < study.projection.seconds_left(study.now_ms) < 60

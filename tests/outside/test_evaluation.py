@@ -1,0 +1,139 @@
+"""What the evaluator lets out: parsed predictions, rungs of the ladder, opened numbers, files kept."""
+
+from __future__ import annotations
+
+import os
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from aar.formats.errors import FormatError
+from aar.formats.keys import format_skey
+from aar.outside.admission import Refused
+from aar.outside.evaluation.evaluator import exact_numbers, release
+from aar.outside.evaluation.official_run import parse_predictions
+from aar.outside.gateway.blobs import Blobs
+from aar.outside.gateway.requests import fields, method_files, whole_number
+from aar.outside.keyring import load_or_create_key
+from aar.verify.interval import score
+from aar.verify.payload import Payload, SplitCounts, format_payload
+
+ITEMS = 200
+
+
+def payload(right: int, half: str = "public") -> Payload:
+    """A student that is right on `right` of 200 items, between a teacher at 100 and a ceiling at 200."""
+    everything = (1 << ITEMS) - 1
+    splits = tuple(
+        SplitCounts(seed, 0, everything, (1 << right) - 1, (1 << 100) - 1, everything) for seed in (1, 2, 3)
+    )
+    return Payload(half, ITEMS, splits)
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        b"",
+        b"01\n",
+        b"01\n1\n0",
+        b"01\n10\n",
+        b"01\n1\n\n",
+        b"0\n1\n",
+        b"012\n1\n",
+        b"01\n1 \n",
+        b"01\r\n1\n",
+        b"\xff1\n1\n",
+    ],
+)
+def test_anything_but_one_line_of_exact_width_per_split_is_bad_output(output: bytes) -> None:
+    assert parse_predictions(b"01\n1\n", [2, 1]) == ["01", "1"]
+    assert parse_predictions(output, [2, 1]) is None
+
+
+def test_a_first_score_is_a_rung_within_its_interval() -> None:
+    told = release(payload(142), {}, draws=50)
+    assert told["improved"] == 1
+    assert told["pgr"] == "0.4000"
+    assert Fraction(told["low"]) <= Fraction(told["pgr"]) <= Fraction(told["high"])
+    assert all(Fraction(told[key]) % Fraction(1, 20) == 0 for key in ("pgr", "low", "high"))
+
+
+def test_what_is_not_better_by_a_step_gets_the_previous_answer_whatever_it_scored() -> None:
+    previous = {"pgr": "0.4000", "low": "0.3000", "high": "0.5000", "improved": 1}
+    answers = [release(payload(right), previous, draws=50) for right in (60, 120, 140, 144, 145)]
+    assert answers == [{**previous, "improved": 0}] * 5
+    assert release(payload(146), previous, draws=50)["improved"] == 1
+
+
+def test_an_opened_half_states_an_interval_only_where_one_is_asked_for() -> None:
+    data = format_payload(payload(142))
+    assert exact_numbers(data, draws=0) == {"pgr": "0.4200", "low": "", "high": ""}
+    told = exact_numbers(data, draws=50)
+    assert Fraction(told["low"]) < score(payload(142)).pgr < Fraction(told["high"])
+
+
+def test_a_key_is_made_once_closed_to_others_and_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "keys" / "gateway.key"
+    made = load_or_create_key(path, "gateway", os.urandom)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert format_skey(load_or_create_key(path, "gateway", lambda _size: b"")) == format_skey(made)
+    path.write_text("PRIVATE+KEY+gateway+00000000+AAAA\n")
+    with pytest.raises(FormatError):
+        load_or_create_key(path, "gateway", os.urandom)
+
+
+def test_blobs_are_named_by_their_hash_and_swept_when_nothing_names_them(tmp_path: Path) -> None:
+    blobs = Blobs(tmp_path / "blobs", tmp_path)
+    kept, left = blobs.put(b"kept"), blobs.put(b"left")
+    assert blobs.put(b"kept") == kept
+    (tmp_path / "blobs" / "note.txt").write_text("not ours to remove")
+    assert blobs.sweep({kept}) == [left]
+    assert blobs.get(kept) == b"kept"
+    assert sorted(path.name for path in (tmp_path / "blobs").iterdir()) == sorted([kept, "note.txt"])
+
+
+@pytest.mark.parametrize(
+    ("payload_", "code"),
+    [
+        ([], "bad-request"),
+        ({"a": 1}, "bad-request"),
+        ({"a": 1, "b": "x", "c": 1}, "bad-request"),
+        ({"a": "1", "b": "x"}, "bad-request"),
+        ({"a": True, "b": "x"}, "bad-request"),
+        ({"a": 1, "b": "x", "author": "researcher-2"}, "forged-author"),
+    ],
+)
+def test_a_request_has_exactly_its_fields(payload_: object, code: str) -> None:
+    assert fields({"a": 1, "b": "x"}, a=int, b=str)["a"] == 1
+    with pytest.raises(Refused) as refused:
+        fields(payload_, a=int, b=str)
+    assert refused.value.code == code
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"other.py": ""},
+        {"method.py": "", "../up": ""},
+        {"method.py": "", "a/b": ""},
+        {"method.py": "", ".hidden": ""},
+        {"method.py": 1},
+        {"method.py": "x" * 262_145},
+        {"method.py": "\ud800"},
+        {"method.py": "", **{f"f{number}": "" for number in range(32)}},
+    ],
+)
+def test_a_method_is_a_small_flat_directory_of_text_with_a_method_in_it(files: dict[str, object]) -> None:
+    assert method_files({"method.py": "x", "config.json": "{}"})
+    with pytest.raises(Refused, match=".") as refused:
+        method_files(files)
+    assert refused.value.code == "bad-method"
+
+
+@pytest.mark.parametrize("text", ["", "-1", "01", "1e3", "٣", "1" * 30])
+def test_a_query_number_has_one_spelling(text: str) -> None:
+    assert whole_number({"n": "42"}, "n") == 42
+    assert whole_number({}, "n", 7) == 7
+    with pytest.raises(Refused):
+        whole_number({"n": text}, "n")
