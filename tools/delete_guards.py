@@ -2,10 +2,10 @@
 
     .venv/bin/python tools/delete_guards.py [--jobs N] [--list] [--verbose] [FILE...]
 
-A guard is a statement that is a `raise`, or a call of `self._add`, `self._missing`, `report.add`,
-`self._report.add`, `check_...` or `self._check_...`. FILE is a name in src/aar/verify (default: all but
-merkle.py). Slow: one run of tests/verify for each guard, so it is no part of ./check. Exit status 1 when a
-guard survives.
+A guard is a statement that is a `raise`, a `yield` of a pair, or a call of `self._add`, `self._missing`,
+`report.add`, `self._report.add`, `check_...` or `self._check_...`. FILE is a name in src/aar/verify (default:
+all but merkle.py). Slow: one run of tests/verify for each guard, so it is no part of ./check. Exit status 1
+when a guard survives.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ TIMEOUT_S = 300
 # The tests that most likely notice, first: with -x a run ends at the first that does.
 FIRST = {
     "claims.py": "test_claims.py",
+    "decisions.py": "test_claims.py",
     "interval.py": "test_interval.py",
     "log_check.py": "test_log_check.py",
     "payload.py": "test_payload.py",

@@ -436,10 +436,12 @@ def test_a_decision_is_over_the_findings_exact_bytes_and_a_failed_checklist_need
         study.say("reviewer-a", "decision", {**body, "finding_digest": DIGEST}, (cited,))
     with refused("refs"):
         study.say("reviewer-a", "decision", {**body, "override": "why"})
-    with refused("checklist"):
+    with refused("decision"):
         study.say("reviewer-a", "decision", body, (cited,))
-    with refused("checklist"):
+    with refused("decision"):
         study.say("reviewer-a", "decision", {**body, "checklist": []}, (cited,))
+    with refused("decision"):
+        study.say("reviewer-a", "decision", {**body, "override": "I looked", "sealed": "0.9000"}, (cited,))
     study.say("reviewer-a", "decision", {**body, "override": "I looked"}, (cited,))
     assert study.projection.findings[cited].decision == "publish"
 

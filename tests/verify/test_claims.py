@@ -22,10 +22,12 @@ from forge import (
     failed_receipt,
     finding,
     honest,
+    publication,
     receipt,
     reveal,
     running,
     sha256,
+    task,
     verdict_on,
 )
 
@@ -71,6 +73,35 @@ def test_a_researcher_is_silent_after_the_close(forge: Forge, tmp_path: Path) ->
 def test_a_reviewer_may_speak_after_the_close(forge: Forge, tmp_path: Path) -> None:
     forge.add("late", "reviewer", "comment", {"on": At("result"), "text": "thank you"})
     assert_ok(verdict_on(forge, tmp_path))
+
+
+def test_no_explored_run_comes_after_the_close(forge: Forge, tmp_path: Path) -> None:
+    """From then on everybody knows the seeds."""
+    late = forge["receipt-failing"]
+    forge.drop("receipt-failing")
+    forge.drafts.append(late)
+    place = forge.position("receipt-failing")
+    assert_only(verdict_on(forge, tmp_path), "ORDER", place, "no explored run after the close")
+
+
+# What is counted, not believed.
+
+
+def test_scored_receipts_that_stay_closed_after_the_close_are_counted(forge: Forge, tmp_path: Path) -> None:
+    assert not any("not opened" in one for one in verdict_on(forge, tmp_path).warnings)
+    forge.drop("reveal-worse-public")
+    report = verdict_on(forge, tmp_path / "hidden")
+    assert_ok(report)
+    assert "the study is closed, and 1 of 5 scored receipts are not opened" in report.warnings
+
+
+def test_while_a_study_is_open_its_seeds_are_said_not_to_be_judged(tmp_path: Path) -> None:
+    forge = running()
+    assert not any("the study is open" in one for one in verdict_on(forge, tmp_path).warnings)
+    reveal(forge, "other", "public")
+    report = verdict_on(forge, tmp_path / "opened")
+    assert_ok(report)
+    assert any("the study is open" in one for one in report.warnings)
 
 
 # The terms of the study.
@@ -157,6 +188,12 @@ def test_a_submission_is_to_an_open_task(forge: Forge, tmp_path: Path) -> None:
         forge.position("submission-first"),
         "submission to an open task",
     )
+
+
+def test_a_task_is_opened_once(forge: Forge, tmp_path: Path) -> None:
+    """Opened again under its old name it would have a second budget."""
+    forge.add("again", "reviewer", "task-opened", task("walk", 99), before="closed")
+    assert_only(verdict_on(forge, tmp_path), "BUDGET", forge.position("again"), "a task opened once")
 
 
 def test_a_task_s_budget_is_not_overspent(forge: Forge, tmp_path: Path) -> None:
@@ -349,6 +386,7 @@ def test_a_result_has_numbers(forge: Forge, tmp_path: Path) -> None:
 
 def test_a_hypothesis_with_numbers_owes_a_receipt(forge: Forge, tmp_path: Path) -> None:
     forge["hypothesis"].body["numbers"] = forge["result"].body["numbers"]
+    forge.drop("decision")
     place = forge.position("hypothesis")
     assert_only(verdict_on(forge, tmp_path), "RECEIPT", place, "numbers that a cited receipt released")
 
@@ -374,7 +412,7 @@ def test_a_finding_is_not_its_own_parent_s_parent(forge: Forge, tmp_path: Path) 
 
 
 def test_a_decision_is_over_the_bytes_of_the_finding(forge: Forge, tmp_path: Path) -> None:
-    forge["decision"].body["finding_digest"] = DigestOf("hypothesis")
+    forge["decision"].body["finding_digest"] = DigestOf("result")
     assert_only(verdict_on(forge, tmp_path), "DECISION", forge.position("decision"), "the bytes of finding")
 
 
@@ -403,6 +441,106 @@ def test_a_failed_checklist_is_overridden_in_words_or_not_published(
     assert_ok(verdict_on(forge, tmp_path))
 
 
+# Decisions on a score: the values side by side, and what bears them out.
+
+
+@pytest.fixture
+def published(forge: Forge) -> Forge:
+    forge["decision"].body = publication(forge)
+    return forge
+
+
+def test_a_result_that_was_borne_out_is_published(published: Forge, tmp_path: Path) -> None:
+    assert_ok(verdict_on(published, tmp_path))
+
+
+@pytest.mark.parametrize("name", ["claimed", "reproduced", "sealed"])
+def test_the_values_decided_on_are_those_of_the_record(published: Forge, tmp_path: Path, name: str) -> None:
+    published["decision"].body = publication(published, **{name: "0.9999"}, override="I say so")
+    assert_only(verdict_on(published, tmp_path), "DECISION", published.position("decision"), f"{name} 0.")
+
+
+@pytest.mark.parametrize("name", ["claimed", "reproduced", "sealed"])
+def test_a_reviewer_may_leave_values_blank(published: Forge, tmp_path: Path, name: str) -> None:
+    published["decision"].body = publication(published, **{name: ""}, override="I say so")
+    assert_ok(verdict_on(published, tmp_path))
+
+
+@pytest.mark.parametrize("name", ["reproduced", "sealed"])
+def test_publishing_a_score_takes_both_opened_values(published: Forge, tmp_path: Path, name: str) -> None:
+    published["decision"].body[name] = ""
+    place = published.position("decision")
+    assert_only(verdict_on(published, tmp_path), "DECISION", place, f"a {name} value that bears out 0.7000")
+
+
+@pytest.mark.parametrize("run", ["again", "first"])
+def test_publishing_a_score_takes_values_that_bear_it_out(published: Forge, tmp_path: Path, run: str) -> None:
+    half, name = ("public", "reproduced") if run == "again" else ("sealed", "sealed")
+    payload = published.runs[run].payloads[half]
+    # A student no better than its teacher: the upper end is at most 0.
+    poor = [replace(one, student=one.weak & one.student & one.ceiling) for one in payload.splits]
+    published.runs[run].payloads[half] = replace(payload, splits=tuple(poor))
+    place = published.position("decision")
+    assert_only(verdict_on(published, tmp_path), "DECISION", place, f"a {name} value that bears out 0.7000")
+    published["decision"].body["override"] = "the claim stands for another reason"
+    assert_ok(verdict_on(published, tmp_path / "overruled"))
+
+
+def test_a_value_opened_after_the_decision_does_not_bear_it_out(published: Forge, tmp_path: Path) -> None:
+    published.drop("reveal-first-sealed")
+    reveal(published, "first", "sealed")
+    report = verdict_on(published, tmp_path)
+    # It was not there to be copied, nor to be judged by.
+    assert {(one.code, one.first_index) for one in report.findings} == {
+        ("DECISION", published.position("decision"))
+    }
+    assert report.findings[0].expected == "sealed left blank"
+
+
+def test_an_idea_with_a_score_is_published_like_a_result(published: Forge, tmp_path: Path) -> None:
+    published["result"].body["type"] = "insight"
+    published["decision"].body["sealed"] = ""
+    place = published.position("decision")
+    assert_only(verdict_on(published, tmp_path), "DECISION", place, "a sealed value that bears out")
+
+
+def retract(forge: Forge, label: str, name: str, *, decision_on: str = "retract") -> None:
+    body = decision(decision=decision_on, finding=At(label), finding_digest=DigestOf(label))
+    forge.add(name, "reviewer", "decision", body, before="decision")
+
+
+def test_what_builds_on_a_retracted_finding_is_not_published(forge: Forge, tmp_path: Path) -> None:
+    retract(forge, "result", "retraction")
+    place = forge.position("decision")
+    assert_only(verdict_on(forge, tmp_path), "DECISION", place, "parents that stand")
+    forge["decision"].body["override"] = "the hypothesis does not need it"
+    assert_ok(verdict_on(forge, tmp_path / "overruled"))
+
+
+def test_an_ancestor_that_was_retracted_counts_as_a_parent_does(forge: Forge, tmp_path: Path) -> None:
+    idea = finding(type="insight", parents=[At("hypothesis")])
+    forge.add("idea", "r1", "finding", idea, before="closed").refs = [At("hypothesis")]
+    retract(forge, "result", "retraction")
+    forge["decision"].body |= {"finding": At("idea"), "finding_digest": DigestOf("idea")}
+    assert_only(verdict_on(forge, tmp_path), "DECISION", forge.position("decision"), "parents that stand")
+
+
+def test_a_retraction_that_was_taken_back_flags_nothing(forge: Forge, tmp_path: Path) -> None:
+    retract(forge, "result", "retraction")
+    retract(forge, "result", "second-thought", decision_on="refine")
+    assert_ok(verdict_on(forge, tmp_path))
+
+
+def test_a_result_states_the_rung_of_its_own_method(forge: Forge, tmp_path: Path) -> None:
+    """A receipt that was told "not better" repeats another method's rung: it is no evidence for its own."""
+    unmoved = forge["receipt-worse"].body["released"]
+    numbers = {key: unmoved[key] for key in ("pgr", "low", "high")}
+    borrowed = finding(numbers=numbers, receipts=[At("receipt-worse")])
+    forge.add("borrowed", "r1", "finding", borrowed, before="closed").refs = [At("receipt-worse")]
+    place = forge.position("borrowed")
+    assert_only(verdict_on(forge, tmp_path), "RECEIPT", place, "numbers that a cited receipt released")
+
+
 # Opened values. The run "again" is a reproduction, so that no rung of a ladder hangs on it.
 
 
@@ -421,6 +559,20 @@ def test_opened_values_are_the_committed_ones(forge: Forge, tmp_path: Path, chan
     reveal(forge, "again", "public", **change)
     place = forge.position("reveal-again-public")
     assert_only(verdict_on(forge, tmp_path), "RECEIPT", place, "the commitment of receipt")
+
+
+def test_a_value_is_opened_once(forge: Forge, tmp_path: Path) -> None:
+    reveal(forge, "again", "sealed").label = "twice"
+    assert_only(verdict_on(forge, tmp_path), "RECEIPT", forge.position("twice"), "the sealed half of receipt")
+
+
+def test_opened_values_are_of_the_stated_size(forge: Forge, tmp_path: Path) -> None:
+    data = forge.runs["again"].data("sealed")
+    forge.drop("reveal-again-sealed")
+    blob = {"sha256": sha256(data).hex(), "size": len(data) + 1, "type": "application/json"}
+    reveal(forge, "again", "sealed", blob=blob)
+    place = forge.position("reveal-again-sealed")
+    assert_only(verdict_on(forge, tmp_path), "RECEIPT", place, f"{len(data) + 1} bytes")
 
 
 def test_a_commitment_s_nonce_follows_from_the_secret(forge: Forge, tmp_path: Path) -> None:
@@ -446,6 +598,21 @@ def test_opened_values_that_were_redacted_are_not_counted_as_derived(forge: Forg
     report = verdict_on(forge, tmp_path, files=files)
     assert_ok(report)
     assert report.opened == 9
+    assert "1 opened values were redacted: none of them is on the leaderboard" in report.warnings
+
+
+def test_a_held_out_value_whose_bytes_were_redacted_is_on_no_leaderboard(
+    forge: Forge, tmp_path: Path
+) -> None:
+    """Else an evaluator and a reviewer together could show any number: nobody can derive it again."""
+    forge.drop("reveal-better-sealed")
+    reveal(forge, "better", "sealed", pgr="1.0000", low="0.9900", high="1.0000")
+    digest = sha256(forge.runs["better"].data("sealed")).hex()
+    forge.add("redaction", "reviewer", "redaction", {"sha256": digest, "reason": "hazardous"})
+    report = verdict_on(forge, tmp_path)
+    assert_ok(report)
+    row = next(row for row in report.leaderboard if row["method"] == "method better")
+    assert (row["heldout_pgr"], row["high"]) == (None, float(forge.runs["better"].rung()["high"]))
 
 
 def test_opened_bytes_are_a_payload(forge: Forge, tmp_path: Path) -> None:
@@ -573,9 +740,10 @@ def test_a_rung_and_its_interval_follow_from_the_exact_values(
     assert_only(verdict_on(forge, tmp_path), "RECEIPT", place, f"'pgr': '{rung}'")
 
 
-def test_a_rung_is_not_judged_while_an_earlier_value_is_closed(forge: Forge, tmp_path: Path) -> None:
+def test_a_rung_is_judged_while_an_earlier_value_is_closed(forge: Forge, tmp_path: Path) -> None:
+    """What was released before is public: a value hidden for ever shields no later one."""
     forge.drop("reveal-first-public")
     unmoved = {**forge["receipt-first"].body["released"], "improved": 0}
     forge["receipt-better"].body["released"] = unmoved
     forge["receipt-worse"].body["released"] = dict(unmoved)
-    assert_ok(verdict_on(forge, tmp_path))
+    assert_only(verdict_on(forge, tmp_path), "RECEIPT", forge.position("receipt-better"), "a new rung for")

@@ -51,11 +51,13 @@ class Record:
     def explore(self, name: str, pgr: str, **options: Any) -> int:
         return self.receipt(self.submit(name), name * 8, pgr, **options)
 
-    def reveal(self, receipt: int, pgr: str, half: str = "sealed") -> int:
-        return self.add("score-revealed", receipt=receipt, half=half, pgr=pgr, low="0.2000", high="0.8000")
+    def reveal(self, receipt: int, pgr: str, half: str = "sealed", *, digest: str = "ab" * 32) -> int:
+        values = {"pgr": pgr, "low": "0.2000", "high": "0.8000"}
+        return self.add("score-revealed", receipt=receipt, half=half, blob={"sha256": digest}, **values)
 
-    def decide(self, receipts: list[int], decision: str) -> None:
-        finding = self.add("finding", receipts=receipts, numbers={"pgr": "9.9999"})
+    def decide(self, receipts: list[int], decision: str, pgr: str = "0.9000") -> None:
+        numbers = {"pgr": pgr, "low": "0.0100", "high": "0.9900"}
+        finding = self.add("finding", receipts=receipts, numbers=numbers)
         self.add("decision", finding=finding, decision=decision)
 
     def rows(self) -> list[Row]:
@@ -186,18 +188,39 @@ def test_the_last_decision_counts() -> None:
     assert record.rows()[0].decision == "publish"
 
 
-def test_a_decision_is_about_the_methods_whose_receipts_its_finding_cites() -> None:
+def test_a_decision_is_about_the_method_whose_rung_its_finding_states() -> None:
+    """And about no other that it cites beside: nobody ran those again."""
     record = Record()
-    receipt, _other = record.explore("a", "0.9000"), record.explore("b", "0.8000")
-    record.decide([receipt, 99], "publish")
+    receipt, other = record.explore("a", "0.9000"), record.explore("b", "0.8000")
+    record.decide([other, receipt, 99], "publish")
     record.add("decision", finding=98, decision="retract")
-    assert [row.decision for row in record.rows()] == ["publish", ""]
+    assert [(row.method, row.decision) for row in record.rows()] == [("a", "publish"), ("b", "")]
+
+
+def test_a_decision_is_not_about_a_method_that_repeats_anothers_rung() -> None:
+    record = Record()
+    record.explore("a", "0.9000")
+    same = record.explore("b", "0.9000", improved=0)
+    record.reveal(same, "0.5000")
+    record.decide([same], "publish")
+    assert [(row.method, row.decision) for row in record.rows()] == [("b", ""), ("a", "")]
 
 
 def test_no_number_of_a_finding_gets_on_the_board() -> None:
     record = Record()
-    record.decide([record.explore("a", "0.5000")], "publish")
+    record.decide([record.explore("a", "0.5000")], "publish", "9.9999")
     assert "9.9" not in str([row.as_json() for row in record.rows()])
+
+
+def test_a_value_whose_bytes_were_redacted_is_not_shown_whenever_that_was() -> None:
+    record = Record()
+    record.reveal(record.explore("a", "0.5000"), "0.9000", digest="cd" * 32)
+    record.reveal(record.explore("b", "0.4000"), "0.3000")
+    record.add("redaction", sha256="cd" * 32)
+    assert [(row.method, row.heldout_pgr, row.high) for row in record.rows()] == [
+        ("b", "0.3000", "0.8000"),
+        ("a", None, "0.9900"),
+    ]
 
 
 def test_a_row_in_json_has_numbers() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -357,6 +358,9 @@ PARTIALS = ["tile/entries/002.p/8", "tile/0/002.p/8"]
 def test_a_partial_of_an_earlier_size_may_stay(large: dict[str, bytes], tmp_path: Path) -> None:
     large |= {f"record/{path}": EARLIER[path] for path in PARTIALS}
     large["record/tile/1/000.p/1"] = tiles(LARGE_LEAVES[:256])["tile/1/000.p/1"]
+    # C2SP lets a log delete the partials of a full tile; it need not, and was perhaps about to.
+    large["record/tile/entries/001.p/7"] = tiles(LARGE_LEAVES[:263])["tile/entries/001.p/7"]
+    large["record/tile/0/000.p/7"] = tiles(LARGE_LEAVES[:7])["tile/0/000.p/7"]
     assert_ok(verdict_on(LARGE, tmp_path, files=large))
 
 
@@ -371,8 +375,6 @@ def test_a_partial_of_an_earlier_size_agrees_with_this_tree(
 @pytest.mark.parametrize(
     ("path", "got"),
     [
-        ("tile/0/000.p/7", "a file nobody asked for"),  # its full tile is there
-        ("tile/entries/001.p/7", "a file nobody asked for"),
         (f"tile/0/002.p/{EDGE + 1}", "a file nobody asked for"),  # of a larger tree
         ("tile/0/003.p/1", "a file nobody asked for"),  # past the edge
         ("tile/1/000", "a file nobody asked for"),
@@ -395,15 +397,80 @@ def test_a_file_that_the_tree_does_not_imply_is_reported(
     assert report.findings[0].got == got
 
 
-def test_a_partial_inside_the_tree_is_not_the_right_edge_even_where_its_full_tile_is_gone(
-    large: dict[str, bytes], tmp_path: Path
+# Ahead: what a sequencer wrote and was stopped before it published.
+
+
+def published_at(size: int, written: int) -> dict[str, bytes]:
+    """The files of a log that published `size` entries and wrote the tiles of `written`."""
+    files = LARGE.files(LARGE_LEAVES[:size])
+    return {**files, **{f"record/{path}": data for path, data in tiles(LARGE_LEAVES[:written]).items()}}
+
+
+@pytest.mark.parametrize(("size", "written"), [(100, 101), (100, 256), (200, 300), (256, 257), (250, 520)])
+def test_tiles_written_and_not_yet_published_are_counted_and_accuse_nobody(
+    tmp_path: Path, size: int, written: int
 ) -> None:
-    large["record/tile/0/000.p/7"] = large.pop("record/tile/0/000")[: 7 * 32]
-    report = verdict_on(LARGE, tmp_path, files=large)
-    assert [(one.code, one.resource) for one in report.findings] == [
-        ("MISSING", "tile/0/000"),
-        ("UNEXPECTED_RESOURCE", "tile/0/000.p/7"),
-    ]
+    files = published_at(size, written)
+    # Half-way through: the hashes of the last entries are not there yet.
+    for partial in (False, True):
+        if partial:
+            width = written % 256
+            last = f"/0/{written // 256:03d}.p/{width}"
+            files = {path: data for path, data in files.items() if not path.endswith(last)}
+        report = verdict_on(LARGE, tmp_path / str(partial), files=files)
+        assert_ok(report)
+        assert f"{written - size} more entries are written but not published" in " ".join(report.warnings)
+        assert report.tree_size == size
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda entries: [*entries[:100], b"no entry at all"],
+        lambda entries: [*entries[:100], entries[99]],
+        lambda entries: [*entries[:100], entries[101]],
+        lambda entries: [entries[1], entries[0], *entries[2:101]],
+        lambda entries: entries[50:151],
+    ],
+    ids=["junk", "repeated", "one left out", "other past", "shifted"],
+)
+def test_a_bundle_ahead_that_does_not_go_on_as_the_log_writes_is_what_nobody_asked_for(
+    tmp_path: Path, change: Callable[[list[bytes]], list[bytes]]
+) -> None:
+    files = published_at(100, 100)
+    path = "tile/entries/000.p/101"
+    files[f"record/{path}"] = bundle(change(LARGE_LEAVES))
+    report = verdict_on(LARGE, tmp_path, files=files)
+    assert_only(report, "UNEXPECTED_RESOURCE", -1, "only what the tree", resource=path)
+
+
+def test_a_bundle_ahead_of_another_length_than_its_name_says_is_what_nobody_asked_for(tmp_path: Path) -> None:
+    files = published_at(100, 100)
+    files["record/tile/entries/000.p/101"] = bundle(LARGE_LEAVES[:102])
+    report = verdict_on(LARGE, tmp_path, files=files)
+    assert [one.code for one in report.findings] == ["UNEXPECTED_RESOURCE"]
+
+
+def test_hashes_ahead_are_those_of_the_entries_ahead(tmp_path: Path) -> None:
+    files = published_at(100, 101)
+    files["record/tile/0/000.p/101"] = flipped(files["record/tile/0/000.p/101"], 3)
+    report = verdict_on(LARGE, tmp_path, files=files)
+    assert_only(report, "TILE_HASH", 0, "at offset 3", resource="tile/0/000.p/101")
+
+
+def test_hashes_ahead_without_their_entries_are_what_nobody_asked_for(tmp_path: Path) -> None:
+    files = published_at(100, 101)
+    del files["record/tile/entries/000.p/101"]
+    report = verdict_on(LARGE, tmp_path, files=files)
+    assert_only(report, "UNEXPECTED_RESOURCE", -1, "only what the tree", resource="tile/0/000.p/101")
+
+
+def test_nothing_is_ahead_of_a_record_that_does_not_hold(tmp_path: Path) -> None:
+    files = published_at(100, 101)
+    files["record/tile/entries/000.p/100"] = flipped(files["record/tile/entries/000.p/100"], 200)
+    report = verdict_on(LARGE, tmp_path, files=files)
+    assert "UNEXPECTED_RESOURCE" in {one.code for one in report.findings}
+    assert not any("not published" in one for one in report.warnings)
 
 
 # Blobs.

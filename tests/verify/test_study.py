@@ -19,7 +19,18 @@ from aar.verify import study as study_module
 from aar.verify.__main__ import main
 from aar.verify.report import Report
 from aar.verify.study import verify_study
-from forge import LOG, STRANGER, WITNESS, WITNESS_STATE, assert_ok, checkpoint, honest, verdict_on, write
+from forge import (
+    LOG,
+    STRANGER,
+    WITNESS,
+    WITNESS_STATE,
+    assert_ok,
+    checkpoint,
+    honest,
+    publication,
+    verdict_on,
+    write,
+)
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 HONEST = honest()
@@ -130,8 +141,10 @@ def test_no_score_is_derived_from_entries_that_fail(tmp_path: Path) -> None:
     assert (report.verdict, report.leaderboard, report.opened) == ("tampered", [], 0)
 
 
-def test_the_leaderboard_is_part_of_the_report(study: Path) -> None:
-    report = verify_study(study)
+def test_the_leaderboard_is_part_of_the_report(tmp_path: Path) -> None:
+    forge = honest()
+    forge["decision"].body = publication(forge)
+    report = verdict_on(forge, tmp_path)
     ranked = [(row["rank"], row["method"], row["decision"]) for row in report.leaderboard]
     assert ranked == [
         (1, "method better", ""),

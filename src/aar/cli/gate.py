@@ -182,13 +182,13 @@ def review(options: argparse.Namespace) -> int:
         raise CommandFailed("review refine wants --note TEXT: what is to be refined")
     signer = reviewer_signer(options.key)
     finding = find(projection, options.number)
-    is_result_to_publish = options.action == "publish" and finding.body["type"] == "result"
-    with gateway_of(study, with_evaluator=is_result_to_publish) as gateway:
+    is_score_to_publish = options.action == "publish" and bool(finding.body["numbers"])
+    with gateway_of(study, with_evaluator=is_score_to_publish) as gateway:
 
         def read() -> Projection:
             return Projection.of(read_leaves(study))
 
-        if is_result_to_publish:
+        if is_score_to_publish:
             complain(
                 f"running the method of finding {finding.index} again from its snapshot, with fresh seeds ..."
             )

@@ -16,6 +16,8 @@ from aar.formats.errors import FormatError
 from aar.formats.keys import parse_vkey
 from aar.formats.kinds import Kind, check_body, kind_named
 from aar.outside.projection import Projection
+from aar.verify.decisions import faults
+from aar.verify.leaderboard import states
 
 # What may still be said when a study is closed: the human's side of it.
 AFTER_CLOSE = ("decision", "comment", "vote", "score-receipt", "score-revealed", "redaction", "alarm")
@@ -285,11 +287,11 @@ def _finding(projection: Projection, entry: Entry, body: Mapping[str, Any]) -> N
     released = [
         {key: projection.receipts[index]["released"][key] for key in ("pgr", "low", "high")}
         for index in body["receipts"]
-        if projection.receipts[index]["released"]
+        if projection.receipts[index]["released"] and projection.receipts[index]["released"]["improved"]
     ]
     if body["numbers"] or body["type"] == "result":
         _need(
-            body["numbers"] in released,
+            any(states(body, projection.receipts[index]) for index in body["receipts"]),
             "numbers",
             f"numbers {body['numbers']} are not what a cited receipt released: {released}",
             is_alarm=True,
@@ -335,13 +337,8 @@ def _decision(projection: Projection, entry: Entry, body: Mapping[str, Any]) -> 
         is_alarm=True,
     )
     _need(body["finding"] in entry.refs, "refs", "a decision's refs name its finding")
-    failed = [one["item"] for one in body["checklist"] if one["outcome"] == "fail"]
-    if body["decision"] == "publish" and (failed or not body["checklist"]):
-        _need(
-            bool(body["override"].strip()),
-            "checklist",
-            f"publish needs its reason in words: {', '.join(failed) or 'no checklist'}",
-        )
+    for expected, got in faults(body, projection.basis_of(finding)):
+        raise Refused("decision", f"the record does not bear this decision out: want {expected}, got {got}")
 
 
 def _study_closed(projection: Projection, _entry: Entry, body: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from aar.formats.canonical import format_canonical
 from aar.formats.entry import Leaf
 from aar.formats.keys import VerifierKey, parse_vkey
+from aar.verify.decisions import Basis, basis_of
 
 # A gap between two entries longer than this is not working time: the study was stopped in between.
 IDLE_GAP_MS = 20_000
@@ -265,6 +266,21 @@ class Projection:
     def pending_submissions(self) -> list[int]:
         """Submissions that have no explore receipt yet, oldest first."""
         return [index for index, one in self.submissions.items() if "explore" not in one.receipts]
+
+    def basis_of(self, finding: Finding) -> Basis:
+        """What a decision on that finding rests on now."""
+        return basis_of(
+            finding.body,
+            findings={index: one.body for index, one in self.findings.items()},
+            retracted={index for index, one in self.findings.items() if one.decision == "retract"},
+            receipts=self.receipts,
+            reproductions={
+                index: one.receipts["reproduce"]
+                for index, one in self.submissions.items()
+                if "reproduce" in one.receipts
+            },
+            revealed=self.revealed,
+        )
 
     def descendants(self, finding: int) -> list[int]:
         """Findings that build on this one, directly or not."""

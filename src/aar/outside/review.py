@@ -15,6 +15,7 @@ from typing import Any
 from aar.outside.admission import Refused
 from aar.outside.projection import Finding, Projection
 from aar.outside.staff_client import StaffClient
+from aar.verify.decisions import bears_out
 
 REPRODUCE_TIMEOUT_S = 600.0
 
@@ -55,23 +56,6 @@ def find(projection: Projection, number: int) -> Finding:
     return finding
 
 
-def primary_receipt(projection: Projection, finding: Finding) -> int | None:
-    """The receipt whose numbers the finding states."""
-    for index in finding.body["receipts"]:
-        released = projection.receipts[index]["released"]
-        if released and all(
-            released[key] == finding.body["numbers"].get(key) for key in ("pgr", "low", "high")
-        ):
-            return int(index)
-    return None
-
-
-def opened_numbers(projection: Projection, receipt: int, half: str) -> Mapping[str, str]:
-    """PGR and interval of one opened half, or nothing."""
-    body = projection.revealed.get((receipt, half))
-    return {key: body[key] for key in ("pgr", "low", "high")} if body else {}
-
-
 def evidence(projection: Projection, finding: Finding, *, record_verdict: str) -> Evidence:
     """The checklist of design.md section 5, step 7, over what the record holds now."""
     checks = [
@@ -82,51 +66,44 @@ def evidence(projection: Projection, finding: Finding, *, record_verdict: str) -
         )
     ]
     claimed = str(finding.body["numbers"].get("pgr", ""))
-    reproduced: Mapping[str, str] = {}
-    sealed: Mapping[str, str] = {}
-    if finding.body["type"] == "result":
-        receipt = primary_receipt(projection, finding)
+    basis = projection.basis_of(finding)
+    if claimed:
         checks.append(
             Check(
                 item="numbers-match-receipts",
-                outcome="fail" if receipt is None else "pass",
-                detail="no cited receipt released these numbers" if receipt is None else f"receipt {receipt}",
+                outcome="fail" if basis.receipt < 0 else "pass",
+                detail="no cited receipt released these numbers"
+                if basis.receipt < 0
+                else f"receipt {basis.receipt}",
             )
         )
-        if receipt is not None:
-            submission = projection.submissions[projection.receipts[receipt]["submission"]]
-            again = submission.receipts.get("reproduce")
-            if again is not None:
-                reproduced = opened_numbers(projection, again, "public")
-            sealed = opened_numbers(projection, receipt, "sealed")
-        checks.append(_reproduced(claimed, reproduced))
-        checks.append(_sealed(claimed, sealed))
+        checks.append(_reproduced(claimed, basis.reproduced))
+        checks.append(_sealed(claimed, basis.sealed))
     else:
         for item in ("numbers-match-receipts", "reproduced", "sealed"):
-            checks.append(
-                Check(item=item, outcome="not-applicable", detail=f"a {finding.body['type']} claims no score")
-            )
-    retracted = [
-        one for one in _ancestors(projection, finding) if projection.findings[one].decision == "retract"
-    ]
+            checks.append(Check(item=item, outcome="not-applicable", detail="the finding claims no score"))
     checks.append(
         Check(
             item="parents-stand",
-            outcome="fail" if retracted else "pass",
-            detail=f"retracted: {', '.join(map(str, retracted))}"
-            if retracted
+            outcome="fail" if basis.lost else "pass",
+            detail=f"retracted: {', '.join(map(str, basis.lost))}"
+            if basis.lost
             else "no ancestor is retracted",
         )
     )
     return Evidence(
-        finding=finding, claimed=claimed, reproduced=reproduced, sealed=sealed, checklist=tuple(checks)
+        finding=finding,
+        claimed=claimed,
+        reproduced=basis.reproduced,
+        sealed=basis.sealed,
+        checklist=tuple(checks),
     )
 
 
 def _reproduced(claimed: str, numbers: Mapping[str, str]) -> Check:
     if not numbers:
         return Check(item="reproduced", outcome="fail", detail="no clean re-run gave a score")
-    holds = Fraction(claimed) <= Fraction(numbers["high"])
+    holds = bears_out(claimed, numbers)
     span = f"{numbers['pgr']} [{numbers['low']}, {numbers['high']}] with fresh seeds"
     return Check(
         item="reproduced",
@@ -138,24 +115,13 @@ def _reproduced(claimed: str, numbers: Mapping[str, str]) -> Check:
 def _sealed(claimed: str, numbers: Mapping[str, str]) -> Check:
     if not numbers:
         return Check(item="sealed", outcome="fail", detail="the sealed value is not open")
-    holds = Fraction(claimed) <= Fraction(numbers["high"])
+    holds = bears_out(claimed, numbers)
     gap = Fraction(claimed) - Fraction(numbers["pgr"])
     return Check(
         item="sealed",
         outcome="pass" if holds else "fail",
         detail=f"sealed {numbers['pgr']} [{numbers['low']}, {numbers['high']}], gap to it {float(gap):+.2f}",
     )
-
-
-def _ancestors(projection: Projection, finding: Finding) -> list[int]:
-    found: set[int] = set()
-    todo = list(finding.body["parents"])
-    while todo:
-        index = todo.pop()
-        if index in projection.findings and index not in found:
-            found.add(index)
-            todo += projection.findings[index].body["parents"]
-    return sorted(found)
 
 
 def reproduce(

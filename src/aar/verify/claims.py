@@ -16,8 +16,9 @@ from aar.formats.commitments import commit_payload, commit_secret, commit_split,
 from aar.formats.entry import Leaf
 from aar.formats.errors import FormatError
 from aar.formats.strict import encode_base64
+from aar.verify.decisions import basis_of, faults
 from aar.verify.interval import Interval, crossed_bootstrap, decimal4, in_whole_steps, ladder, score
-from aar.verify.leaderboard import has_interval
+from aar.verify.leaderboard import has_interval, states
 from aar.verify.payload import Payload, parse_payload
 from aar.verify.pgr import UndefinedPGR
 from aar.verify.report import Finding, Report
@@ -45,9 +46,12 @@ class Claims:
         self._submissions: dict[int, Any] = {}
         self._charged: dict[int, int] = {}
         self._receipts: dict[int, Any] = {}
-        self._tiers: set[tuple[int, str]] = set()
+        self._tiers: dict[tuple[int, str], int] = {}
         self._released: dict[str, Any] = {}
         self._findings: dict[int, Any] = {}
+        self._retracted: set[int] = set()
+        self._revealed: dict[tuple[int, str], Any] = {}
+        self._withdrawn = 0
         self._redacted: set[str] = set()
         self._exact: dict[int, tuple[Fraction, Interval | None]] = {}
         self._public: list[int] = []
@@ -80,6 +84,25 @@ class Claims:
             if self._charged.get(index, 0) != 1:
                 self._add("BUDGET", index, "one charge for this submission", f"{self._charged.get(index, 0)}")
         self._check_ladder()
+        self._warn_of_what_is_not_shown()
+
+    def _warn_of_what_is_not_shown(self) -> None:
+        """What nothing here contradicts and nothing here bears out either."""
+        warnings = self._report.warnings
+        if self._withdrawn:
+            warnings.append(
+                f"{self._withdrawn} opened values were redacted: none of them is on the leaderboard"
+            )
+        if self._revealed and self._secret is None:
+            warnings.append(
+                "the study is open: that seeds and test items were drawn, not picked, shows when it is closed"
+            )
+        scored = [index for index, body in self._receipts.items() if body["commitments"]]
+        closed = [index for index in scored if (index, "public") not in self._revealed]
+        if self._closed and closed:
+            warnings.append(
+                f"the study is closed, and {len(closed)} of {len(scored)} scored receipts are not opened"
+            )
 
     def _add(self, code: str, index: int, expected: str, got: str) -> None:
         self._report.add(
@@ -117,7 +140,9 @@ class Claims:
         if commit_split(body["split_nonce"], body["sealed"]) != commitments["split"]:
             self._add("RECEIPT", index, "the sealed items that study-opened committed to", "others")
 
-    def _check_task_opened(self, _index: int, _leaf: Leaf, body: Any) -> None:
+    def _check_task_opened(self, index: int, _leaf: Leaf, body: Any) -> None:
+        if body["task"] in self._tasks:
+            self._add("BUDGET", index, "a task opened once", f"{body['task']} again")
         self._tasks[body["task"]] = body
 
     def _check_plan_declared(self, index: int, leaf: Leaf, body: Any) -> None:
@@ -191,8 +216,10 @@ class Claims:
                 f"one {body['tier']} receipt for submission {body['submission']}",
                 "a second one",
             )
-        self._tiers.add((body["submission"], body["tier"]))
+        self._tiers[body["submission"], body["tier"]] = index
         self._receipts[index] = body
+        if self._closed and body["tier"] == "explore":
+            self._add("ORDER", index, "no explored run after the close", f"submission {body['submission']}")
         if len(body["seeds"]) != self._opened["runs"]["seeds"]:
             self._add("RECEIPT", index, f"{self._opened['runs']['seeds']} seeds", f"{len(body['seeds'])}")
         elif self._secret is not None:
@@ -224,32 +251,39 @@ class Claims:
         self._findings[index] = body
         if body["type"] == "result" and not body["receipts"]:
             self._add("RECEIPT", index, "a result that cites a receipt", "none")
-        numbers = []
+        is_stated = False
         for receipt in body["receipts"]:
             cited = self._receipts.get(receipt)
             if cited is None or cited["researcher"] != leaf.signed.entry.author or cited["tier"] != "explore":
                 self._add(
                     "RECEIPT", index, f"explore receipts of {leaf.signed.entry.author}", f"entry {receipt}"
                 )
-            elif cited["released"]:
-                numbers.append({key: cited["released"][key] for key in ("pgr", "low", "high")})
-        if (body["numbers"] or body["type"] == "result") and body["numbers"] not in numbers:
+            else:
+                is_stated = is_stated or states(body, cited)
+        if (body["numbers"] or body["type"] == "result") and not is_stated:
             self._add("RECEIPT", index, "numbers that a cited receipt released", str(body["numbers"]))
         if any(parent not in self._findings for parent in body["parents"]):
             self._add("REFS", index, "parents that are findings", str(body["parents"]))
 
     def _check_decision(self, index: int, _leaf: Leaf, body: Any) -> None:
-        if body["finding"] not in self._findings or self._digests[body["finding"]] != body["finding_digest"]:
+        finding = self._findings.get(body["finding"])
+        if finding is None or self._digests[body["finding"]] != body["finding_digest"]:
             self._add("DECISION", index, f"the bytes of finding {body['finding']}", body["finding_digest"])
-        failed = [one["item"] for one in body["checklist"] if one["outcome"] == "fail"]
-        if (
-            body["decision"] == "publish"
-            and (failed or not body["checklist"])
-            and not body["override"].strip()
-        ):
-            self._add(
-                "DECISION", index, "a checklist that holds, or the reviewer's reason in words", str(failed)
-            )
+            return
+        basis = basis_of(
+            finding,
+            findings=self._findings,
+            retracted=self._retracted,
+            receipts=self._receipts,
+            reproductions={one: at for (one, tier), at in self._tiers.items() if tier == "reproduce"},
+            revealed=self._revealed,
+        )
+        for expected, got in faults(body, basis):
+            self._add("DECISION", index, expected, got)
+        if body["decision"] == "retract":
+            self._retracted.add(body["finding"])
+        else:
+            self._retracted.discard(body["finding"])
 
     def _check_score_revealed(self, index: int, _leaf: Leaf, body: Any) -> None:
         receipt = self._receipts.get(body["receipt"])
@@ -265,7 +299,11 @@ class Claims:
             nonce = payload_nonce(self._secret, half=half, tier=receipt["tier"], digest=receipt["digest"])
             if nonce != body["nonce"]:
                 self._add("RECEIPT", index, "the nonce that the committed secret gives", "another one")
+        if (body["receipt"], half) in self._revealed:
+            self._add("RECEIPT", index, f"the {half} half of receipt {body['receipt']} once", "again")
+        self._revealed[body["receipt"], half] = body
         if digest in self._redacted:
+            self._withdrawn += 1
             return
         self._require_blob(index, digest)
         if digest in self._blobs:
@@ -273,6 +311,8 @@ class Claims:
 
     def _check_values(self, index: int, body: Any, receipt: Any, data: bytes) -> None:
         """Derive PGR and interval again from the masks, and the masks' items from the seeds."""
+        if len(data) != body["blob"]["size"]:
+            self._add("RECEIPT", index, f"{body['blob']['size']} bytes", f"{len(data)}")
         try:
             payload = parse_payload(data)
             exact = score(payload)
@@ -290,23 +330,24 @@ class Claims:
             self._add("RECEIPT", index, str(derived), str(said))
         if payload.half != body["half"]:
             self._add("RECEIPT", index, f"the {body['half']} half", f"the {payload.half} half")
+        pool = self._opened["pool"]["items"]
+        if payload.pool != pool:
+            self._add("RECEIPT", index, f"a pool of {pool} items", f"{payload.pool}")
+            return
         replicates = range(self._opened["runs"]["replicates"])
         runs = [(seed, replicate) for seed in receipt["seeds"] for replicate in replicates]
         if [(one.seed, one.replicate) for one in payload.splits] != runs:
             self._add("RECEIPT", index, "all seeds and replicates of the receipt, in their order", "others")
         elif self._secret is not None:
-            self._check_items(index, payload)
+            self._check_items(index, payload, self._secret)
         if payload.half == "public" and receipt["tier"] == "explore":
             self._exact[body["receipt"]] = (exact.pgr, interval)
         self._report.opened += 1
 
-    def _check_items(self, index: int, payload: Payload) -> None:
+    def _check_items(self, index: int, payload: Payload, secret: bytes) -> None:
         pool = self._opened["pool"]
-        if self._secret is None or payload.pool != pool["items"]:
-            self._add("RECEIPT", index, f"a pool of {pool['items']} items", f"{payload.pool}")
-            return
         if not self._public:
-            sealed = set(sealed_items(self._secret, pool["items"], pool["sealed"]))
+            sealed = set(sealed_items(secret, pool["items"], pool["sealed"]))
             self._public = [item for item in range(pool["items"]) if item not in sealed]
             self._sealed_mask = sum(1 << item for item in sealed)
         for one in payload.splits:
@@ -329,31 +370,24 @@ class Claims:
         return mask
 
     def _check_ladder(self) -> None:
-        """Where all exact public values of a researcher are open, its releases follow from them."""
-        if not self._exact:
-            return
-        step = Fraction(self._opened["release"]["step"])
-        scored: dict[str, list[int]] = {}
+        """Each opened value against the ladder of its researcher: what was released follows from both."""
+        step = Fraction(self._opened["release"]["step"]) if self._exact else Fraction(1)
+        rungs: dict[str, Fraction] = {}
         for index, body in self._receipts.items():
-            if body["tier"] == "explore" and body["outcome"] == "scored":
-                scored.setdefault(body["researcher"], []).append(index)
-        for indices in scored.values():
-            previous: Fraction | None = None
-            for index in indices:
-                if index not in self._exact:
-                    break
-                exact, interval = self._exact[index]
-                rung = ladder(previous, exact, step)
-                released = self._receipts[index]["released"]
-                if (rung is not None) != bool(released["improved"]):
-                    told = "a new rung" if rung is not None else "no new rung"
-                    self._add("RECEIPT", index, f"{told} for {decimal4(exact)}", released["pgr"])
-                    break
-                if rung is None or interval is None:
-                    continue
+            if body["tier"] != "explore" or not body["released"]:
+                continue
+            released, previous = body["released"], rungs.get(body["researcher"])
+            if released["improved"]:
+                rungs[body["researcher"]] = Fraction(released["pgr"])
+            if index not in self._exact:
+                continue
+            exact, interval = self._exact[index]
+            rung = ladder(previous, exact, step)
+            if (rung is not None) != bool(released["improved"]):
+                told = "a new rung" if rung is not None else "no new rung"
+                self._add("RECEIPT", index, f"{told} for {decimal4(exact)}", released["pgr"])
+            elif rung is not None and interval is not None:
                 low, high = in_whole_steps(interval, rung, step)
                 derived = {"pgr": decimal4(rung), "low": decimal4(low), "high": decimal4(high), "improved": 1}
                 if released != derived:
                     self._add("RECEIPT", index, str(derived), str(released))
-                    break
-                previous = rung

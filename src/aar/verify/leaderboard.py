@@ -52,26 +52,43 @@ def has_interval(receipt: Mapping[str, Any], half: str) -> bool:
     return not is_explored or bool(receipt["released"]["improved"])
 
 
+def states(finding: Mapping[str, Any], receipt: Mapping[str, Any]) -> bool:
+    """Whether a finding's numbers are the new rung that this receipt released.
+
+    A receipt whose ladder did not move repeats an earlier method's rung: it is no evidence for its own.
+    """
+    released = receipt["released"]
+    return (
+        bool(released)
+        and bool(released["improved"])
+        and finding["numbers"] == {key: released[key] for key in ("pgr", "low", "high")}
+    )
+
+
 def _number(text: str | None) -> float | None:
     return float(text) if text else None
 
 
 def leaderboard(leaves: Iterable[Leaf]) -> list[Row]:
-    """Rank the methods; those with a held-out value first, by it; retracted ones last."""
+    """Rank the methods; those with a held-out value first, by it; retracted ones last.
+
+    A value whose exact bytes were redacted cannot be derived again: it is not shown.
+    """
+    leaves = list(leaves)
+    redacted = {leaf.signed.entry.body["sha256"] for leaf in leaves if leaf.signed.entry.kind == "redaction"}
     names: dict[int, str] = {}
     rows: dict[tuple[str, str], Row] = {}
-    of_receipt: dict[int, tuple[str, str]] = {}
-    findings: dict[int, list[int]] = {}
+    explored: dict[int, Any] = {}
+    findings: dict[int, Any] = {}
     for leaf in leaves:
         entry = leaf.signed.entry
         body: Any = entry.body
         if entry.kind == "submission":
             names[leaf.index] = body["name"]
         elif entry.kind == "score-receipt" and body["tier"] == "explore" and body["outcome"] == "scored":
-            key = (body["digest"], body["researcher"])
-            of_receipt[leaf.index] = key
+            explored[leaf.index] = body
             row = rows.setdefault(
-                key, Row(0, names.get(body["submission"], ""), body["researcher"], body["digest"])
+                _key(body), Row(0, names.get(body["submission"], ""), body["researcher"], body["digest"])
             )
             row.receipts.append(leaf.index)
             row.seeds = len(body["seeds"])
@@ -79,20 +96,27 @@ def leaderboard(leaves: Iterable[Leaf]) -> list[Row]:
                 row.explored_pgr = body["released"]["pgr"]
                 if row.heldout_pgr is None:
                     row.low, row.high = body["released"]["low"], body["released"]["high"]
-        elif entry.kind == "score-revealed" and body["half"] == "sealed" and body["receipt"] in of_receipt:
-            row = rows[of_receipt[body["receipt"]]]
-            row.heldout_pgr, row.low, row.high = body["pgr"], body["low"], body["high"]
+        elif entry.kind == "score-revealed":
+            receipt = explored.get(body["receipt"])
+            if receipt and body["half"] == "sealed" and body["blob"]["sha256"] not in redacted:
+                row = rows[_key(receipt)]
+                row.heldout_pgr, row.low, row.high = body["pgr"], body["low"], body["high"]
         elif entry.kind == "finding":
-            findings[leaf.index] = [one for one in body["receipts"] if isinstance(one, int)]
-        elif entry.kind == "decision":
-            for receipt in findings.get(body["finding"], []):
-                if receipt in of_receipt:
-                    rows[of_receipt[receipt]].decision = body["decision"]
+            findings[leaf.index] = body
+        elif entry.kind == "decision" and body["finding"] in findings:
+            finding = findings[body["finding"]]
+            for one in finding["receipts"]:
+                if one in explored and states(finding, explored[one]):
+                    rows[_key(explored[one])].decision = body["decision"]
     ranked = [row for row in rows.values() if row.explored_pgr is not None or row.heldout_pgr is not None]
     ranked.sort(key=_place)
     for number, row in enumerate(ranked, 1):
         row.rank = number
     return ranked
+
+
+def _key(receipt: Any) -> tuple[str, str]:
+    return receipt["digest"], receipt["researcher"]
 
 
 def _place(row: Row) -> tuple[bool, bool, Fraction, Fraction, int]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from aar.formats.checkpoint import Checkpoint, open_checkpoint
 from aar.formats.cosignature import cosigned_at
+from aar.formats.entry import parse_leaf
 from aar.formats.errors import FormatError
 from aar.formats.note import Note
 from aar.formats.policy import Policy, is_quorum_met
@@ -45,6 +46,7 @@ class LogCheck:
         self.is_sound = False
         self.leaf_hashes: list[bytes] = []
         self.leaves: list[bytes] = []
+        self._ahead: list[bytes] = []
         self.blobs: set[str] = set()
 
     def run(self) -> bool:
@@ -197,8 +199,14 @@ class LogCheck:
 
     def _check_resources(self) -> None:
         """Compare every file with what the entries imply; name what is missing and what nobody asked for."""
-        levels = _levels(self.leaf_hashes)
         present = dict(self._walk())
+        ahead = self._read_ahead(present) if self.is_sound else []
+        if ahead:
+            self._report.warnings.append(
+                f"{len(ahead)} more entries are written but not published: nobody vouches for them yet"
+            )
+        self._ahead = [*self.leaves, *ahead]
+        levels = _levels([*self.leaf_hashes, *map(leaf_hash, ahead)])
         # A log may sign any size: look no further than a report can name what is missing.
         absent = (tile for tile in tiles_of(self.checkpoint.size) if tile.path not in present)
         for lost in islice(absent, MAX_FINDINGS):
@@ -207,7 +215,7 @@ class LogCheck:
             if path == "checkpoint" or (present[path] == "blob" and self._check_blob(path)):
                 continue
             implied = self._implied(path)
-            tile = implied or self._earlier_partial(path, present)
+            tile = implied or self._of_another_size(path)
             if present[path] != "file" or tile is None:
                 self._report.add(
                     Finding(
@@ -219,6 +227,35 @@ class LogCheck:
                 )
             elif self.is_sound and (tile.level is not None or implied is None):
                 self._compare(path, tile, levels)
+
+    def _read_ahead(self, present: Mapping[str, str]) -> list[bytes]:
+        """Entries behind the published tree, where a sequencer was stopped between writing and publishing.
+
+        Taken for such only where they go on as the log writes: the bundle repeats what is published, and
+        index follows on index. Whatever else lies there is what nobody asked for.
+        """
+        ahead: list[bytes] = []
+        index = self.checkpoint.size // TILE_WIDTH
+        while True:
+            known = [*self.leaves, *ahead][index * TILE_WIDTH :]
+            widths = range(TILE_WIDTH, len(known), -1)
+            found = (TilePath(None, index, width) for width in widths)
+            tile = next((one for one in found if present.get(one.path) == "file"), None)
+            data = None if tile is None else self._plain_bytes(tile.path, MAX_RESOURCE_BYTES)
+            if tile is None or not isinstance(data, bytes):
+                return ahead
+            try:
+                entries = parse_bundle(data, tile.width)
+                places = [parse_leaf(entry).index for entry in entries]
+            except FormatError:
+                return ahead
+            start = index * TILE_WIDTH
+            if entries[: len(known)] != known or places != [*range(start, start + tile.width)]:
+                return ahead
+            ahead += entries[len(known) :]
+            if tile.width < TILE_WIDTH:
+                return ahead
+            index += 1
 
     def _missing(self, path: str, tile: TilePath) -> None:
         if any(one.resource == path for one in self._report.findings):
@@ -243,17 +280,17 @@ class LogCheck:
         count = self.checkpoint.size >> (8 * (tile.level or 0))
         return tile if tile.width == min(count - tile.index * TILE_WIDTH, TILE_WIDTH) else None
 
-    def _earlier_partial(self, path: str, present: Mapping[str, str]) -> TilePath | None:
-        """A partial tile of an earlier published size may stay until its full tile exists."""
+    def _of_another_size(self, path: str) -> TilePath | None:
+        """A tile of an earlier size, which may stay, or of one that is written and not published yet.
+
+        C2SP tlog-tiles lets a log delete a partial tile when the full one exists; it need not.
+        """
         try:
             tile = parse_tile_path(path)
         except FormatError:
             return None
-        if tile.width == TILE_WIDTH or TilePath(tile.level, tile.index).path in present:
-            return None
-        count = self.checkpoint.size >> (8 * (tile.level or 0))
-        is_right_edge = tile.index == count // TILE_WIDTH
-        return tile if is_right_edge and tile.width < count % TILE_WIDTH else None
+        count = len(self._ahead) >> (8 * (tile.level or 0))
+        return tile if tile.index * TILE_WIDTH + tile.width <= count else None
 
     def _compare(self, path: str, tile: TilePath, levels: Sequence[Sequence[bytes]]) -> None:
         data = self._bytes(path)
@@ -262,7 +299,7 @@ class LogCheck:
         start = tile.index * TILE_WIDTH
         first = start << (8 * (tile.level or 0))
         if tile.level is None:
-            entries = self.leaves[start : start + tile.width]
+            entries = self._ahead[start : start + tile.width]
             expected = b"".join(len(one).to_bytes(2, "big") + one for one in entries)
             code = "ENTRY_HASH"
         else:

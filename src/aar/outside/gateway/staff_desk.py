@@ -258,14 +258,17 @@ class ControlDesk:
             }
 
     def reproduce(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
-        """Ask for a clean re-run of the first receipt's method that a finding cites."""
+        """Ask for a clean re-run of the method whose new rung a finding states."""
         number = fields(payload, finding=int)["finding"]
         service = self._staff.service
         with service.lock:
             finding = service.projection.findings.get(number)
-            if finding is None or not finding.body["receipts"]:
-                raise Refused("no-finding", f"entry {number} is not a finding that cites a receipt")
-            submission = service.projection.receipts[finding.body["receipts"][0]]["submission"]
+            receipt = -1 if finding is None else service.projection.basis_of(finding).receipt
+            if receipt < 0:
+                raise Refused(
+                    "no-finding", f"entry {number} is not a finding that states a receipt's numbers"
+                )
+            submission = service.projection.receipts[receipt]["submission"]
             self._staff.reproduce.add(submission)
             service.changed.notify_all()
         return {"submission": submission}

@@ -1,0 +1,101 @@
+"""Decisions: the values and the checklist a reviewer signs, against what the record holds at that moment.
+
+One set of rules for whoever admits a decision and whoever verifies it later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from aar.verify.leaderboard import states
+
+Body = Mapping[str, Any]
+NOTHING: Body = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What a decision on a finding rests on. `receipt` is the one whose new rung the finding states, or -1.
+
+    `reproduced` is the opened public half of its method's clean re-run, `sealed` its own opened sealed half;
+    both empty while closed. `lost` are its retracted ancestors.
+    """
+
+    finding: Body
+    receipt: int
+    reproduced: Body
+    sealed: Body
+    lost: tuple[int, ...]
+
+
+def basis_of(
+    finding: Body,
+    *,
+    findings: Mapping[int, Body],
+    retracted: Collection[int],
+    receipts: Mapping[int, Body],
+    reproductions: Mapping[int, int],
+    revealed: Mapping[tuple[int, str], Body],
+) -> Basis:
+    """Gather it; `reproductions` leads from a submission to the receipt of its clean re-run."""
+    lost = tuple(sorted(_ancestors(finding, findings).intersection(retracted)))
+    receipt = next(
+        (one for one in finding["receipts"] if one in receipts and states(finding, receipts[one])), -1
+    )
+    if receipt < 0:
+        return Basis(finding, receipt, NOTHING, NOTHING, lost)
+    again = reproductions.get(receipts[receipt]["submission"], -1)
+    return Basis(
+        finding,
+        receipt,
+        revealed.get((again, "public"), NOTHING),
+        revealed.get((receipt, "sealed"), NOTHING),
+        lost,
+    )
+
+
+def _ancestors(finding: Body, findings: Mapping[int, Body]) -> set[int]:
+    found: set[int] = set()
+    todo = list(finding["parents"])
+    while todo:
+        index = todo.pop()
+        if index in findings and index not in found:
+            found.add(index)
+            todo += findings[index]["parents"]
+    return found
+
+
+def bears_out(claimed: str, opened: Body) -> bool:
+    """Whether a claimed value is within reach of an opened one: at most the upper end of its interval."""
+    return bool(opened) and Fraction(claimed) <= Fraction(opened["high"])
+
+
+def faults(body: Body, basis: Basis) -> Iterator[tuple[str, str]]:
+    """(expected, got) for each thing in a decision's body that its basis contradicts."""
+    claimed = basis.finding["numbers"].get("pgr", "")
+    for name, value in (
+        ("claimed", claimed),
+        ("reproduced", basis.reproduced.get("pgr", "")),
+        ("sealed", basis.sealed.get("pgr", "")),
+    ):
+        if body[name] not in ("", value):
+            yield f"{name} {value or 'left blank'}", body[name]
+    if body["decision"] != "publish" or body["override"].strip():
+        return
+    failed = [one["item"] for one in body["checklist"] if one["outcome"] == "fail"]
+    if failed or not body["checklist"]:
+        yield "a checklist that holds, or the reviewer's reason in words", ", ".join(failed) or "no checklist"
+        return
+    if claimed:
+        for name, opened in (("reproduced", basis.reproduced), ("sealed", basis.sealed)):
+            if not body[name] or not bears_out(claimed, opened):
+                got = f"{opened['pgr']}, at most {opened['high']}" if opened and body[name] else "none"
+                yield f"a {name} value that bears out {claimed}, or the reviewer's reason in words", got
+    if basis.lost:
+        yield (
+            "parents that stand, or the reviewer's reason in words",
+            f"retracted: {', '.join(map(str, basis.lost))}",
+        )
