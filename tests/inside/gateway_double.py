@@ -40,9 +40,10 @@ Lie = Callable[[str, dict[str, Any]], "dict[str, Any] | None"]
 class Refuse(Exception):
     """What the gateway refuses: a stable code and a status."""
 
-    def __init__(self, code: str, status: int = 400) -> None:
+    def __init__(self, code: str, status: int = 400, *, told: Any = None) -> None:
         super().__init__(f"refused: {code}")
         self.code, self.status = code, status
+        self.told = {"error": {"code": code, "message": str(self)}} if told is None else told
 
 
 def leaf_hash(data: bytes) -> bytes:
@@ -351,7 +352,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             )
         except Refuse as refused:
             status = refused.status
-            told = {"error": {"code": refused.code, "message": str(refused)}}
+            told = refused.told
         if double.drop_answers > 0:
             # The worst moment: it is done and in the record, and the answer is lost.
             double.drop_answers -= 1

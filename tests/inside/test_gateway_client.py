@@ -387,6 +387,16 @@ def test_a_refusal_has_its_code_and_is_not_tried_again(
     assert gateway.calls["submit"] == 1
 
 
+@pytest.mark.parametrize("told", [{}, [], {"error": "no"}, {"error": {"code": "budget"}}, 7])
+def test_a_refusal_that_is_none_of_a_gateway_s_ends_the_call_and_is_shown(
+    gateway: GatewayDouble, client: GatewayClient, told: Any
+) -> None:
+    gateway.refuse["submit"] = Refuse("", 404, told=told)
+    with pytest.raises(GatewayError, match="status 404 without an error") as caught:
+        submit(client)
+    assert caught.value.code == "bad-answer"
+
+
 def test_waiting_for_a_receipt_goes_on_until_there_is_one(
     gateway: GatewayDouble, client: GatewayClient
 ) -> None:

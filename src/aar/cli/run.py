@@ -32,6 +32,7 @@ from aar.outside.study_directory import NotAStudy, StudyDirectory, service_uids
 from aar.outside.study_file import StudyFile, StudyFileError, default_study_text, parse_study
 from aar.outside.study_run import Moment, StudyRun, StudyStopped
 from aar.verify.leaderboard import leaderboard
+from aar.verify.report import format_report
 
 
 def run(options: argparse.Namespace) -> int:
@@ -203,7 +204,9 @@ def _finish(
     leaves = read_leaves(study)
     projection = Projection.of(leaves)
     report = verify_with_pins(study)
-    rows = leaderboard(leaves)
+    # No number is told of a record that does not hold.
+    rows = leaderboard(leaves) if report.verdict == "ok" else []
+    table = leaderboard_lines(rows, 12) if report.verdict == "ok" else format_report(report).split("\n")
     draw_pgr_over_time(
         picture_points(leaves, projection),
         study.path / "pgr.svg",
@@ -231,7 +234,7 @@ def _finish(
     if options.json:
         say_json(summary)
     else:
-        _say_end(study, summary, leaderboard_lines(rows, 12))
+        _say_end(study, summary, table)
     return EXIT_OK if report.verdict == "ok" else EXIT_TAMPERED
 
 

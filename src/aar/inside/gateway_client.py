@@ -244,10 +244,17 @@ class GatewayClient:
                 self._connection = None
                 reason = f"{type(error).__name__}: {error}"
                 continue
-            if response.status == http.HTTPStatus.SERVICE_UNAVAILABLE:
-                reason = answer["error"]["message"]
-                continue
-            if response.status != http.HTTPStatus.OK:
-                raise GatewayError(answer["error"]["code"], answer["error"]["message"])
-            return answer
+            if response.status == http.HTTPStatus.OK:
+                return answer
+            code, reason = _refusal(answer, response.status)
+            if response.status != http.HTTPStatus.SERVICE_UNAVAILABLE:
+                raise GatewayError(code, reason)
         raise GatewayLost(f"{method} {target[:80]}: no answer after {TRIES} tries; {reason}")
+
+
+def _refusal(answer: Any, status: int) -> tuple[str, str]:
+    """Code and message of a refusal, whatever else the answer holds."""
+    try:
+        return str(answer["error"]["code"]), str(answer["error"]["message"])
+    except (KeyError, TypeError):
+        return "bad-answer", f"status {status} without an error: {answer!r:.200}"

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from aar.outside.sandbox.argv import sandbox_python
 from aar.outside.sandbox.client import LauncherClient, Running
@@ -17,6 +20,10 @@ RESEARCHER_CPU_S = 86_400
 RESEARCHER_WALL_S = 1_000_000.0
 MEMORY_MIB = 1024
 PROCESSES = 64
+# What `aar.inside.researcher` ends with when the record contradicted itself, its witnesses or its own words.
+EXIT_MISBEHAVED = 5
+# Of what a researcher writes on standard error, the end is kept: evidence against the record is one line.
+LAST_WORDS_BYTES = 1 << 18
 
 
 @dataclass(slots=True)
@@ -28,15 +35,31 @@ class Member:
     running: Running | None = None
     starts: int = 0
     state: str = "new"
+    last_words: bytearray = field(default_factory=bytearray)
+
+    def listen(self) -> None:
+        """Take what it wrote since the last time: a pipe that nobody reads would stop it."""
+        if self.running is not None:
+            _read(self.running.stdout)
+            self.last_words += _read(self.running.stderr)
+            del self.last_words[:-LAST_WORDS_BYTES]
 
 
 class Fleet:
     """All researchers of a study; a researcher that dies is started again and rebuilds from the record."""
 
     def __init__(
-        self, launcher: LauncherClient, researchers: Sequence[str], sockets: Mapping[str, Path], origin: str
+        self,
+        launcher: LauncherClient,
+        researchers: Sequence[str],
+        sockets: Mapping[str, Path],
+        origin: str,
+        *,
+        log: Path,
     ) -> None:
+        """`log`: a private directory for what researchers say at their end that did not end well."""
         self._launcher = launcher
+        self._log = log
         self._sockets = sockets
         self._origin = origin
         self.members = [Member(name, slot) for slot, name in enumerate(researchers)]
@@ -50,14 +73,22 @@ class Fleet:
         for member in self.members:
             if member.running is None:
                 continue
+            member.listen()
             try:
                 ended = member.running.wait(POLL_S)
             except TimeoutError:
                 continue
+            member.listen()
             member.running.close()
             member.running = None
-            if ended.reason == "exited" and ended.code == 0:
+            is_exit = ended.reason == "exited"
+            if is_exit and ended.code == 0:
                 member.state = "finished"
+                continue
+            said = self._keep_last_words(member)
+            if is_exit and ended.code == EXIT_MISBEHAVED:
+                # It will work for this record no more, and shows why. A claim, and one that can be checked.
+                member.state = f"stopped: says the record misbehaved, evidence in {said}"
             elif member.starts < MAX_STARTS:
                 self._start(member)
             else:
@@ -74,9 +105,15 @@ class Fleet:
                 member.running = None
                 member.state = "stopped"
 
+    def _keep_last_words(self, member: Member) -> Path:
+        path = self._log / f"{member.name}.{member.starts}.stderr"
+        path.write_bytes(member.last_words)
+        return path
+
     def _start(self, member: Member) -> None:
         member.starts += 1
         member.state = "running"
+        member.last_words.clear()
         # A researcher's own choices may be random; nothing that is scored hangs on this seed.
         seed = int.from_bytes(hashlib.sha256(f"{self._origin}/{member.name}".encode()).digest()[:4], "big")
         member.running = self._launcher.start(
@@ -94,5 +131,13 @@ class Fleet:
                 wall_s=RESEARCHER_WALL_S,
             ),
             stdin=b"",
-            discard_output=True,
         )
+        for stream in (member.running.stdout, member.running.stderr):
+            os.set_blocking(stream.fileno(), False)
+
+
+def _read(stream: IO[bytes]) -> bytes:
+    """What a pipe holds now, at most; nothing when it is empty or at its end."""
+    with suppress(BlockingIOError):
+        return os.read(stream.fileno(), LAST_WORDS_BYTES)
+    return b""

@@ -115,6 +115,7 @@ class StudyRun:
                 self._researchers,
                 {name: self.plane.gateway_directory(name) for name in self._researchers},
                 self._study.origin,
+                log=self._study.log,
             )
             self._fleet.start()
             reason = self._watch(self._fleet)

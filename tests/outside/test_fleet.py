@@ -1,0 +1,95 @@
+"""The fleet on real sandboxes: who dies is started again, and what a researcher says at its end is kept."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from aar.inside import researcher
+from aar.outside import fleet
+from aar.outside.fleet import LAST_WORDS_BYTES, MAX_STARTS, Fleet
+from aar.outside.sandbox.client import Launcher, LauncherClient, Running
+
+pytestmark = [pytest.mark.sandbox]
+
+
+@pytest.fixture
+def launcher() -> Iterator[LauncherClient]:
+    with Launcher.spawn() as one:
+        yield LauncherClient(one.sockets[0])
+
+
+@pytest.fixture
+def run(launcher: LauncherClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Fleet]:
+    """A fleet of one whose researcher is a line of Python instead, watched to its end."""
+
+    def start(line: str) -> Fleet:
+        gateway = tmp_path / "gw"
+        gateway.mkdir(exist_ok=True)
+        os.chmod(gateway, 0o755)
+        real = fleet.sandbox_python
+        monkeypatch.setattr(fleet, "sandbox_python", lambda: (*real(), "-c", line, "--"))
+        one = Fleet(launcher, ["researcher-1"], {"researcher-1": gateway}, "aar.test/fleet", log=tmp_path)
+        one.start()
+        deadline = time.monotonic() + 30
+        while not one.is_over:
+            assert time.monotonic() < deadline, one.members[0].state
+            one.watch()
+            time.sleep(0.01)
+        return one
+
+    return start
+
+
+def test_both_sides_mean_the_same_by_the_exit_status_of_a_record_that_misbehaved() -> None:
+    assert fleet.EXIT_MISBEHAVED == researcher.EXIT_MISBEHAVED
+
+
+def test_a_researcher_that_ends_well_is_finished_and_leaves_no_file(
+    run: Callable[[str], Fleet], tmp_path: Path
+) -> None:
+    member = run("import sys; sys.stderr.write('all is well')").members[0]
+    assert (member.state, member.starts) == ("finished", 1)
+    assert list(tmp_path.glob("*.stderr")) == []
+
+
+def test_evidence_against_the_record_is_kept_and_its_finder_is_not_started_again(
+    run: Callable[[str], Fleet], tmp_path: Path
+) -> None:
+    member = run("import sys; sys.stderr.write('two roots for size 7'); sys.exit(5)").members[0]
+    path = tmp_path / "researcher-1.1.stderr"
+    assert member.state == f"stopped: says the record misbehaved, evidence in {path}"
+    assert path.read_text() == "two roots for size 7"
+    assert member.starts == 1
+
+
+def test_a_researcher_that_dies_is_started_again_and_not_for_ever(
+    run: Callable[[str], Fleet], tmp_path: Path
+) -> None:
+    member = run("import sys; sys.exit('no idea')").members[0]
+    assert (member.state, member.starts) == ("failed (exited 1)", MAX_STARTS)
+    assert len(list(tmp_path.glob("researcher-1.*.stderr"))) == MAX_STARTS
+
+
+def test_a_researcher_that_writes_and_writes_is_not_stopped_by_a_full_pipe_nor_kept_whole(
+    run: Callable[[str], Fleet], tmp_path: Path
+) -> None:
+    line = "import sys; sys.stdout.write('o' * 500_000); sys.stderr.write('e' * 500_000 + 'end'); sys.exit(5)"
+    run(line)
+    kept = (tmp_path / "researcher-1.1.stderr").read_bytes()
+    assert len(kept) == LAST_WORDS_BYTES
+    assert kept.endswith(b"eend")
+
+
+def test_a_stopped_fleet_is_over(launcher: LauncherClient, tmp_path: Path) -> None:
+    os.chmod(tmp_path, 0o755)
+    one = Fleet(launcher, ["researcher-1"], {"researcher-1": tmp_path}, "aar.test/fleet", log=tmp_path)
+    one.start()
+    assert isinstance(one.members[0].running, Running)
+    one.stop()
+    assert one.is_over
+    assert one.members[0].state == "stopped"
