@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
 
 METHOD = """
 import json
+import socket
 from pathlib import Path
 from aar.lab.pipeline import parse_pipeline, run_pipeline
 
@@ -226,6 +229,18 @@ def test_a_flood_of_attempts_leaves_a_bounded_number_of_alarms(opened: Open) -> 
     assert opened.alarms().count(("forged-author", "researcher-1")) == 20
 
 
+def test_a_refused_submission_leaves_no_file_behind(opened: Open) -> None:
+    """Else a researcher whose budget is spent could fill the disk."""
+    before = {path.name for path in (opened.study.record / "blobs").iterdir()}
+    task, plan = opened.plan(0)
+    for number in range(3):
+        method = {"method.py": f"# {number} never run"}
+        body = {"task": task, "step": "s1", "name": "m", "files": method, "request": f"refused {number}"}
+        with pytest.raises(GatewayRefused, match="not a plan"):
+            opened.researchers[0].post("/v1/submit", {**body, "plan": plan + 1})
+    assert {path.name for path in (opened.study.record / "blobs").iterdir()} == before
+
+
 def test_nothing_a_researcher_may_ask_tells_of_the_sealed_half(opened: Open) -> None:
     opened.scored()
     entries = opened.researchers[0].get("/v1/forum", since=0)["entries"]
@@ -236,3 +251,94 @@ def test_nothing_a_researcher_may_ask_tells_of_the_sealed_half(opened: Open) -> 
     for verb in ("/v1/work", "/v1/submission", "/v1/status", "/v1/close-material", "/v1/chain"):
         with pytest.raises(GatewayRefused, match="not one of this socket's verbs"):
             opened.researchers[0].get(verb)
+
+
+NASTY_REQUESTS = {
+    "a path that is half an address": b"GET //[ HTTP/1.1\r\n\r\n",
+    "a length of 5,000 digits": b"POST /v1/vote HTTP/1.1\r\nContent-Length: " + b"9" * 5_000 + b"\r\n\r\n",
+    "a length that is no number": b"POST /v1/vote HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+    "a length in other digits": "POST /v1/vote HTTP/1.1\r\nContent-Length: ٣\r\n\r\n".encode(),
+    "no length": b"POST /v1/vote HTTP/1.1\r\n\r\n",
+    "less than it says": b"POST /v1/vote HTTP/1.1\r\nContent-Length: 100\r\n\r\n{",
+    "a method of its own": b"BREW /v1/study HTTP/1.1\r\n\r\n",
+    "no HTTP at all": b"\x00\xff\x00\xff\r\n\r\n",
+    "half a request line": b"GET /v1/stu",
+    "an endless header": b"GET /v1/study HTTP/1.1\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
+    "two hundred headers": b"GET /v1/study HTTP/1.1\r\n" + b"X: 1\r\n" * 200 + b"\r\n",
+    "a query of a million fields": b"GET /v1/forum?" + b"a=1&" * 15_000 + b" HTTP/1.1\r\n\r\n",
+    "a query of bad escapes": b"GET /v1/forum?since=%ff%00%zz HTTP/1.1\r\n\r\n",
+    "HTTP from before headers": b"GET /v1/study\r\n",
+    "chunks": b"POST /v1/vote HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("name", NASTY_REQUESTS)
+def test_bytes_that_are_no_request_do_not_stop_the_gateway(opened: Open, name: str) -> None:
+    gateway = str(opened.plane.gateway_directory("researcher-1") / "gw.sock")
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(5)
+        connection.connect(gateway)
+        with suppress(BrokenPipeError):  # it may hang up before it has heard all of it
+            connection.sendall(NASTY_REQUESTS[name])
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_WR)
+            connection.recv(65_536)
+    assert opened.researchers[1].get("/v1/study")["researcher"] == "researcher-2"
+
+
+LONE = "\ud800"  # half of a character: JSON can say it, UTF-8 cannot
+NASTY_VALUES: list[Any] = [
+    LONE,
+    "x" * 100_000,
+    "",
+    "\x1b]0;owned\x07\u202e",
+    2**53,
+    -1,
+    10**400,
+    True,
+    None,
+    [],
+    [[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]],
+    [True, 0],
+    [2**60],
+    [LONE],
+    {},
+    {LONE: LONE},
+    {"pgr": LONE, "low": [], "high": {}},
+    {"method.py": LONE},
+    {LONE: "x"},
+    {"method.py": "x" * 300_000},
+]
+
+
+@pytest.mark.parametrize("verb", ["plan", "submit", "finding", "comment", "vote", "propose", "done", "lease"])
+def test_no_value_in_any_field_stops_the_gateway(opened: Open, verb: str) -> None:
+    task, plan = opened.plan(0)
+    _submission, receipt = opened.scored()
+    honest: dict[str, Any] = {
+        "plan": {"task": task, "steps": [{"name": "s1", "what": "try"}], "amends": plan},
+        "submit": {
+            "task": task,
+            "plan": plan,
+            "step": "s1",
+            "name": "m",
+            "files": {"method.py": "nothing"},
+            "request": "nasty",
+        },
+        "finding": finding(type="insight", receipts=[receipt["index"]]),
+        "comment": {"on": 0, "text": "x"},
+        "vote": {"on": 0, "value": 1},
+        "propose": {"title": "t", "direction": "d", "reason": "r"},
+        "done": {"task": task, "outcome": "done", "reason": "r"},
+        "lease": {},
+    }[verb]
+    # What is merely odd, such as an escape in a title, is a text like any other.
+    odd = ("", NASTY_VALUES[3], [], {}, *([-1] if verb == "plan" else []))
+    bodies = [{**honest, name: value} for name in honest for value in NASTY_VALUES if value not in odd]
+    bodies += [{**honest, "more": value} for value in NASTY_VALUES]
+    client = opened.researchers[0]
+    for body in [*bodies, *[one for one in NASTY_VALUES if (verb, one) != ("lease", {})]]:
+        with pytest.raises(GatewayRefused) as refused:
+            client.post(f"/v1/{verb}", body)
+        assert refused.value.code != "internal", body
+    assert opened.plane.control.get("/v1/status")["state"] == "open"

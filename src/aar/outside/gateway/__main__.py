@@ -81,11 +81,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 desk.last_seen_ms = now_ms()
 
             server = UnixServer(
-                listener, desk.verbs(), on_refused=desk.refused, on_request=seen, on_fatal=_fatal
+                listener,
+                desk.verbs(),
+                on_refused=desk.refused,
+                on_request=seen,
+                on_error=desk.stumbled,
+                is_paced=True,
             )
         else:
             verbs = evaluator.verbs() if name == "evaluator" else control.verbs()
-            server = UnixServer(listener, verbs, on_refused=_no_alarm, on_request=_nothing, on_fatal=_fatal)
+            server = UnixServer(listener, verbs, on_refused=_no_alarm, on_request=_nothing, on_error=_fatal)
         serve_in_thread(server, name)
     threading.Thread(target=service.publish_forever, name="publisher", daemon=True).start()
     with os.fdopen(options.ready_fd, "w") as ready:

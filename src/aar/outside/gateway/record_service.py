@@ -77,11 +77,13 @@ class RecordService:
         self.changed = threading.Condition(self._lock)
         self.leaves: list[Leaf] = []
         self.projection = Projection()
-        self._rebuild()
+        self.rebuild()
 
-    def _rebuild(self) -> None:
-        self.leaves = [parse_leaf(self._sequencer.leaf(index)) for index in range(self._sequencer.size)]
-        self.projection = Projection.of(self.leaves)
+    def rebuild(self) -> None:
+        """Fold the record again: whatever the projection was before, it is what the record says now."""
+        with self._lock:
+            self.leaves = [parse_leaf(self._sequencer.leaf(index)) for index in range(self._sequencer.size)]
+            self.projection = Projection.of(self.leaves)
 
     @property
     def lock(self) -> threading.RLock:
@@ -102,26 +104,21 @@ class RecordService:
     def now_ms(self) -> int:
         return self._clock.freeze()
 
-    def append(self, entries: Sequence[Draft | SignedEntry]) -> range:
-        """Admit and make durable all of `entries` or none; raises `Refused` for the first that may not."""
+    def append(
+        self, entries: Sequence[Draft | SignedEntry], *, before_write: Callable[[], object] | None = None
+    ) -> range:
+        """Admit and make durable all of `entries` or none; raises `Refused` for the first that may not.
+
+        `before_write` is called when all are admitted: for what they name and must be on disk before them.
+        """
         with self._lock:
             now_ms = self._clock.freeze()
             first = self.projection.tree_size
-            signed_entries: list[SignedEntry] = []
+            signed_entries = self._admit(entries, first, now_ms)
             try:
-                for item in entries:
-                    signed = self._sign(item, now_ms) if isinstance(item, Draft) else item
-                    check_admission(self.projection, signed)
-                    received_ms = max(now_ms, self.projection.last_received_ms)
-                    leaf = Leaf(index=first + len(signed_entries), received_ms=received_ms, signed=signed)
-                    self.projection.fold(leaf)
-                    self.leaves.append(leaf)
-                    signed_entries.append(signed)
+                if before_write is not None:
+                    before_write()
                 indices = self._sequencer.append([signed.data for signed in signed_entries])
-            except Refused:
-                if signed_entries:
-                    self._rebuild()
-                raise
             except (OSError, RecordError, FormatError) as error:
                 # The projection is ahead of the record now: neither may be used any more.
                 self._on_fatal(error)
@@ -130,6 +127,26 @@ class RecordService:
                 self._on_fatal(RuntimeError(f"the record put entries at {indices}, {first} was expected"))
             self.changed.notify_all()
             return indices
+
+    def _admit(self, entries: Sequence[Draft | SignedEntry], first: int, now_ms: int) -> list[SignedEntry]:
+        """Sign, check and fold all of them, or none: then the projection is as it was."""
+        signed_entries: list[SignedEntry] = []
+        try:
+            for item in entries:
+                signed = self._sign(item, now_ms) if isinstance(item, Draft) else item
+                check_admission(self.projection, signed)
+                received_ms = max(now_ms, self.projection.last_received_ms)
+                leaf = Leaf(index=first + len(signed_entries), received_ms=received_ms, signed=signed)
+                self.projection.fold(leaf)
+                self.leaves.append(leaf)
+                signed_entries.append(signed)
+        except (Refused, FormatError) as error:
+            if signed_entries:
+                self.rebuild()
+            if isinstance(error, FormatError):
+                raise Refused("bad-body", f"it cannot be an entry: {error}") from error
+            raise
+        return signed_entries
 
     def _sign(self, draft: Draft, now_ms: int) -> SignedEntry:
         chain = self.projection.chain(draft.author)

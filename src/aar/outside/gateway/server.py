@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import re
 import socket
 import socketserver
 import sys
@@ -23,6 +24,10 @@ from aar.outside.gateway.researcher_desk import Verb
 MAX_BODY_BYTES = 4 << 20
 MAX_CONNECTIONS = 16
 IDLE_TIMEOUT_S = 120
+LENGTH = re.compile("0|[1-9][0-9]{0,9}", re.ASCII)
+# A caller that asks without pause must leave the process to others: so many at once, then so many a second.
+BURST = 200
+RATE_PER_S = 100
 
 STATUS_OF = {
     "budget": 403,
@@ -45,14 +50,17 @@ class UnixServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         *,
         on_refused: Callable[[Refused, str, str], None],
         on_request: Callable[[], None],
-        on_fatal: Callable[[BaseException], None],
+        on_error: Callable[[Exception], None],
+        is_paced: bool = False,
     ) -> None:
+        """`on_error`: called for what nobody thought of; it ends the process, or puts its state in order."""
         socketserver.BaseServer.__init__(self, "unix", _Handler)
         self.socket = listener
         self.verbs = verbs
         self.on_refused = on_refused
         self.on_request = on_request
-        self._on_fatal = on_fatal
+        self.on_error = on_error
+        self.pace = Pace(RATE_PER_S, BURST) if is_paced else None
         self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
 
     def server_bind(self) -> None:
@@ -77,10 +85,28 @@ class UnixServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
             self._slots.release()
 
     def handle_error(self, _request: Any, _client_address: Any) -> None:
-        """A broken connection is the caller's affair, for nothing acknowledged is lost; all else ends us."""
-        error = sys.exc_info()[1]
-        if error is not None and not isinstance(error, (ConnectionError, TimeoutError)):
-            self._on_fatal(error)
+        """A broken connection is the caller's affair, for nothing acknowledged is lost."""
+        error = sys.exception()
+        if isinstance(error, Exception) and not isinstance(error, (ConnectionError, TimeoutError)):
+            self.on_error(error)
+
+
+class Pace:
+    """A token bucket: `wait` returns at once for `burst` calls, then `rate_per_s` times a second."""
+
+    def __init__(self, rate_per_s: float, burst: int) -> None:
+        self._step_s = 1 / rate_per_s
+        self._slack_s = burst / rate_per_s
+        self._next_s = 0.0
+        self._lock = threading.Lock()
+
+    def wait(self) -> None:
+        with self._lock:
+            now_s = time.monotonic()
+            self._next_s = max(self._next_s, now_s - self._slack_s) + self._step_s
+            pause_s = self._next_s - now_s
+        if pause_s > 0:
+            time.sleep(pause_s)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -99,26 +125,34 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Requests are not logged: what matters of them is an entry."""
 
     def _serve(self, method: str) -> None:
+        if self.server.pace is not None:
+            self.server.pace.wait()
         self.server.on_request()
-        url = urllib.parse.urlsplit(self.path)
         attempt = ""
         try:
             body = self._body() if method == "POST" else b""
             attempt = body[:4_000].decode("utf-8", "replace")
-            verb = self.server.verbs.get((method, url.path))
+            path, query = _target(self.path)
+            verb = self.server.verbs.get((method, path))
             if verb is None:
-                raise Refused("unknown-verb", f"{method} {url.path!r:.100} is not one of this socket's verbs")
+                raise Refused("unknown-verb", f"{method} {path!r:.100} is not one of this socket's verbs")
             payload = _parse_json(body) if method == "POST" else None
-            answer = verb(payload, dict(urllib.parse.parse_qsl(url.query)))
+            answer = verb(payload, query)
             self._answer(200, answer)
         except Refused as refused:
-            self.server.on_refused(refused, f"{method} {url.path[:100]}", attempt)
+            self.server.on_refused(refused, f"{method} {self.path[:100]!r}", attempt)
             status = STATUS_OF.get(refused.code, 400)
             self._answer(status, {"error": {"code": refused.code, "message": str(refused)}})
+        except (ConnectionError, TimeoutError):
+            raise
+        except Exception as error:  # noqa: BLE001 - the owner of the socket says what becomes of it
+            self.server.on_error(error)
+            message = "the gateway stumbled over this request; nothing of it was done"
+            self._answer(500, {"error": {"code": "internal", "message": message}})
 
     def _body(self) -> bytes:
         text = self.headers.get("Content-Length", "")
-        if not (text.isascii() and text.isdigit()) or int(text) > MAX_BODY_BYTES:
+        if not LENGTH.fullmatch(text) or int(text) > MAX_BODY_BYTES:
             self.close_connection = True
             raise Refused("bad-request", f"Content-Length {text!r:.20}: want at most {MAX_BODY_BYTES}")
         return self.rfile.read(int(text))
@@ -130,6 +164,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
+
+
+def _target(target: str) -> tuple[str, dict[str, str]]:
+    """Path and query of a request's target."""
+    try:
+        url = urllib.parse.urlsplit(target)
+        return url.path, dict(urllib.parse.parse_qsl(url.query, max_num_fields=16))
+    except ValueError as error:
+        raise Refused("bad-request", f"target {target!r:.80}: {error}") from error
 
 
 def _parse_json(body: bytes) -> Any:

@@ -11,6 +11,7 @@ import binascii
 import hashlib
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -57,9 +58,9 @@ class Staff:
                         "blobs",
                         f"got blobs {sorted(named)}, the entry names {sorted(map(str, wanted_names))}",
                     )
-                for blob in blobs:
-                    self.blobs.put(blob)
-                index = service.append([signed])[0]
+                index = service.append(
+                    [signed], before_write=lambda: [self.blobs.put(blob) for blob in blobs]
+                )[0]
         except Refused as refused:
             if refused.is_alarm:
                 service.alarm(
@@ -134,7 +135,7 @@ class EvaluatorDesk:
             opening = self._unopened(projection, number)
             if opening and self._give("open", number):
                 return {"do": "open", "receipts": opening}
-        for number in projection.pending_submissions():
+        for number in self._in_turn(projection):
             if self._give("explore", number):
                 return {"do": "run", "tier": "explore", **self._told(projection, number)}
         if self._staff.closing and not projection.pending_submissions() and not projection.closed:
@@ -144,6 +145,14 @@ class EvaluatorDesk:
             if not self._staff.close_material and self._give("close", -1):
                 return {"do": "close"}
         return None
+
+    def _in_turn(self, projection: Projection) -> list[int]:
+        """Pending submissions, those first whose researcher has the fewest runs going on; then the oldest."""
+        pending = projection.pending_submissions()
+        with self._lock:
+            running = [one for one in pending if ("explore", one) in self._given]
+        load = Counter(projection.submissions[one].body["researcher"] for one in running)
+        return sorted(pending, key=lambda one: (load[projection.submissions[one].body["researcher"]], one))
 
     def _give(self, what: str, number: int) -> bool:
         with self._lock:

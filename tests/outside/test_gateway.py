@@ -1,0 +1,172 @@
+"""The gateway's desks over a real record on disk: what one researcher can do to the others, it cannot."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aar.formats.entry import Entry, sign_entry
+from aar.formats.keys import Signer, format_vkey
+from aar.outside.admission import Refused
+from aar.outside.gateway import researcher_desk
+from aar.outside.gateway.blobs import Blobs
+from aar.outside.gateway.record_service import Draft, FrozenClock, RecordService
+from aar.outside.gateway.researcher_desk import ResearcherDesk
+from aar.outside.gateway.server import Pace
+from aar.outside.gateway.staff_desk import EvaluatorDesk, Staff
+from aar.outside.keyring import Keyring
+from aar.outside.record.sequencer import Sequencer
+from outside.test_admission import ROLES, opening
+from record.world import LOG, ORIGIN, LocalWitness
+
+SNAPSHOT = {"method.py": "def predict(instance, rng): ..."}
+
+
+class Gateway:
+    """A record service with its desks; a thread publishes, as in the process."""
+
+    def __init__(self, directory: Path) -> None:
+        keyring = Keyring(
+            directory / "keys", lambda count: bytes(count - 1) + bytes([len(keyring.signers) + 100])
+        )
+        signers = {name: keyring.open(name) for name in ROLES}
+        clock = FrozenClock(lambda: time.time_ns() // 1_000_000)
+        self.sequencer = Sequencer.open(
+            public=directory / "record",
+            private=directory / "private",
+            signer=LOG,
+            witnesses=[LocalWitness()],
+            quorum=1,
+            clock_ms=clock,
+        )
+        self.fatal: list[BaseException] = []
+        self.service = RecordService(
+            self.sequencer, keyring, origin=ORIGIN, clock=clock, on_fatal=self.fatal.append
+        )
+        self.blobs = Blobs(directory / "record" / "blobs", directory / "private")
+        self.staff = Staff(self.service, self.blobs)
+        keys = [{"name": n, "role": r, "vkey": format_vkey(signers[n].vkey)} for n, r in ROLES.items()]
+        log = format_vkey(LOG.vkey)
+        budget = {"submissions": 8, "seconds": 600}
+        self.say(
+            signers, "operator", "study-opened", opening(keys=keys, log=log, budget=budget), "reviewer-a"
+        )
+        for name in ("t1", "t2"):
+            task = {"task": name, "title": name, "direction": "", "workflow": "free", "steps": []}
+            self.say(signers, "reviewer-a", "task-opened", {**task, "submissions": 4})
+        self.desks = {
+            name: ResearcherDesk(self.service, self.blobs, name, is_closing=lambda: False)
+            for name in ("researcher-1", "researcher-2")
+        }
+        threading.Thread(target=self.service.publish_forever, daemon=True).start()
+
+    def say(
+        self, signers: dict[str, Signer], author: str, kind: str, body: dict[str, Any], cosigner: str = ""
+    ) -> None:
+        chain = self.service.projection.chain(author)
+        entry = Entry(ORIGIN, author, chain.seq, chain.prev, kind, (), body, 1)
+        also = [signers[cosigner]] if cosigner else []
+        self.service.append([sign_entry(entry, signers[author], *also)])
+
+    def plan(self, researcher: str) -> tuple[str, int]:
+        desk = self.desks[researcher]
+        task = desk.lease({}, {})["task"]["task"]
+        steps = [{"name": "s", "what": ""}]
+        return task, desk.plan({"task": task, "steps": steps, "amends": -1}, {})["index"]
+
+    def submit(self, researcher: str, task: str, plan: int, request: str, **changes: Any) -> int:
+        body = {"task": task, "plan": plan, "step": "s", "name": "m", "files": SNAPSHOT, "request": request}
+        index: int = self.desks[researcher].submit({**body, **changes}, {})["index"]
+        return index
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Gateway:
+    return Gateway(tmp_path)
+
+
+def test_what_cannot_be_an_entry_is_refused_and_the_record_goes_on(gateway: Gateway) -> None:
+    task, plan = gateway.plan("researcher-1")
+    with pytest.raises(Refused) as refused:
+        gateway.submit("researcher-1", task, 2**60, "a")
+    assert refused.value.code == "bad-body"
+    assert gateway.fatal == []
+    assert gateway.submit("researcher-1", task, plan, "a") > plan
+
+
+def test_a_batch_is_admitted_whole_or_not_at_all(gateway: Gateway) -> None:
+    size = gateway.service.projection.tree_size
+    lease = {"task": "t1", "researcher": "researcher-1", "until_ms": 1, "epoch": 1}
+    drafts = [
+        Draft(author="gateway", kind="task-leased", body=lease),
+        Draft(author="gateway", kind="task-leased", body={**lease, "until_ms": 2**60}),
+    ]
+    with pytest.raises(Refused):
+        gateway.service.append(drafts)
+    projection = gateway.service.projection
+    assert (projection.tree_size, projection.tasks["t1"].researcher) == (size, "")
+    assert len(gateway.service.leaves) == size
+
+
+def test_what_a_batch_names_is_on_disk_before_it_and_only_if_it_is_admitted(gateway: Gateway) -> None:
+    written: list[int] = []
+    lease = {"task": "t1", "researcher": "researcher-1", "until_ms": 1, "epoch": 7}
+    draft = Draft(author="gateway", kind="task-leased", body=lease)
+    with pytest.raises(Refused):
+        gateway.service.append([draft], before_write=lambda: written.append(gateway.sequencer.size))
+    assert written == []
+    size = gateway.sequencer.size
+    lease["epoch"] = 1
+    gateway.service.append([draft], before_write=lambda: written.append(gateway.sequencer.size))
+    assert (written, gateway.sequencer.size) == ([size], size + 1)
+
+
+def test_a_researcher_says_a_bounded_number_of_things(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(researcher_desk, "MAX_SAID", 3)
+    for number in range(3):
+        gateway.desks["researcher-1"].comment({"on": 0, "text": f"{number}"}, {})
+    with pytest.raises(Refused) as refused:
+        gateway.desks["researcher-1"].comment({"on": 0, "text": "one more"}, {})
+    assert refused.value.code == "said-enough"
+    # What was said may be said again: that is a lost answer asked for once more.
+    gateway.desks["researcher-1"].comment({"on": 0, "text": "1"}, {})
+    gateway.desks["researcher-2"].comment({"on": 0, "text": "me too"}, {})
+
+
+def test_an_error_nobody_thought_of_is_an_alarm_and_the_record_is_folded_again(
+    gateway: Gateway, capfd: pytest.CaptureFixture[str]
+) -> None:
+    gateway.service.projection.tasks["t1"].used = 99
+    gateway.desks["researcher-1"].stumbled(KeyError("odd"))
+    projection = gateway.service.projection
+    assert projection.tasks["t1"].used == 0
+    assert [(one["code"], one["who"]) for one in projection.alarms] == [("internal", "researcher-1")]
+    assert "researcher-1 failed: KeyError('odd')" in capfd.readouterr().err
+
+
+def test_one_researchers_queue_does_not_keep_the_others_waiting(gateway: Gateway) -> None:
+    first, plan = gateway.plan("researcher-1")
+    many = [gateway.submit("researcher-1", first, plan, f"r{number}") for number in range(3)]
+    second, plan = gateway.plan("researcher-2")
+    one = gateway.submit("researcher-2", second, plan, "r")
+    desk = EvaluatorDesk(gateway.staff)
+    given = [desk.work(None, {})["submission"] for _worker in range(4)]
+    assert given == [many[0], one, many[1], many[2]]
+    assert desk.work(None, {}) == {"do": "nothing"}
+
+
+def test_a_caller_is_slowed_down_after_a_burst() -> None:
+    pace = Pace(rate_per_s=50, burst=5)
+    began = time.monotonic()
+    for _call in range(5):
+        pace.wait()
+    assert time.monotonic() - began < 0.05
+    for _call in range(10):
+        pace.wait()
+    assert time.monotonic() - began > 0.15
