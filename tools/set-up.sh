@@ -10,6 +10,8 @@ say() {
 
 # set_up ROOT [dev]: make ROOT/.venv as the lock files say; with dev, the tools of ./check too.
 set_up() {
+    # Sandboxes run under ids of their own, which read the environment and the sources.
+    umask 022
     set_up_root=$(CDPATH='' cd -P -- "$1" && pwd)
     set_up_lock=requirements.lock
     [ "${2-}" != dev ] || set_up_lock=requirements-dev.lock
@@ -36,7 +38,7 @@ _is_set_up() {
 
 _make_environment() {
     _find_python
-    say "aar: setting up $set_up_root/.venv with $($set_up_python --version) (once, about a minute)"
+    say "aar: setting up $set_up_root/.venv with $($set_up_python --version) (once, half a minute)"
     # .pth: the sources are used where they lie; nothing is built, so no build backend is needed.
     "$set_up_python" -m venv --clear "$set_up_root/.venv" >&2 || _fail "cannot make $set_up_root/.venv; see above"
     for set_up_site in "$set_up_root"/.venv/lib/python3.*/site-packages; do

@@ -106,7 +106,7 @@ def test_the_picture_fits_the_terminal(width: int, height: int) -> None:
 
 
 def test_numbers_are_whole_on_a_terminal_of_80_columns() -> None:
-    assert "1   0.7000   [0.6000, 0.8000]     sealed   researcher-2" in drawn(seen(), width=80, height=24)
+    assert "1     0.7000     sealed   [0.6000, 0.8000]   researcher-2" in drawn(seen(), width=80, height=24)
 
 
 def test_a_value_of_zero_is_told_from_a_missing_one() -> None:
@@ -157,8 +157,21 @@ def test_the_plain_view_says_each_thing_once() -> None:
     assert once == twice
     assert once[1:] == [
         "  75.3 s  #200 researcher-1: neighbours\\x1b[2J agree",
-        "  75.3 s  leads: method 1 [red]x[/red] by researcher-2, PGR 0.7000 [0.6000, 0.8000]",
+        "  75.3 s  leads: method 1 [red]x[/red] by researcher-2, explored PGR 0.7000 [0.6000, 0.8000]",
     ]
+
+
+def test_an_interval_is_told_with_the_value_it_is_of() -> None:
+    row = Row(1, "m", "r", "", explored_pgr="0.5500", heldout_pgr="0.5365", low="0.4689", high="0.6046")
+    (shown,) = seen(leaderboard=[row.as_json()]).leaderboard
+    assert shown.value_with_interval == "held-out PGR 0.5365 [0.4689, 0.6046]"
+
+
+@pytest.mark.parametrize(("width", "gone"), [(60, "[0.6000, 0.8000]"), (50, "researcher-2   method")])
+def test_a_narrow_terminal_gives_up_columns_and_no_number(width: int, gone: str) -> None:
+    shown = drawn(seen(), width=width, height=24)
+    assert "0.7000" in shown
+    assert gone not in shown
 
 
 def test_the_plain_view_says_a_new_event_a_new_alarm_a_new_phase_and_a_death() -> None:

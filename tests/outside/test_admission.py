@@ -107,7 +107,8 @@ class Study:
             "digest": DIGEST,
         }
         index = self.say("gateway", "submission", {**body, "size": 1, "request": request, **changes})
-        charge = {"researcher": "researcher-1", "task": "t1", "what": "submissions", "amount": 1}
+        task = changes.get("task", "t1")
+        charge = {"researcher": "researcher-1", "task": task, "what": "submissions", "amount": 1}
         self.say("gateway", "budget-charged", {**charge, "submission": index}, (index,))
         return index
 
@@ -302,19 +303,30 @@ def test_the_budgets_of_task_and_study_end_submissions() -> None:
         study.submit(plan, "c")
     roomy = Study()
     roomy.say("operator", "study-opened", opening())
-    roomy.task(submissions=9)
-    roomy.lease("researcher-1")
-    plan = roomy.plan("researcher-1")
-    for request in "abc":
+    for name in ("t1", "t2"):
+        roomy.task(name, submissions=3)
+        roomy.lease("researcher-1", name)
+    plan, other = roomy.plan("researcher-1"), roomy.plan("researcher-1", "t2")
+    for request in "ab":
         roomy.submit(plan, request)
+    roomy.submit(other, "c", task="t2")
     with refused("budget"):
-        roomy.submit(plan, "d")
+        roomy.submit(other, "d", task="t2")
+
+
+def test_a_task_asks_for_no_more_than_the_study_has_left(study: Study) -> None:
+    with refused("budget"):
+        study.task("t9", submissions=4)
+    study.submit(3, "a")
+    with refused("budget"):
+        study.task("t9", submissions=3)
+    study.task("t9", submissions=2)
 
 
 def test_a_fixed_workflow_opens_a_step_when_the_one_before_has_its_receipts() -> None:
     study = Study()
     study.say("operator", "study-opened", opening())
-    study.task(steps=("s1", "s2"), submissions=9)
+    study.task(steps=("s1", "s2"), submissions=3)
     study.lease("researcher-1")
     plan = study.plan("researcher-1")
     with refused("step-order"):

@@ -55,10 +55,13 @@ class Record:
         values = {"pgr": pgr, "low": "0.2000", "high": "0.8000"}
         return self.add("score-revealed", receipt=receipt, half=half, blob={"sha256": digest}, **values)
 
-    def decide(self, receipts: list[int], decision: str, pgr: str = "0.9000") -> None:
+    def decide(
+        self, receipts: list[int], decision: str, pgr: str = "0.9000", parents: list[int] | None = None
+    ) -> int:
         numbers = {"pgr": pgr, "low": "0.0100", "high": "0.9900"}
-        finding = self.add("finding", receipts=receipts, numbers=numbers)
+        finding = self.add("finding", receipts=receipts, numbers=numbers, parents=parents or [])
         self.add("decision", finding=finding, decision=decision)
+        return finding
 
     def rows(self) -> list[Row]:
         return leaderboard(self.leaves)
@@ -206,6 +209,20 @@ def test_a_decision_is_not_about_a_method_that_repeats_anothers_rung() -> None:
     assert [(row.method, row.decision) for row in record.rows()] == [("b", ""), ("a", "")]
 
 
+def test_what_builds_on_a_retracted_finding_says_so_though_it_is_published() -> None:
+    record = Record()
+    parent = record.decide([record.explore("a", "0.9000")], "retract")
+    record.decide([record.explore("b", "0.8000")], "publish", "0.8000", [parent])
+    record.decide([record.explore("c", "0.7000")], "publish", "0.7000")
+    assert [(row.method, row.decision, row.builds_on_retracted) for row in record.rows()] == [
+        ("b", "publish", True),
+        ("c", "publish", False),
+        ("a", "retract", False),
+    ]
+    record.add("decision", finding=parent, decision="refine")
+    assert not any(row.builds_on_retracted for row in record.rows())
+
+
 def test_no_number_of_a_finding_gets_on_the_board() -> None:
     record = Record()
     record.decide([record.explore("a", "0.5000")], "publish", "9.9999")
@@ -237,6 +254,7 @@ def test_a_row_in_json_has_numbers() -> None:
         "seeds": 2,
         "receipts": [receipt],
         "decision": "",
+        "builds_on_retracted": False,
     }
     record.reveal(receipt, "0.0000")
     assert record.rows()[0].as_json()["heldout_pgr"] == 0.0

@@ -9,8 +9,11 @@ import re
 from pathlib import Path
 
 from aar.cli.failures import CommandFailed
+from aar.formats.checkpoint import parse_checkpoint_text
 from aar.formats.errors import FormatError
 from aar.formats.keys import Signer, parse_skey
+from aar.formats.note import parse_note
+from aar.formats.policy import Policy, parse_policy
 from aar.outside.keyring import load_or_create_key, write_durably
 
 
@@ -37,7 +40,7 @@ def reviewer_signer(path: str | None) -> Signer:
         return _load(config_directory() / "reviewer.key", name)
     file = Path(path)
     if not file.is_file():
-        raise CommandFailed(f"--key {path}: there is no such file")
+        raise CommandFailed(f"--key {path}: there is no such file; a key is one line, PRIVATE+KEY+...")
     return _load(file, "")
 
 
@@ -53,6 +56,14 @@ def _load(path: Path, name: str) -> Signer:
         raise CommandFailed(f"{path} is not a private key: {error}") from error
 
 
+def parse_policy_file(path: Path, data: bytes) -> Policy:
+    """A policy from a file's bytes; `CommandFailed` names the file."""
+    try:
+        return parse_policy(data.decode("utf-8"))
+    except (UnicodeDecodeError, FormatError) as error:
+        raise CommandFailed(f"{path} is not a policy: {error}") from error
+
+
 class Pins:
     """What this user saw of a study before: its policy, and the largest checkpoint that verified."""
 
@@ -63,11 +74,26 @@ class Pins:
 
     @property
     def policy(self) -> bytes | None:
-        return self._policy.read_bytes() if self._policy.exists() else None
+        """The pinned policy's bytes; `CommandFailed` when the pin itself is damaged: it accuses nobody."""
+        if not self._policy.exists():
+            return None
+        data = self._policy.read_bytes()
+        parse_policy_file(self._policy, data)
+        return data
 
     @property
     def checkpoints(self) -> list[bytes]:
-        return [self._checkpoint.read_bytes()] if self._checkpoint.exists() else []
+        """The pinned checkpoint's note, as a list of none or one; `CommandFailed` when it is damaged."""
+        if not self._checkpoint.exists():
+            return []
+        data = self._checkpoint.read_bytes()
+        try:
+            parse_checkpoint_text(parse_note(data).text)
+        except FormatError as error:
+            raise CommandFailed(
+                f"the pin {self._checkpoint} is damaged ({error}): restore it, or remove it to pin anew"
+            ) from error
+        return [data]
 
     def remember(self, *, policy: bytes, checkpoint: bytes) -> None:
         """Keep both; call it only after the record verified."""

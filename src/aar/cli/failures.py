@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import errno
 import os
-import sys
 from collections.abc import Callable
 
-from aar.cli.main import EXIT_BAD_INPUT, EXIT_CUT_OFF, EXIT_INTERRUPTED
-from aar.cli.output import complain
+from aar.cli.main import EXIT_BAD_INPUT, EXIT_CUT_OFF, EXIT_FAULT, EXIT_INTERRUPTED
+from aar.cli.output import complain, leave_output
 
 
 class CommandFailed(Exception):
@@ -29,7 +28,7 @@ def run_reporting_failures(command: Callable[[argparse.Namespace], int], options
         return error.status
     except BrokenPipeError:
         # The reader of our output has left (`| head`): there is nobody to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        leave_output()
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         complain("stopped")
@@ -40,20 +39,23 @@ def run_reporting_failures(command: Callable[[argparse.Namespace], int], options
                 f"the disk is full ({error}); free some space and say it again, nothing acknowledged is lost"
             )
             return EXIT_BAD_INPUT
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG):
-            complain(str(error))
-            return EXIT_BAD_INPUT
-        raise
+        complain(str(error))
+        return EXIT_BAD_INPUT
     except Exception as error:
+        # What nobody foresaw is told as a fault of ours: an exit status of 1 would be a verdict.
         told = _told(error)
         if told is None:
-            raise
+            if os.environ.get("AAR_TRACEBACK"):
+                raise
+            fault = f"a fault of aar itself: {type(error).__name__}: {error!s:.300}"
+            told = f"{fault}; AAR_TRACEBACK=1 shows where; nothing acknowledged is lost", EXIT_FAULT
         complain(told[0])
         return told[1]
 
 
 def _told(error: Exception) -> tuple[str, int] | None:
     """The line and status of an error of a deeper layer, imported only when something went wrong."""
+    from aar.formats.errors import FormatError
     from aar.outside.admission import Refused
     from aar.outside.control_plane import ServiceEnded
     from aar.outside.staff_client import GatewayGone, GatewayRefused
@@ -72,6 +74,8 @@ def _told(error: Exception) -> tuple[str, int] | None:
         return f"{error}; ./aar run --dir goes on where the record says", EXIT_CUT_OFF
     if isinstance(error, GatewayGone):
         return f"{error}; ./aar run --dir goes on where the record says", EXIT_CUT_OFF
+    if isinstance(error, FormatError):
+        return f"this cannot be an entry of the record: {error}", EXIT_BAD_INPUT
     if isinstance(error, (Refused, GatewayRefused, NotAStudy, StudyInUse, StudyFileError, NotARecord)):
         return str(error), EXIT_BAD_INPUT
     return None

@@ -14,29 +14,33 @@ from aar.cli.config import reviewer_signer
 from aar.cli.failures import CommandFailed
 from aar.cli.main import EXIT_OK
 from aar.cli.output import complain, say, say_json
-from aar.cli.read import read_leaves, verify_with_pins
-from aar.cli.safe_text import terminal_safe
+from aar.cli.read import poll_leaves, read_leaves, verify_with_pins
+from aar.cli.safe_text import terminal_safe, typed
+from aar.formats.keys import Signer
 from aar.outside.control_plane import ControlPlane, attach
-from aar.outside.projection import Projection
+from aar.outside.projection import Finding, Projection
 from aar.outside.review import Evidence, decision_body, evidence, find, reproduce
 from aar.outside.staff_client import StaffClient
 from aar.outside.study_directory import StudyDirectory, StudyInUse
-from aar.outside.study_file import parse_study
+from aar.outside.study_file import check_task, parse_study
 from aar.outside.study_run import parameters_of
 
 
 @contextlib.contextmanager
 def gateway_of(study: StudyDirectory, *, with_evaluator: bool) -> Iterator[StaffClient]:
     """The gateway of a running study, or one started for the length of this command."""
-    projection = Projection.of(read_leaves(study))
+    projection = Projection.of(poll_leaves(study))
     if not projection.opened:
-        raise CommandFailed(f"{study.path} was never opened; ./aar run --dir {study.path} opens it")
+        raise CommandFailed(f"{study.path} was never opened; ./aar run --dir {typed(study.path)} opens it")
     try:
         study.lock()
     except StudyInUse:
         client = attach(study)
         if client is None:
             raise
+    else:
+        client = None
+    if client is not None:
         yield client
         return
     plane = ControlPlane(study, researchers=projection.researchers, parameters=_parameters(study, projection))
@@ -57,6 +61,22 @@ def _parameters(study: StudyDirectory, projection: Projection) -> Any:
     )
 
 
+def enrolled_signer(projection: Projection, key: str | None) -> Signer:
+    """The reviewer's signer, if this study knows its key: any other would be refused, and raise an alarm."""
+    signer = reviewer_signer(key)
+    if projection.opened and projection.keys.get(signer.name) != signer.vkey:
+        reviewers = [
+            f"{name} (id {projection.keys[name].key_id.hex()})"
+            for name, role in projection.roles.items()
+            if role == "reviewer"
+        ]
+        raise CommandFailed(
+            f"your key {signer.name} (id {signer.vkey.key_id.hex()}) is not enrolled in this study, whose "
+            f"reviewer is {', '.join(reviewers)}: give the right one with --key FILE"
+        )
+    return signer
+
+
 def task(options: argparse.Namespace) -> int:
     """The task queue."""
     study = StudyDirectory(Path(options.dir))
@@ -64,7 +84,7 @@ def task(options: argparse.Namespace) -> int:
     projection = Projection.of(leaves)
     if options.action == "list":
         return _list_tasks(projection, as_json=options.json)
-    signer = reviewer_signer(options.key)
+    signer = enrolled_signer(projection, options.key)
     if options.action == "add":
         body = _task_body(
             options, options.name or f"task-{len(projection.tasks) + 1}", options.title, options.direction
@@ -110,7 +130,7 @@ def task(options: argparse.Namespace) -> int:
 
 
 def _task_body(options: argparse.Namespace, name: str, title: str | None, direction: str) -> dict[str, Any]:
-    if not title:
+    if not title or not title.strip():
         raise CommandFailed("task add wants --title TEXT")
     if options.submissions < 1:
         raise CommandFailed(f"--submissions {options.submissions}: a task's budget is at least 1")
@@ -126,14 +146,16 @@ def _task_body(options: argparse.Namespace, name: str, title: str | None, direct
         steps.append({"name": step, "what": f"run {pipeline}"[:2_000], "pipelines": [pipeline]})
     if (options.workflow == "fixed") != bool(steps):
         raise CommandFailed("a fixed workflow wants its steps (--step NAME=PIPELINE), a free one has none")
-    return {
+    body = {
         "task": name,
-        "title": title,
+        "title": title.strip(),
         "direction": direction,
         "workflow": options.workflow,
         "steps": steps,
         "submissions": options.submissions,
     }
+    check_task(body, f"task {name}")
+    return body
 
 
 def _list_tasks(projection: Projection, *, as_json: bool) -> int:
@@ -146,7 +168,9 @@ def _list_tasks(projection: Projection, *, as_json: bool) -> int:
     for one in told["tasks"]:
         say(
             f"{one['task']:<12} {one['workflow']:<6} {one['state']:<8} {one['researcher']:<14} "
-            f"{one['submissions']}/{one['budget']}  " + terminal_safe(one["title"])
+            f"{one['submissions']}/{one['budget']}  "
+            + terminal_safe(one["title"])
+            + (f"  ({terminal_safe(one['reason'])})" if one["reason"] else "")
         )
     for one in told["proposals"]:
         say(
@@ -167,7 +191,7 @@ def _told(options: argparse.Namespace, text: str, ack: dict[str, Any]) -> int:
 def review(options: argparse.Namespace) -> int:
     """The human gate."""
     study = StudyDirectory(Path(options.dir))
-    projection = Projection.of(read_leaves(study))
+    projection = Projection.of(read_leaves(study, is_tampered_refused=False))
     if options.action == "list":
         return _list_findings(projection, as_json=options.json)
     if options.number is None:
@@ -180,18 +204,16 @@ def review(options: argparse.Namespace) -> int:
         return _show(evidence(projection, find(projection, options.number), record_verdict=verdict), options)
     if options.action == "refine" and not options.note.strip():
         raise CommandFailed("review refine wants --note TEXT: what is to be refined")
-    signer = reviewer_signer(options.key)
+    signer = enrolled_signer(projection, options.key)
     finding = find(projection, options.number)
     is_score_to_publish = options.action == "publish" and bool(finding.body["numbers"])
     with gateway_of(study, with_evaluator=is_score_to_publish) as gateway:
 
         def read() -> Projection:
-            return Projection.of(read_leaves(study))
+            return Projection.of(poll_leaves(study))
 
         if is_score_to_publish:
-            complain(
-                f"running the method of finding {finding.index} again from its snapshot, with fresh seeds ..."
-            )
+            complain(_rerun_told(projection, finding))
             projection = reproduce(gateway, read, finding, on_wait=lambda: time.sleep(0.25))
         else:
             projection = read()
@@ -221,6 +243,17 @@ def review(options: argparse.Namespace) -> int:
     if options.action == "retract" and descendants:
         say(f"flagged, for they build on it: {', '.join(f'#{one}' for one in descendants)}")
     return EXIT_OK
+
+
+def _rerun_told(projection: Projection, finding: Finding) -> str:
+    receipt = projection.basis_of(finding).receipt
+    submission = projection.receipts[receipt]["submission"]
+    again = projection.submissions[submission].receipts.get("reproduce")
+    if again is not None:
+        return (
+            f"the method of finding {finding.index} was run again before: its clean re-run is receipt {again}"
+        )
+    return f"running the method of finding {finding.index} again from its snapshot, with fresh seeds ..."
 
 
 def _list_findings(projection: Projection, *, as_json: bool) -> int:

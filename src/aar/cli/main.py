@@ -6,12 +6,15 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
+from aar import __version__
+
 EXIT_OK = 0
 EXIT_TAMPERED = 1
 EXIT_BAD_INPUT = 2
 EXIT_NO_BACKEND = 3
 EXIT_LEAK = 4
 EXIT_CUT_OFF = 5
+EXIT_FAULT = 70
 EXIT_INTERRUPTED = 130
 
 Command = Callable[[argparse.Namespace], int]
@@ -19,6 +22,9 @@ Command = Callable[[argparse.Namespace], int]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
+    from aar.cli.output import prepare_streams
+
+    prepare_streams()
     options = build_parser().parse_args(arguments)
     command: Command = options.command
     from aar.cli.failures import run_reporting_failures
@@ -32,8 +38,9 @@ def build_parser() -> argparse.ArgumentParser:
         prog="aar",
         description="Teams of automated alignment researchers, with a record that nobody can quietly change.",
         epilog="exit: 0 all holds, 1 tampered with, 2 bad input or cannot judge, 3 no sandbox backend, "
-        "4 a sandbox probe leaked, 5 cut off (run --dir goes on), 130 stopped by Ctrl-C",
+        "4 a sandbox probe leaked, 5 cut off (run --dir goes on), 70 a fault of aar, 130 stopped by Ctrl-C",
     )
+    parser.add_argument("--version", action="version", version=f"aar {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = _add(

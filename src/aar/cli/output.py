@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import sys
 from typing import Any
+
+
+def prepare_streams() -> None:
+    """Make both streams able to take any text: whatever is missing or narrow there ends no command.
+
+    A stream that was closed by whoever started us becomes the null device; a character that its encoding
+    lacks is written as an escape.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - open until the end
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def say(text: str = "") -> None:
@@ -23,3 +39,8 @@ def complain(text: str) -> None:
     """One line about what is wrong, on standard error."""
     sys.stderr.write(f"aar: {text}\n")
     sys.stderr.flush()
+
+
+def leave_output() -> None:
+    """Nobody reads our standard output any more: what follows goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

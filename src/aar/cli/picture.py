@@ -19,9 +19,14 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's palette, less black and yellow: told apart by colour-blind readers, and legible on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-MARKERS = ("o", "s", "^", "v", "P", "X", "h")
+# Seven marks to six colours: two researchers look the same only when there are more than forty of them.
+MARKERS = ("o", "s", "^", "v", "P", "X", "D")
 _INK, _FAINT = "#222222", "#767676"
-_HOW_TO_READ = "line: best value released to a researcher   band: its 95 % interval   mark: one official run"
+_HOW_TO_READ = (
+    "line: best value told to a researcher, in whole steps, drawn a little apart   "
+    "band: its 95 % interval, widened to whole steps\n"
+    "mark: one official run, its exact value once that is opened   held-out: with its 95 % interval"
+)
 
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # it comes with matplotlib: the same picture on every machine
@@ -43,7 +48,8 @@ class Point:
 
     `minutes` since the study opened; `released` is what the researcher was told, with its interval
     `low`..`high`; `improved` is false where the release rule repeated an earlier value; `exact` is the
-    opened public value and `heldout` the opened sealed one, None while they are closed.
+    opened public value and `heldout` the opened sealed one with its interval `heldout_span`: None while they
+    are closed.
     """
 
     minutes: float
@@ -54,6 +60,7 @@ class Point:
     improved: bool
     exact: float | None
     heldout: float | None
+    heldout_span: tuple[float, float] | None = None
 
 
 def draw_pgr_over_time(
@@ -84,11 +91,11 @@ def draw_pgr_over_time(
         # Not pyplot: it looks for a display, and takes as long to import as the rest together.
         figure = Figure(figsize=(10.0, 5.4), layout="constrained")
         FigureCanvasAgg(figure)
-        grid = figure.add_gridspec(1, 2, width_ratios=(6, 1), wspace=0.02)
-        axes = figure.add_subplot(grid[0])
-        sealed = figure.add_subplot(grid[1], sharey=axes)
         ordered = sorted(points, key=lambda point: (point.minutes, point.researcher))
         names = sorted({point.researcher for point in ordered}, key=_natural)
+        grid = figure.add_gridspec(1, 2, width_ratios=(5, min(1 + 0.2 * len(names), 4)), wspace=0.02)
+        axes = figure.add_subplot(grid[0])
+        sealed = figure.add_subplot(grid[1], sharey=axes)
         end = max((point.minutes for point in ordered), default=1.0) * 1.02 or 1.0
 
         for each in (axes, sealed):
@@ -119,7 +126,7 @@ def draw_pgr_over_time(
         axes.set_xlabel("minutes since the study opened")
         axes.set_ylabel("performance gap recovered (PGR)")
         axes.set_title(
-            terminal_safe(title, 100), loc="left", fontsize=12, color=_INK, pad=22, parse_math=False
+            terminal_safe(title, 100), loc="left", fontsize=12, color=_INK, pad=34, parse_math=False
         )
         axes.annotate(
             _HOW_TO_READ,
@@ -234,21 +241,27 @@ def _draw_best_so_far(axes: Axes, points: Sequence[Point], end: float) -> None:
 
 def _draw_heldout(axes: Axes, points: Sequence[Point], names: Sequence[str]) -> None:
     for number, name in enumerate(names):
-        values = [point.heldout for point in points if point.researcher == name and point.heldout is not None]
-        axes.plot(
-            [number] * len(values),
-            values,
-            linestyle="none",
-            marker="D",
-            markersize=6.5,
-            color=COLOURS[number % len(COLOURS)],
-            markeredgecolor="white",
-            markeredgewidth=0.7,
-            zorder=5,
-        )
+        opened = [point for point in points if point.researcher == name and point.heldout is not None]
+        for place, point in enumerate(opened):
+            value = point.released if point.heldout is None else point.heldout
+            # Side by side: their intervals overlap.
+            x = number + 0.6 * ((place + 0.5) / len(opened) - 0.5)
+            if point.heldout_span is not None:
+                colour = COLOURS[number % len(COLOURS)]
+                axes.plot([x, x], point.heldout_span, color=colour, linewidth=1.1, alpha=0.6, zorder=4)
+            axes.plot(
+                [x],
+                [value],
+                linestyle="none",
+                markersize=5.0,
+                markeredgecolor="white",
+                markeredgewidth=0.6,
+                zorder=5,
+                **_look(number),
+            )
     axes.set_xlim(-0.7, max(len(names), 1) - 0.3)
-    axes.set_xticks([])
-    axes.set_xlabel("one column per\nresearcher")
+    axes.set_xticks(range(len(names)), [str(number) for number in range(1, len(names) + 1)])
+    axes.set_xlabel("researcher")
     axes.set_title("held-out", fontsize=10, color=_INK, pad=8)
     axes.tick_params(axis="y", length=0, labelleft=False)
     axes.spines["left"].set_visible(False)

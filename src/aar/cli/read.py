@@ -7,26 +7,32 @@ import time
 from pathlib import Path
 from typing import Any
 
-from aar.cli.config import Pins
+from aar.cli.config import Pins, parse_policy_file
 from aar.cli.failures import CommandFailed
 from aar.cli.main import EXIT_BAD_INPUT, EXIT_OK, EXIT_TAMPERED
-from aar.cli.output import say, say_json
-from aar.cli.safe_text import terminal_safe
+from aar.cli.output import complain, say, say_json
+from aar.cli.safe_text import terminal_safe, typed
 from aar.formats.entry import Leaf
+from aar.formats.kinds import KINDS
 from aar.outside.projection import Projection
-from aar.outside.study_directory import StudyDirectory
+from aar.outside.study_directory import NotAStudy, StudyDirectory
 from aar.verify.leaderboard import Row, leaderboard
-from aar.verify.reader import RecordReader
-from aar.verify.report import Report, format_report
-from aar.verify.study import verify_study
+from aar.verify.reader import NotARecord, RecordReader
+from aar.verify.report import Report, cannot_judge, format_report
+from aar.verify.study import verify_log, verify_study
 
 
 def verify(options: argparse.Namespace) -> int:
     """Check everything; the keys are the given policy's, else the pinned ones, else the study's own."""
     study = StudyDirectory(Path(options.dir))
-    report = verify_with_pins(study, options.policy)
+    try:
+        report = verify_with_pins(study, options.policy)
+    except (NotAStudy, NotARecord, OSError) as error:
+        report = cannot_judge(str(error))
     if options.json:
         say_json(report.as_json(), indent=1)
+    elif report.verdict == "cannot-judge":
+        complain(format_report(report))
     else:
         say(format_report(report))
     return {"ok": EXIT_OK, "tampered": EXIT_TAMPERED}.get(report.verdict, EXIT_BAD_INPUT)
@@ -35,31 +41,69 @@ def verify(options: argparse.Namespace) -> int:
 def verify_with_pins(study: StudyDirectory, policy_file: str | None = None) -> Report:
     """Verify against what this user saw of the study before; remember what verified."""
     pins = Pins(study.origin)
-    policy = pins.policy
-    if policy_file is not None:
+    if policy_file is None:
+        policy = pins.policy
+    else:
         path = Path(policy_file)
         if not path.is_file():
             raise CommandFailed(f"--policy {policy_file}: there is no such file")
         policy = path.read_bytes()
+        log = parse_policy_file(path, policy).log.name
+        if log != study.origin:
+            return cannot_judge(f"--policy {policy_file} is for log {log}, {study.path} is {study.origin}")
+    if not study.record.is_dir() and pins.checkpoints:
+        return cannot_judge(f"{study.path} was verified here before, and its record is gone")
     report = verify_study(
         study.path, policy=policy, pins=pins.checkpoints, now_ms=time.time_ns() // 1_000_000
     )
     if report.verdict == "ok":
         used = policy if policy is not None else study.policy.read_bytes()
-        pins.remember(policy=used, checkpoint=RecordReader(study.record).checkpoint_bytes())
+        try:
+            pins.remember(policy=used, checkpoint=RecordReader(study.record).checkpoint_bytes())
+        except OSError as error:
+            report.warnings.append(f"what was seen was not pinned, a later rollback may go unseen: {error}")
     return report
 
 
-def read_leaves(study: StudyDirectory) -> list[Leaf]:
-    """All published entries; raises `NotAStudy` or `NotARecord`."""
-    if not study.path.is_dir():
+def read_leaves(study: StudyDirectory, *, is_tampered_refused: bool = True) -> list[Leaf]:
+    """All published entries of a log that holds; raises `NotAStudy`, `NotARecord`, or says what does not.
+
+    Every signature and hash of the log is checked, what the entries claim is not: that is `verify`. Where a
+    human decides in spite of it (`is_tampered_refused` false) it is said on standard error.
+    """
+    if not study.path.exists():
         raise CommandFailed(f"{study.path}: there is no such directory")
-    _origin = study.origin
+    if not study.path.is_dir():
+        raise CommandFailed(f"{study.path} is not a directory; name a study's")
+    policy = Pins(study.origin).policy
+    if not any(study.record.glob("*")):
+        raise CommandFailed(f"{study.path} was never opened; ./aar run --dir {typed(study.path)} opens it")
+    report = verify_log(study.path, policy=policy)
+    if report.verdict == "tampered":
+        if is_tampered_refused:
+            raise CommandFailed(_first_finding(study, report), EXIT_TAMPERED)
+        complain(_first_finding(study, report))
+    return poll_leaves(study)
+
+
+def poll_leaves(study: StudyDirectory) -> list[Leaf]:
+    """All published entries as they are, unchecked: for a command that has just checked them."""
     return list(RecordReader(study.record).entries())
+
+
+def _first_finding(study: StudyDirectory, report: Report) -> str:
+    first = report.findings[0]
+    place = f"entry {first.first_index} in " if first.first_index >= 0 else ""
+    return (
+        f"{study.path}: TAMPERED, the record does not hold ({first.code}: {place}{first.resource}); "
+        f"./aar verify {typed(study.path)} says more"
+    )
 
 
 def record(options: argparse.Namespace) -> int:
     """Entries as JSON lines."""
+    if options.kind is not None and options.kind not in KINDS:
+        raise CommandFailed(f"--kind {options.kind}: there is no such kind; there is: {', '.join(KINDS)}")
     for leaf in read_leaves(StudyDirectory(Path(options.dir))):
         entry = leaf.signed.entry
         if options.kind not in (None, entry.kind) or options.author not in (None, entry.author):
@@ -107,6 +151,8 @@ def _say_finding(projection: Projection, by_index: dict[int, Leaf], index: int, 
     mark = {"publish": "  [published]", "retract": "  [RETRACTED]", "refine": "  [to be refined]"}.get(
         finding.decision, ""
     )
+    if projection.basis_of(finding).lost:
+        mark += "  [builds on a retracted finding]"
     votes = sum(finding.votes.values())
     score = f"  PGR {body['numbers']['pgr']}" if body["numbers"] else ""
     head = f"#{index} {body['type']} by {finding.author}{score}{mark}" + (
@@ -126,8 +172,13 @@ def _say_finding(projection: Projection, by_index: dict[int, Leaf], index: int, 
 
 
 def show_leaderboard(options: argparse.Namespace) -> int:
-    """Ranks from receipts only."""
-    rows = leaderboard(read_leaves(StudyDirectory(Path(options.dir))))
+    """Ranks from receipts only, and only of a study that verifies: every number is derived again first."""
+    study = StudyDirectory(Path(options.dir))
+    leaves = read_leaves(study)
+    report = verify_with_pins(study)
+    if report.verdict == "tampered":
+        raise CommandFailed(_first_finding(study, report), EXIT_TAMPERED)
+    rows = leaderboard(leaves)
     if options.json:
         say_json([row.as_json() for row in rows], indent=1)
     else:
@@ -137,21 +188,24 @@ def show_leaderboard(options: argparse.Namespace) -> int:
 
 
 def leaderboard_lines(rows: list[Row], most: int = 30) -> list[str]:
-    """A plain table; the interval is the held-out value's where there is one."""
+    """A plain table; the interval is the held-out value's where there is one, else the explored one's."""
     if not rows:
         return ["no receipts yet"]
-    head = f"{'':>3} {'explored':>8} {'held-out':>8}  {'95 % interval':<18} {'researcher':<14} "
+    head = f"{'':>3} {'explored':>8} {'held-out':>8}  {'95 % interval of it':<28} {'researcher':<14} "
     lines = [head + f"{'receipts':<10} method"]
     for row in rows[:most]:
         lines.append(
             f"{row.rank:>3} {row.explored_pgr or '-':>8} {row.heldout_pgr or '-':>8}  "
-            f"[{row.low}, {row.high}]".ljust(42)
-            + f" {row.researcher:<14} {','.join(f'#{one}' for one in row.receipts):<10} "
+            f"{'held-out' if row.heldout_pgr else 'explored'} [{row.low}, {row.high}]".ljust(29)
+            + f"{row.researcher:<14} {','.join(f'#{one}' for one in row.receipts):<10} "
             + terminal_safe(row.method)
             + (f"  ({row.decision})" if row.decision else "")
+            + ("  (builds on a retracted finding)" if row.builds_on_retracted else "")
         )
     if len(rows) > most:
         lines.append(f"    and {len(rows) - most} more: leaderboard --json has them all")
+    if any(row.heldout_pgr is None for row in rows[:most]):
+        lines.append("    - under held-out: still sealed; opened at the end for what a result claims")
     return lines
 
 
@@ -169,7 +223,9 @@ def status(options: argparse.Namespace) -> int:
     for task in told["tasks"]:
         say(
             f"  task {task['task']:<8} {task['workflow']:<6} {task['state']:<8} {task['researcher']:<14} "
-            f"{task['submissions']}/{task['budget']} submissions  " + terminal_safe(task["title"])
+            f"{task['submissions']}/{task['budget']} submissions  "
+            + terminal_safe(task["title"])
+            + (f"  ({terminal_safe(task['reason'])})" if task["reason"] else "")
         )
     for proposal in told["proposals"]:
         say(

@@ -9,65 +9,82 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from aar.cli.config import reviewer_signer
 from aar.cli.failures import CommandFailed
-from aar.cli.main import EXIT_INTERRUPTED, EXIT_LEAK, EXIT_NO_BACKEND, EXIT_OK, EXIT_TAMPERED
-from aar.cli.output import complain, say, say_json
+from aar.cli.main import EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_LEAK, EXIT_NO_BACKEND, EXIT_OK, EXIT_TAMPERED
+from aar.cli.output import complain, leave_output, say, say_json
 from aar.cli.picture import Point, draw_pgr_over_time
-from aar.cli.read import leaderboard_lines, read_leaves, verify_with_pins
+from aar.cli.read import leaderboard_lines, poll_leaves, verify_with_pins
+from aar.cli.safe_text import terminal_safe, typed
 from aar.cli.view import LiveView, PlainView, StudyView, study_view
 from aar.formats.entry import Leaf
+from aar.formats.keys import Signer
 from aar.lab.problems import PROBLEMS
 from aar.outside.control_plane import cpu_s
+from aar.outside.keyring import write_durably
 from aar.outside.projection import Projection
 from aar.outside.sandbox.backend import missing_backend
 from aar.outside.sandbox.doctor import DoctorReport
 from aar.outside.sandbox.doctor import doctor as examine
 from aar.outside.study_directory import NotAStudy, StudyDirectory, service_uids
 from aar.outside.study_file import StudyFile, StudyFileError, default_study_text, parse_study
-from aar.outside.study_run import Moment, StudyRun, StudyStopped
+from aar.outside.study_run import Moment, StudyRun, StudyStopped, read_projection
 from aar.verify.leaderboard import leaderboard
-from aar.verify.report import format_report
+from aar.verify.report import Report, format_report
 
 
 def run(options: argparse.Namespace) -> int:
     """`aar run`; returns the exit status."""
     started = time.monotonic()
     signal.signal(signal.SIGTERM, _as_interrupt)
+    if options.dir is not None and not options.dir:
+        raise CommandFailed("--dir '': want the name of a directory")
     study_file = _study_file(options)
     study = StudyDirectory(Path(options.dir) if options.dir else _new_directory(study_file))
     if study.path.is_dir() and study.is_study:
-        _check_same_study(study, study_file, options)
-        study_file = _stored_study_file(study)
+        study_file = _same_study(study, study_file, options)
     reviewer = reviewer_signer(options.key)
     study.create(study_file.text, service_uids())
     study.lock()
+    try:
+        return _run_locked(study, study_file, reviewer, options, started)
+    except (StudyStopped, KeyboardInterrupt):
+        complain(f"stopped in order; ./aar run --dir {typed(study.path)} goes on")
+        return EXIT_INTERRUPTED
+
+
+def _run_locked(
+    study: StudyDirectory,
+    study_file: StudyFile,
+    reviewer: Signer,
+    options: argparse.Namespace,
+    started: float,
+) -> int:
+    if read_projection(study).closed:
+        complain(f"{study.path} is closed: nothing to run; here is what it found")
+        return _show_closed(study, options)
     # Nothing is recorded before the sandbox has proved itself: a study that may leak is not opened.
     before_s = cpu_s(resource.RUSAGE_CHILDREN)
     report = examine_or_explain(study.path, quiet=options.json)
     doctor_s = cpu_s(resource.RUSAGE_CHILDREN) - before_s
     view = _view(options)
     study_run = StudyRun(study, study_file, reviewer=reviewer, doctor=report, on_moment=view.show)
-    if study_run.is_closed:
-        complain(f"{study.path} is closed: nothing to run; here is what it found")
-    else:
-        if not options.json:
-            say(
-                f"study {study_file.name} in {study.path}: {len(study_file.tasks)} tasks, "
-                f"budget {study_file.submissions} submissions"
-            )
-        try:
-            with view:
-                study_run.run()
-        except StudyStopped:
-            complain(f"stopped in order; ./aar run --dir {study.path} goes on")
-            return EXIT_INTERRUPTED
-    return _finish(study, study_run, options, started, doctor_s)
+    if not options.json:
+        view.say(
+            f"study {study_file.name} in {study.path}: {len(study_file.tasks)} tasks, "
+            f"budget {study_file.submissions} submissions"
+        )
+    try:
+        with view:
+            study_run.run()
+    finally:
+        usage = _add_usage(study, study_run, started, doctor_s)
+    return _finish(study, usage, options)
 
 
 def _as_interrupt(_number: int, _frame: object) -> None:
@@ -102,15 +119,25 @@ def _stored_study_file(study: StudyDirectory) -> StudyFile:
     return parse_study(text, source=str(study.study_file), problems=tuple(PROBLEMS))
 
 
-def _check_same_study(study: StudyDirectory, study_file: StudyFile, options: argparse.Namespace) -> None:
+def _same_study(study: StudyDirectory, study_file: StudyFile, options: argparse.Namespace) -> StudyFile:
     """A study's terms are in its record: a second `run` goes on with them, it does not change them."""
-    changed = options.study is not None or options.researchers is not None or options.minutes is not None
-    if changed and _stored_study_file(study).text != study_file.text:
+    stored = _stored_study_file(study)
+    changed = [
+        f"--{name} {given}, it has {has}"
+        for name, given, has in (
+            ("researchers", options.researchers, stored.researchers),
+            ("minutes", options.minutes, stored.minutes),
+        )
+        if given is not None and given != has
+    ]
+    if options.study is not None and stored.text != study_file.text:
+        changed.append(f"another study file, {options.study}")
+    if changed:
         raise StudyFileError(
-            f"{study.path} was opened with another study file; go on without STUDY.toml, "
-            "--researchers and --minutes, "
+            f"{study.path} was opened on other terms ({'; '.join(changed)}); go on without them, "
             "or name a new --dir"
         )
+    return stored
 
 
 def _new_directory(study_file: StudyFile) -> Path:
@@ -146,9 +173,20 @@ class _Shown:
         self._view.close()
 
     def show(self, moment: Moment) -> None:
-        self._view.update(
-            study_view(moment.status, moment.fleet, elapsed_s=moment.elapsed_s, phase=moment.phase)
-        )
+        shown = study_view(moment.status, moment.fleet, elapsed_s=moment.elapsed_s, phase=moment.phase)
+        self._or_go_on_unseen(lambda: self._view.update(shown))
+
+    def say(self, text: str) -> None:
+        self._or_go_on_unseen(lambda: say(text))
+
+    def _or_go_on_unseen(self, tell: Callable[[], None]) -> None:
+        """A reader who leaves (`| head`) does not end a study: it runs on, and says so where errors go."""
+        try:
+            tell()
+        except BrokenPipeError:
+            leave_output()
+            self._view = _QuietView()
+            complain("nobody reads the output any more; the study runs on")
 
 
 def _view(options: argparse.Namespace) -> _Shown:
@@ -190,36 +228,50 @@ def doctor(options: argparse.Namespace) -> int:
     else:
         for probe in report.probes:
             say(f"  {probe.status:<9} {probe.area:<12} {probe.name:<34} {probe.detail}")
-        say(f"{report.verdict}: {report.backend}, {len(report.probes)} probes")
+        say(f"{report.verdict}: {report.backend}, {len(report.probes)} probes {report.detail}".rstrip())
     return {"ok": EXIT_OK, "cannot-run": EXIT_NO_BACKEND}.get(report.verdict, EXIT_LEAK)
 
 
-def _finish(
-    study: StudyDirectory,
-    study_run: StudyRun,
-    options: argparse.Namespace,
-    started: float,
-    doctor_s: float,
-) -> int:
-    leaves = read_leaves(study)
-    projection = Projection.of(leaves)
+def _add_usage(
+    study: StudyDirectory, study_run: StudyRun, started: float, doctor_s: float
+) -> dict[str, float]:
+    """What the study took so far, this process and those before it: kept where the next one finds it."""
+    plane = study_run.plane
+    # Everything outside the sandboxes, start-up included: this process, the services, the doctor's probes.
+    used = {
+        "seconds": time.monotonic() - started,
+        "control_plane_cpu_s": cpu_s(resource.RUSAGE_SELF) + plane.services_cpu_s + doctor_s,
+        "sandboxes_cpu_s": plane.sandboxes_cpu_s,
+    }
+    path = study.operator / "usage.json"
+    if path.exists():
+        before = json.loads(path.read_text("utf-8"))
+        used = {name: value + float(before[name]) for name, value in used.items()}
+    write_durably(path, json.dumps(used).encode(), mode=0o600)
+    return used
+
+
+def _finish(study: StudyDirectory, usage: Mapping[str, float], options: argparse.Namespace) -> int:
+    began_s = cpu_s(resource.RUSAGE_SELF)
+    began = time.monotonic()
     report = verify_with_pins(study)
-    # No number is told of a record that does not hold.
-    rows = leaderboard(leaves) if report.verdict == "ok" else []
-    table = leaderboard_lines(rows, 12) if report.verdict == "ok" else format_report(report).split("\n")
+    if report.verdict != "ok":
+        return _say_tampered(study, report, options)
+    leaves = poll_leaves(study)
+    projection = Projection.of(leaves)
+    rows = leaderboard(leaves)
     draw_pgr_over_time(
         picture_points(leaves, projection),
         study.path / "pgr.svg",
         study.path / "pgr.png",
         title=f"{projection.opened['name']}: PGR over time",
     )
-    # Everything outside the sandboxes, start-up included: this process, the services, the doctor's probes.
-    control_s = cpu_s(resource.RUSAGE_SELF) + study_run.plane.services_cpu_s + doctor_s
-    sandboxes_s = study_run.plane.sandboxes_cpu_s
+    control_s = usage["control_plane_cpu_s"] + cpu_s(resource.RUSAGE_SELF) - began_s
+    sandboxes_s = usage["sandboxes_cpu_s"]
     best = rows[0].as_json() if rows else {}
     summary = {
         "study": str(study.path),
-        "seconds": round(time.monotonic() - started, 1),
+        "seconds": round(usage["seconds"] + time.monotonic() - began, 1),
         "researchers": len(projection.researchers),
         "submissions": len(projection.submissions),
         "entries": projection.tree_size,
@@ -230,15 +282,52 @@ def _finish(
         "verdict": report.verdict,
         "pictures": [str(study.path / "pgr.svg"), str(study.path / "pgr.png")],
     }
-    (study.path / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", "utf-8")
+    write_durably(study.path / "summary.json", json.dumps(summary, indent=1).encode() + b"\n", mode=0o644)
     if options.json:
         say_json(summary)
     else:
-        _say_end(study, summary, table)
-    return EXIT_OK if report.verdict == "ok" else EXIT_TAMPERED
+        _say_end(study, summary, projection, leaderboard_lines(rows, 12))
+    return EXIT_OK
 
 
-def _say_end(study: StudyDirectory, summary: Mapping[str, Any], table: list[str]) -> None:
+def _show_closed(study: StudyDirectory, options: argparse.Namespace) -> int:
+    """A closed study is verified again and shown as it was measured when it ran."""
+    path = study.path / "summary.json"
+    if not path.exists():
+        # Closed, and cut off before its end was told: what was measured until then is all there is.
+        kept = study.operator / "usage.json"
+        nothing = {"seconds": 0.0, "control_plane_cpu_s": 0.0, "sandboxes_cpu_s": 0.0}
+        return _finish(study, json.loads(kept.read_text("utf-8")) if kept.exists() else nothing, options)
+    report = verify_with_pins(study)
+    if report.verdict != "ok":
+        return _say_tampered(study, report, options)
+    summary = {**json.loads(path.read_text("utf-8")), "study": str(study.path)}
+    summary["pictures"] = [str(study.path / "pgr.svg"), str(study.path / "pgr.png")]
+    if options.json:
+        say_json(summary)
+    else:
+        leaves = poll_leaves(study)
+        _say_end(study, summary, Projection.of(leaves), leaderboard_lines(leaderboard(leaves), 12))
+    return EXIT_OK
+
+
+def _say_tampered(study: StudyDirectory, report: Report, options: argparse.Namespace) -> int:
+    """No number is told, drawn or written of a record that does not hold."""
+    if options.json:
+        say_json(
+            {"study": str(study.path), "verdict": report.verdict, "findings": report.as_json()["findings"]}
+        )
+    else:
+        say(format_report(report))
+    return EXIT_TAMPERED if report.verdict == "tampered" else EXIT_BAD_INPUT
+
+
+def _say_end(
+    study: StudyDirectory, summary: Mapping[str, Any], projection: Projection, table: list[str]
+) -> None:
+    for task in projection.tasks.values():
+        if task.outcome == "failed":
+            complain(f"task {task.name} failed: {terminal_safe(task.reason)}")
     say()
     for line in table:
         say(line)
@@ -253,16 +342,8 @@ def _say_end(study: StudyDirectory, summary: Mapping[str, Any], table: list[str]
     say(f"picture: {summary['pictures'][1]}")
     say(f"study:   {study.path}")
     say("next:")
-    say(f"  ./aar verify {_shown(study.path)}")
-    say(f"  ./aar review {_shown(study.path)}")
-
-
-def _shown(path: Path) -> str:
-    """The path as short as it can be typed from here."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
+    say(f"  ./aar verify {typed(study.path)}")
+    say(f"  ./aar review {typed(study.path)}")
 
 
 def picture_points(leaves: list[Leaf], projection: Projection) -> list[Point]:
@@ -285,6 +366,7 @@ def picture_points(leaves: list[Leaf], projection: Projection) -> list[Point]:
                 improved=bool(released["improved"]),
                 exact=float(public["pgr"]) if public else None,
                 heldout=float(sealed["pgr"]) if sealed else None,
+                heldout_span=(float(sealed["low"]), float(sealed["high"])) if sealed else None,
             )
         )
     return points

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import unicodedata
+from pathlib import Path
 
 # Other (control, format, surrogate, private use, unassigned), and the two separators that break a line.
 _NEVER_SHOWN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
@@ -36,6 +38,19 @@ def terminal_safe(text: str, limit: int | None = None) -> str:
     if limit is not None and len(line) > limit:
         return line[: max(limit - 1, 0)] + "…"
     return line
+
+
+def typed(path: Path) -> str:
+    """A path as it can be typed in a shell, as short as it is from here.
+
+    >>> typed(Path("/a b/c"))
+    "'/a b/c'"
+    """
+    try:
+        short = str(path.relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        short = str(path)
+    return shlex.quote(f"./{short}" if short.startswith("-") else short)
 
 
 def _written_out(character: str) -> str:

@@ -51,6 +51,17 @@ class RankView:
     low: str
     high: str
 
+    @property
+    def value(self) -> str:
+        """The value that the interval is of: the held-out one where there is one."""
+        return self.heldout_pgr or self.explored_pgr
+
+    @property
+    def value_with_interval(self) -> str:
+        """Which value, the value, and its interval."""
+        half = "held-out" if self.heldout_pgr else "explored"
+        return f"{half} PGR {self.value} [{self.low}, {self.high}]"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventView:
@@ -213,9 +224,7 @@ class PlainView:
         self._alarms = len(view.alarms)
         if view.leaderboard:
             top = view.leaderboard[0]
-            leader = (
-                f"leads: {top.method} by {top.researcher}, PGR {top.explored_pgr} [{top.low}, {top.high}]"
-            )
+            leader = f"leads: {top.method} by {top.researcher}, {top.value_with_interval}"
             if leader != self._leader:
                 self._leader = leader
                 lines.append(leader)
@@ -296,16 +305,20 @@ class LiveView:
         title = "leaderboard" if len(rows) == count else f"leaderboard ({len(rows)} of {count})"
         is_wide = self._console.width >= 110
         bar = ("-0.2 .. 0 weak .. 1 ceiling",) if is_wide else ()
-        table = _table(">", ">PGR", "95 % interval", *bar, ">held-out", "researcher", f"*{title}")
+        # Columns that a narrow terminal has no room for: first the interval, then who it was.
+        width = self._console.width
+        interval = ("95 % interval",) if width >= 72 else ()
+        who = ("researcher",) if width >= 56 else ()
+        table = _table(">", ">explored", ">held-out", *interval, *bar, *who, f"*{title}")
         for row in rows:
-            scale = (_text(interval_bar(row.explored_pgr, row.low, row.high), "cyan"),) if is_wide else ()
+            scale = (_text(interval_bar(row.value, row.low, row.high), "cyan"),) if is_wide else ()
             table.add_row(
                 _text(str(row.rank)),
                 _text(row.explored_pgr, "bold" if row.rank == 1 else ""),
-                _text(f"[{row.low}, {row.high}]" if row.low else ""),
-                *scale,
                 _text(row.heldout_pgr or "sealed", "" if row.heldout_pgr else "dim"),
-                _text(row.researcher),
+                *((_text(f"[{row.low}, {row.high}]" if row.low else ""),) if interval else ()),
+                *scale,
+                *((_text(row.researcher),) if who else ()),
                 _text(row.method),
             )
         return table

@@ -16,8 +16,7 @@ from aar.formats.errors import FormatError
 from aar.formats.keys import parse_vkey
 from aar.formats.kinds import Kind, check_body, kind_named
 from aar.outside.projection import Projection
-from aar.verify.decisions import faults
-from aar.verify.leaderboard import states
+from aar.verify.decisions import faults, states
 
 # What may still be said when a study is closed: the human's side of it.
 AFTER_CLOSE = ("decision", "comment", "vote", "score-receipt", "score-revealed", "redaction", "alarm")
@@ -109,6 +108,12 @@ def _need(condition: bool, code: str, message: str, *, is_alarm: bool = False) -
 
 def _task_opened(projection: Projection, _entry: Entry, body: Mapping[str, Any]) -> None:
     _need(body["task"] not in projection.tasks, "task-exists", f"task {body['task']} is open already")
+    left = projection.submissions_left
+    _need(
+        body["submissions"] <= left,
+        "budget",
+        f"the task asks for {body['submissions']} submissions, the study's budget has {left} left",
+    )
     for step in body["steps"]:
         for text in step["pipelines"]:
             try:

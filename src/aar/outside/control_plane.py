@@ -193,8 +193,9 @@ class ControlPlane:
     def stop(self) -> None:
         """End the services in order, the recorder of the others last; safe to call twice."""
         if self._control is not None:
+            # On a connection of its own: an interrupt may have cut the usual one off in the middle of a call.
             with contextlib.suppress(GatewayGone):
-                self._control.post("/v1/stop", {})
+                StaffClient(_control_path(self._study)).post("/v1/stop", {})
         for name in ("gateway", "evaluator", "witness"):
             self._end(name)
         if self._launcher is not None:

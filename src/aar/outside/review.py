@@ -102,7 +102,9 @@ def evidence(projection: Projection, finding: Finding, *, record_verdict: str) -
 
 def _reproduced(claimed: str, numbers: Mapping[str, str]) -> Check:
     if not numbers:
-        return Check(item="reproduced", outcome="fail", detail="no clean re-run gave a score")
+        return Check(
+            item="reproduced", outcome="fail", detail="no clean re-run has given a score; publish starts one"
+        )
     holds = bears_out(claimed, numbers)
     span = f"{numbers['pgr']} [{numbers['low']}, {numbers['high']}] with fresh seeds"
     return Check(

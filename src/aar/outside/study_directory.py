@@ -75,6 +75,10 @@ class StudyDirectory:
 
     def create(self, study_text: str, uids: Uids) -> None:
         """Make the directory of a new study, or finish making it where a crash cut that short."""
+        try:
+            str(self.path).encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise NotAStudy(f"{self.path!s:.200}: a study's path is UTF-8 text: {error}") from error
         if self.path.exists() and not self.path.is_dir():
             raise NotAStudy(f"{self.path} is a file; name a directory for the study")
         if self.path.is_dir() and not self.is_study and any(self.path.iterdir()):

@@ -33,9 +33,14 @@ from dataclasses import dataclass, replace
 from importlib import resources
 from typing import Any
 
+from aar.formats.canonical import format_canonical
+from aar.formats.errors import FormatError
+from aar.formats.kinds import check_body
+
 DEFAULT_STUDY = "digits"
 MAX_RESEARCHERS = 64
-
+# An entry has at most 65,535 bytes; signatures and frame want some of them.
+MAX_TASK_BYTES = 60_000
 
 _STUDY_KEYS = ("name", "problem", "researchers", "minutes", "submissions", "seeds", "replicates", "draws")
 _TASK_KEYS = ("task", "title", "direction", "workflow", "submissions")
@@ -64,6 +69,20 @@ class TaskSpec:
     workflow: str
     submissions: int
     steps: tuple[Step, ...] = ()
+
+    def as_body(self) -> dict[str, Any]:
+        """The body of `task-opened`."""
+        return {
+            "task": self.task,
+            "title": self.title,
+            "direction": self.direction,
+            "workflow": self.workflow,
+            "steps": [
+                {"name": step.name, "what": step.what, "pipelines": list(step.pipelines)}
+                for step in self.steps
+            ],
+            "submissions": self.submissions,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +150,7 @@ def parse_study(text: str, *, source: str, problems: tuple[str, ...]) -> StudyFi
     problem = _string(study, "problem", f"{source} [study]")
     if problem not in problems:
         raise StudyFileError(
-            f"{source} [study]: unknown problem {problem!r}, there is: {', '.join(problems)}"
+            f"{source} [study]: unknown problem {problem!r:.60}, there is: {', '.join(problems)}"
         )
     tasks = document.get("task", [])
     if not isinstance(tasks, list) or not tasks:
@@ -162,11 +181,11 @@ def _task(value: object, where: str) -> TaskSpec:
     if workflow == "hybrid":
         raise StudyFileError(f"{where}: workflow 'hybrid' is not available yet; use 'fixed' or 'free'")
     if workflow not in ("fixed", "free"):
-        raise StudyFileError(f"{where}: workflow {workflow!r}, want 'fixed' or 'free'")
+        raise StudyFileError(f"{where}: workflow {workflow!r:.60}, want 'fixed' or 'free'")
     steps = value.get("step", [])
     if not isinstance(steps, list) or (workflow == "fixed") != bool(steps):
         raise StudyFileError(f"{where}: a fixed workflow has [[task.step]] tables, a free one has none")
-    return TaskSpec(
+    spec = TaskSpec(
         task=_name(value, "task", where),
         title=_string(value, "title", where),
         direction=_string(value, "direction", where),
@@ -174,6 +193,39 @@ def _task(value: object, where: str) -> TaskSpec:
         submissions=_integer(value, "submissions", where, None, 100_000),
         steps=tuple(_step(step, f"{where} step {number}") for number, step in enumerate(steps, 1)),
     )
+    check_task(spec.as_body(), where)
+    return spec
+
+
+def check_task(body: dict[str, Any], where: str) -> None:
+    """Raise `StudyFileError` unless a task can be opened and its steps can be walked as written."""
+    from aar.lab.errors import MalformedPipeline
+    from aar.lab.pipeline import parse_pipeline_text, pipeline_digest
+
+    try:
+        check_body("task-opened", body)
+        size_bytes = len(format_canonical(body))
+    except FormatError as error:
+        raise StudyFileError(f"{where}: {error}") from error
+    if size_bytes > MAX_TASK_BYTES:
+        raise StudyFileError(
+            f"{where}: {size_bytes} bytes, at most {MAX_TASK_BYTES}: split it into two tasks"
+        )
+    seen: dict[str, str] = {}
+    for step in body["steps"]:
+        if not step["pipelines"]:
+            raise StudyFileError(f"{where}: step {step['name']} has no pipeline: what is to be run?")
+        for text in step["pipelines"]:
+            try:
+                digest = pipeline_digest(parse_pipeline_text(text))
+            except MalformedPipeline as error:
+                raise StudyFileError(f"{where}: step {step['name']}: {text:.80}: {error}") from error
+            if digest in seen:
+                raise StudyFileError(
+                    f"{where}: step {step['name']}: {text:.80} stands in step {seen[digest]} already; "
+                    "the same method gets the same seeds, so once is enough"
+                )
+            seen[digest] = step["name"]
 
 
 def _step(value: object, where: str) -> Step:
@@ -204,7 +256,8 @@ def _table(document: Mapping[str, Any], key: str, where: str) -> Mapping[str, An
 def _string(table: Mapping[str, Any], key: str, where: str) -> str:
     value = table.get(key)
     if not isinstance(value, str) or not value.strip():
-        raise StudyFileError(f"{where}: {key}: got {value!r:.60}, want a text")
+        got = "nothing" if value is None else f"{value!r:.60}"
+        raise StudyFileError(f"{where}: {key}: got {got}, want a text")
     return value.strip()
 
 
@@ -224,7 +277,9 @@ def _integer(table: Mapping[str, Any], key: str, where: str, default: int | None
 
 def _minutes(value: object, where: str) -> float:
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value <= 60 * 24 * 30:
-        raise StudyFileError(f"{where}: got {value!r:.60}, want a number of minutes above 0")
+        raise StudyFileError(
+            f"{where}: got {value!r:.60}, want a number of minutes above 0, at most {60 * 24 * 30}"
+        )
     return float(value)
 
 

@@ -154,18 +154,7 @@ class StudyRun:
         for task in self._file.tasks:
             if task.task in known:
                 continue
-            body = {
-                "task": task.task,
-                "title": task.title,
-                "direction": task.direction,
-                "workflow": task.workflow,
-                "steps": [
-                    {"name": step.name, "what": step.what, "pipelines": list(step.pipelines)}
-                    for step in task.steps
-                ],
-                "submissions": task.submissions,
-            }
-            control.append([self._reviewer], "task-opened", body)
+            control.append([self._reviewer], "task-opened", task.as_body())
 
     def _opening_body(self) -> dict[str, Any]:
         plane, file = self.plane, self._file

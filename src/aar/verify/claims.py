@@ -16,9 +16,9 @@ from aar.formats.commitments import commit_payload, commit_secret, commit_split,
 from aar.formats.entry import Leaf
 from aar.formats.errors import FormatError
 from aar.formats.strict import encode_base64
-from aar.verify.decisions import basis_of, faults
+from aar.verify.decisions import basis_of, faults, states
 from aar.verify.interval import Interval, crossed_bootstrap, decimal4, in_whole_steps, ladder, score
-from aar.verify.leaderboard import has_interval, states
+from aar.verify.leaderboard import has_interval
 from aar.verify.payload import Payload, parse_payload
 from aar.verify.pgr import UndefinedPGR
 from aar.verify.report import Finding, Report

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from aar.verify.leaderboard import states
-
 Body = Mapping[str, Any]
 NOTHING: Body = {}
 
@@ -31,6 +29,19 @@ class Basis:
     lost: tuple[int, ...]
 
 
+def states(finding: Body, receipt: Body) -> bool:
+    """Whether a finding's numbers are the new rung that this receipt released.
+
+    A receipt whose ladder did not move repeats an earlier method's rung: it is no evidence for its own.
+    """
+    released = receipt["released"]
+    return (
+        bool(released)
+        and bool(released["improved"])
+        and finding["numbers"] == {key: released[key] for key in ("pgr", "low", "high")}
+    )
+
+
 def basis_of(
     finding: Body,
     *,
@@ -41,7 +52,7 @@ def basis_of(
     revealed: Mapping[tuple[int, str], Body],
 ) -> Basis:
     """Gather it; `reproductions` leads from a submission to the receipt of its clean re-run."""
-    lost = tuple(sorted(_ancestors(finding, findings).intersection(retracted)))
+    lost = tuple(sorted(ancestors(finding, findings).intersection(retracted)))
     receipt = next(
         (one for one in finding["receipts"] if one in receipts and states(finding, receipts[one])), -1
     )
@@ -57,7 +68,8 @@ def basis_of(
     )
 
 
-def _ancestors(finding: Body, findings: Mapping[int, Body]) -> set[int]:
+def ancestors(finding: Body, findings: Mapping[int, Body]) -> set[int]:
+    """The findings that a finding builds on, directly or not."""
     found: set[int] = set()
     todo = list(finding["parents"])
     while todo:

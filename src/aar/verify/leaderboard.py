@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 from aar.formats.entry import Leaf
+from aar.verify.decisions import ancestors, states
 
 
 @dataclass(slots=True)
@@ -29,6 +30,7 @@ class Row:
     seeds: int = 0
     receipts: list[int] = field(default_factory=list)
     decision: str = ""
+    builds_on_retracted: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """The row as `leaderboard --json` prints it: values are numbers there."""
@@ -43,6 +45,7 @@ class Row:
             "seeds": self.seeds,
             "receipts": list(self.receipts),
             "decision": self.decision,
+            "builds_on_retracted": self.builds_on_retracted,
         }
 
 
@@ -50,19 +53,6 @@ def has_interval(receipt: Mapping[str, Any], half: str) -> bool:
     """Whether opening this half states an interval: all do but explored values that moved nothing."""
     is_explored = receipt["tier"] == "explore" and half == "public"
     return not is_explored or bool(receipt["released"]["improved"])
-
-
-def states(finding: Mapping[str, Any], receipt: Mapping[str, Any]) -> bool:
-    """Whether a finding's numbers are the new rung that this receipt released.
-
-    A receipt whose ladder did not move repeats an earlier method's rung: it is no evidence for its own.
-    """
-    released = receipt["released"]
-    return (
-        bool(released)
-        and bool(released["improved"])
-        and finding["numbers"] == {key: released[key] for key in ("pgr", "low", "high")}
-    )
 
 
 def _number(text: str | None) -> float | None:
@@ -80,6 +70,7 @@ def leaderboard(leaves: Iterable[Leaf]) -> list[Row]:
     rows: dict[tuple[str, str], Row] = {}
     explored: dict[int, Any] = {}
     findings: dict[int, Any] = {}
+    decisions: dict[int, str] = {}
     for leaf in leaves:
         entry = leaf.signed.entry
         body: Any = entry.body
@@ -104,15 +95,38 @@ def leaderboard(leaves: Iterable[Leaf]) -> list[Row]:
         elif entry.kind == "finding":
             findings[leaf.index] = body
         elif entry.kind == "decision" and body["finding"] in findings:
-            finding = findings[body["finding"]]
-            for one in finding["receipts"]:
-                if one in explored and states(finding, explored[one]):
-                    rows[_key(explored[one])].decision = body["decision"]
+            decisions[body["finding"]] = body["decision"]
+            for row in _rows_of(findings[body["finding"]], rows, explored):
+                row.decision = body["decision"]
+    _flag(rows, findings, explored, decisions)
     ranked = [row for row in rows.values() if row.explored_pgr is not None or row.heldout_pgr is not None]
     ranked.sort(key=_place)
     for number, row in enumerate(ranked, 1):
         row.rank = number
     return ranked
+
+
+def _rows_of(finding: Any, rows: Mapping[tuple[str, str], Row], explored: Mapping[int, Any]) -> list[Row]:
+    """The methods whose new rung a finding states."""
+    return [
+        rows[_key(explored[one])]
+        for one in finding["receipts"]
+        if one in explored and states(finding, explored[one])
+    ]
+
+
+def _flag(
+    rows: Mapping[tuple[str, str], Row],
+    findings: Mapping[int, Any],
+    explored: Mapping[int, Any],
+    decisions: Mapping[int, str],
+) -> None:
+    """Mark the methods whose findings build on one that stands retracted."""
+    retracted = {index for index, decision in decisions.items() if decision == "retract"}
+    for finding in findings.values() if retracted else ():
+        if ancestors(finding, findings) & retracted:
+            for row in _rows_of(finding, rows, explored):
+                row.builds_on_retracted = True
 
 
 def _key(receipt: Any) -> tuple[str, str]:

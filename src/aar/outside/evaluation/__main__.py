@@ -19,7 +19,7 @@ from aar.outside.evaluation.official_run import Problem
 from aar.outside.keyring import load_or_create_key, write_durably
 from aar.outside.sandbox.client import LauncherClient
 from aar.outside.service import EXIT_DISK_FULL, EXIT_HALTED, EXIT_REFUSED, enter, halt
-from aar.outside.staff_client import GatewayGone, StaffClient
+from aar.outside.staff_client import GatewayGone, GatewayRefused, StaffClient
 
 WORKERS = 2
 
@@ -99,6 +99,10 @@ def _work(evaluator: Evaluator, worker: int) -> None:
         evaluator.work_forever(worker)
     except GatewayGone:
         halt(0, "the evaluator ends: the gateway is gone")
+    except GatewayRefused as refused:
+        if refused.code == "stopping":
+            halt(0, "the evaluator ends: the gateway is stopping")
+        _fatal(refused)
     except Exception as error:  # noqa: BLE001 - one line, and the process ends: a half-done run is repeated
         _fatal(error)
 

@@ -10,6 +10,7 @@ import base64
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,6 +78,7 @@ class RecordService:
         self.changed = threading.Condition(self._lock)
         self.leaves: list[Leaf] = []
         self.projection = Projection()
+        self._is_finished = False
         self.rebuild()
 
     def rebuild(self) -> None:
@@ -112,6 +114,8 @@ class RecordService:
         `before_write` is called when all are admitted: for what they name and must be on disk before them.
         """
         with self._lock:
+            if self._is_finished:
+                raise Refused("stopping", "the gateway is stopping: nothing more is taken")
             now_ms = self._clock.freeze()
             first = self.projection.tree_size
             signed_entries = self._admit(entries, first, now_ms)
@@ -193,6 +197,16 @@ class RecordService:
             proof = format_proof(self._sequencer.prove_inclusion(index))
             leaf = self._sequencer.leaf(index)
         return {"index": index, "proof": proof.decode(), "leaf": base64.b64encode(leaf).decode()}
+
+    def finish(self) -> None:
+        """Publish what is durable and take nothing more: after this the process may end at any moment."""
+        with self._lock:
+            self._is_finished = True
+            # Witnesses that do not answer now are asked again when the study goes on.
+            with suppress(QuorumNotMet):
+                if self._sequencer.published_size < self._sequencer.size:
+                    self._sequencer.publish()
+            self.changed.notify_all()
 
     def prove_inclusion(self, index: int) -> str:
         with self._lock:

@@ -248,6 +248,7 @@ class ControlDesk:
 
     def stop(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
         fields(payload)
+        self._staff.service.finish()
         self._stop()
         return {}
 

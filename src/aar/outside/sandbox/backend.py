@@ -6,10 +6,12 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from aar.outside.sandbox import seccomp
 from aar.outside.sandbox.identity import slot_uid
+from aar.outside.sandbox.runtime import package_root
 from aar.outside.sandbox.spec import SandboxUnavailable
 
 INSTALL = "bubblewrap is not installed: type `sudo apt-get install bubblewrap`"
@@ -45,6 +47,13 @@ def missing_backend() -> str | None:
         uid = slot_uid(0)
     except (SandboxUnavailable, seccomp.UnsupportedArchitecture) as error:
         return f"{error}"
+    if uid is not None:
+        closed = _closed_to_others((package_root(), Path(sys.prefix)))
+        if closed is not None:
+            return (
+                f"sandboxes run under ids of their own, to which {closed} is closed (a umask of 077?); "
+                f"type: chmod -R go+rX {package_root().parent.parent}"
+            )
     namespaces = [f"--unshare-{kind}" for kind in ("user", "pid", "net", "ipc", "uts", "cgroup")]
     tried = subprocess.run(
         [path, *namespaces, "--die-with-parent", "--ro-bind", "/", "/", "--proc", "/proc", "--", "/bin/true"],
@@ -64,6 +73,16 @@ def missing_backend() -> str | None:
         name: Path(place).read_text().strip() for name, place in _SETTINGS.items() if Path(place).is_file()
     }
     return remedy(tried.stderr.strip(), settings)
+
+
+def _closed_to_others(folders: tuple[Path, ...]) -> Path | None:
+    """The first file below the folders that only its owner may read."""
+    for folder in folders:
+        for path in (folder, *folder.glob("*"), *folder.glob("*/*.py")):
+            wanted = 0o005 if path.is_dir() else 0o004
+            if not path.is_symlink() and path.stat().st_mode & wanted != wanted:
+                return path
+    return None
 
 
 def find_bubblewrap() -> str:

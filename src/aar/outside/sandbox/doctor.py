@@ -232,6 +232,8 @@ def _planted(study_dir: Path | None) -> Iterator[dict[str, Any]]:
             [sys.executable, "-I", "-S", "-c", "import time; time.sleep(60)", canary],
             env={"CANARY": canary},
             stdin=subprocess.DEVNULL,
+            # An interrupt at the terminal is for whoever started us.
+            start_new_session=True,
         )
         stack.callback(victim.wait)
         stack.callback(victim.kill)

@@ -324,7 +324,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--ready", type=int, required=True, help="descriptor for one line of JSON")
     parser.add_argument("--client", action="append", required=True, metavar="FD:PROFILE,PROFILE")
     chosen = parser.parse_args(argv)
-    with os.fdopen(chosen.ready, "w") as ready:
+    # An interrupt at the terminal is for whoever started us. One that is killed closes every control socket,
+    # and bubblewrap dies with its parent.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(BrokenPipeError), os.fdopen(chosen.ready, "w") as ready:
         try:
             launcher = _Launcher(Bubblewrap.prepare())
         except (SandboxUnavailable, UnsupportedArchitecture) as error:
@@ -338,8 +341,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             number, _, profiles = word.partition(":")
             launcher.add_client(socket.socket(fileno=int(number)), frozenset(profiles.split(",")))
         json.dump({"ready": True}, ready)
-    # One that is killed closes every control socket, and bubblewrap dies with its parent.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     launcher.run()
     return 0
 
