@@ -23,8 +23,7 @@ from aar.formats.checkpoint import open_checkpoint
 from aar.formats.cosignature import cosigned_at
 from aar.formats.errors import MalformedKey
 from aar.formats.keys import format_vkey, parse_vkey
-from aar.witness.__main__ import logs_by_origin
-from aar.witness.witness import MAX_REQUEST_BYTES
+from aar.witness.witness import MAX_REQUEST_BYTES, logs_by_origin
 from witness.log_of_a_test import FROM_4_TO_5, LOG, ORIGIN, OTHER, WITNESS, checkpoint, request
 
 SOURCE = Path(aar.__file__).parent.parent
@@ -270,7 +269,7 @@ def test_a_witness_of_root_becomes_a_user_of_its_own(tmp_path: Path):
 
 
 def test_logs_are_known_by_the_name_of_their_key():
-    assert logs_by_origin([format_vkey(LOG.vkey), format_vkey(OTHER.vkey)]) == {
+    assert logs_by_origin([LOG.vkey, OTHER.vkey]) == {
         ORIGIN: LOG.vkey,
         OTHER.name: OTHER.vkey,
     }
@@ -278,6 +277,6 @@ def test_logs_are_known_by_the_name_of_their_key():
 
 def test_a_log_has_one_plain_key():
     with pytest.raises(MalformedKey, match="two keys for the log log.example/1"):
-        logs_by_origin([format_vkey(LOG.vkey)] * 2)
+        logs_by_origin([LOG.vkey] * 2)
     with pytest.raises(MalformedKey, match="the key of log witness-local is a cosignature key"):
-        logs_by_origin([format_vkey(WITNESS.vkey)])
+        logs_by_origin([WITNESS.vkey])

@@ -113,6 +113,26 @@ def build_parser() -> argparse.ArgumentParser:
     review.add_argument("--key", metavar="FILE")
     review.add_argument("--json", action="store_true")
 
+    witness = _add(commands, "witness", "cosign checkpoints of other people's logs", _witness)
+    actions = witness.add_subparsers(required=True, metavar="ACTION", dest="action")
+    serve = actions.add_parser(
+        "serve", help="answer C2SP tlog-witness over HTTP until stopped", description="Serve as a witness."
+    )
+    serve.add_argument("--state", required=True, metavar="DIR", help="its key and what it saw of each log")
+    serve.add_argument("--listen", required=True, metavar="HOST:PORT", help="port 0 takes a free one")
+    serve.add_argument("--log", action="append", default=[], metavar="VKEY", help="a log to witness; repeat")
+    serve.add_argument(
+        "--policy", action="append", default=[], metavar="FILE", help="a policy whose log to witness; repeat"
+    )
+    vkey = actions.add_parser(
+        "vkey",
+        help="print the witness's public key, making the key on first use",
+        description="Print the public key.",
+    )
+    vkey.add_argument("--state", required=True, metavar="DIR")
+    for action in (serve, vkey):
+        action.add_argument("--name", metavar="NAME", help="name of a new key; default: from the key itself")
+
     doctor = _add(commands, "doctor", "attack this machine's sandbox and say what got through", _doctor)
     doctor.add_argument("--json", action="store_true")
     return parser
@@ -172,6 +192,12 @@ def _review(options: argparse.Namespace) -> int:
     from aar.cli.gate import review
 
     return review(options)
+
+
+def _witness(options: argparse.Namespace) -> int:
+    from aar.cli.witness import witness
+
+    return witness(options)
 
 
 def _doctor(options: argparse.Namespace) -> int:

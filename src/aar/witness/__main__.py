@@ -22,11 +22,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from aar.formats.errors import FormatError, MalformedKey
-from aar.formats.keys import ED25519, Signer, VerifierKey, parse_vkey
+from aar.formats.errors import FormatError
+from aar.formats.keys import Signer, VerifierKey, parse_vkey
 from aar.formats.strict import parse_decimal
 from aar.witness.store import WitnessHalted, WitnessStore
-from aar.witness.witness import MAX_REQUEST_BYTES, Answer, Seen, add_checkpoint
+from aar.witness.witness import MAX_REQUEST_BYTES, Answer, Seen, add_checkpoint, logs_by_origin
 
 NAME = "witness-local"
 # Requests are answered one after the other: who connects and says nothing must not stop the rest for long.
@@ -149,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     threading.Thread(target=_watch, args=(options.lifeline_fd,), name="lifeline", daemon=True).start()
     store = WitnessStore(Path())
     try:
-        logs = logs_by_origin(options.log_vkey)
+        logs = logs_by_origin(map(parse_vkey, options.log_vkey))
         store.lock()
         signer = store.load_or_create_key(NAME, os.urandom)
         server = WitnessServer(socket.socket(fileno=options.listen_fd), logs, store, signer)
@@ -158,18 +158,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         _halt(EXIT_DISK_FULL, f"the witness cannot store its key: {error}")
     server.serve_forever(poll_interval=3600)
-
-
-def logs_by_origin(vkeys: Sequence[str]) -> dict[str, VerifierKey]:
-    """The logs this witness knows, by origin, which is the name of their key."""
-    logs: dict[str, VerifierKey] = {}
-    for key in map(parse_vkey, vkeys):
-        if key.algorithm != ED25519:
-            raise MalformedKey(f"the key of log {key.name} is a cosignature key, want a plain Ed25519 one")
-        if key.name in logs:
-            raise MalformedKey(f"two keys for the log {key.name}: want one each")
-        logs[key.name] = key
-    return logs
 
 
 def _watch(lifeline_fd: int) -> None:

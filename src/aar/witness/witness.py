@@ -10,12 +10,12 @@ old <size>
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from aar.formats.checkpoint import ROOT_BYTES, parse_checkpoint_text
-from aar.formats.errors import FormatError, UnverifiedNote
-from aar.formats.keys import Signer, VerifierKey
+from aar.formats.errors import FormatError, MalformedKey, UnverifiedNote
+from aar.formats.keys import ED25519, Signer, VerifierKey
 from aar.formats.note import Note, format_note, format_signature, parse_note, verified_by
 from aar.formats.strict import decode_base64, parse_decimal
 from aar.verify.merkle import EMPTY_ROOT, InvalidProof, check_consistency
@@ -49,6 +49,18 @@ class _Refused(Exception):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
+
+
+def logs_by_origin(keys: Iterable[VerifierKey]) -> dict[str, VerifierKey]:
+    """The logs this witness knows, by origin, which is the name of their key."""
+    logs: dict[str, VerifierKey] = {}
+    for key in keys:
+        if key.algorithm != ED25519:
+            raise MalformedKey(f"the key of log {key.name} is a cosignature key, want a plain Ed25519 one")
+        if key.name in logs:
+            raise MalformedKey(f"two keys for the log {key.name}: want one each")
+        logs[key.name] = key
+    return logs
 
 
 def add_checkpoint(
