@@ -151,6 +151,11 @@ REFUSED = {
         403,
         "the signature of log.example/1 is not over this text",
     ),
+    "a signature in another spelling of base64": (
+        GOOD.replace(b"shwI=\n", b"shwJ=\n"),
+        403,
+        "no signature of a known key",
+    ),
     "an old size above the new one": (
         request(4, [], checkpoint(3)),
         400,

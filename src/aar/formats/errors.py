@@ -17,6 +17,10 @@ class MalformedNote(FormatError):
     """Not a C2SP signed note."""
 
 
+class MalformedSignature(MalformedNote):
+    """A note in which one signature cannot be read; its text can."""
+
+
 class UnverifiedNote(FormatError):
     """A note without a good signature of a known key, or with a bad one."""
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aar.formats.errors import FormatError, MalformedNote, UnverifiedNote
+from aar.formats.errors import FormatError, MalformedNote, MalformedSignature, UnverifiedNote
 from aar.formats.strict import decode_base64, encode_base64
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _parse_signature(line: str) -> Signature:
     try:
         data = decode_base64(parts[2])
     except FormatError as error:
-        raise MalformedNote(f"signature of {parts[1]}: {error}") from error
+        raise MalformedSignature(f"signature of {parts[1]}: {error}") from error
     if len(data) <= KEY_ID_BYTES:
         raise MalformedNote(f"signature of {parts[1]}: {len(data)} bytes, want a key id and a signature")
     return Signature(parts[1], data[:KEY_ID_BYTES], data[KEY_ID_BYTES:])

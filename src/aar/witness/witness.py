@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from aar.formats.checkpoint import ROOT_BYTES, parse_checkpoint_text
-from aar.formats.errors import FormatError, MalformedKey, UnverifiedNote
+from aar.formats.errors import FormatError, MalformedKey, MalformedSignature, UnverifiedNote
 from aar.formats.keys import ED25519, Signer, VerifierKey
 from aar.formats.note import Note, format_note, format_signature, parse_note, verified_by
 from aar.formats.strict import decode_base64, parse_decimal
@@ -78,7 +78,7 @@ def _add(
 ) -> Answer:
     old, proof, data = _parse(request)
     try:
-        note = parse_note(data)
+        note = _parse_note(data)
         checkpoint = parse_checkpoint_text(note.text)
     except FormatError as error:
         raise _Refused(400, f"malformed checkpoint: {error}") from error
@@ -114,6 +114,14 @@ def _add(
         origin=checkpoint.origin,
         seen=Seen(checkpoint.size, checkpoint.root, kept),
     )
+
+
+def _parse_note(data: bytes) -> Note:
+    """A note; where a signature cannot be read it is nobody's, which is answered as a bad signature is."""
+    try:
+        return parse_note(data)
+    except MalformedSignature:
+        return Note(data.decode("utf-8").rpartition("\n\n")[0] + "\n", ())
 
 
 def _parse(request: bytes) -> tuple[int, list[bytes], bytes]:
