@@ -26,6 +26,18 @@ GROUPED = (
 )
 
 
+def test_the_policy_of_some_witnesses_needs_so_many_of_them():
+    named = tuple(zip("abc", (one.vkey for one in WITNESSES), strict=False))
+    assert Policy.with_witnesses(LOG.vkey, named[:1], 1) == Policy.with_one_witness(LOG.vkey, *named[0])
+    policy = Policy.with_witnesses(LOG.vkey, named, 2)
+    assert parse_policy(format_policy(policy)) == policy
+    assert not is_quorum_met(policy, {"a"})
+    assert is_quorum_met(policy, {"a", "c"})
+    one_of = Policy.with_witnesses(LOG.vkey, named, 1)
+    assert is_quorum_met(one_of, {"b"})
+    assert not is_quorum_met(one_of, set())
+
+
 def test_the_golden_policy_is_written_and_read():
     policy = Policy.with_one_witness(LOG.vkey, "local", WITNESSES[0].vkey)
     assert policy == Policy(LOG.vkey, (("local", WITNESSES[0].vkey),), (), "local")

@@ -172,6 +172,7 @@ class GatewayDouble:
             "researcher": self.researcher,
             "log_vkey": format_vkey(LOG.vkey),
             "witness_vkeys": [format_vkey(one.vkey) for one in WITNESSES],
+            "quorum": len(WITNESSES),
         }
 
     def on_lease(self, _payload: Any, _query: Any) -> dict[str, Any]:

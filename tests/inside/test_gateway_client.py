@@ -326,11 +326,24 @@ def test_a_refusal_to_prove_that_the_record_grew_is_evidence_too(
         client.comment(0, "two")
 
 
+def test_as_many_cosignatures_as_the_quorum_are_enough(gateway: GatewayDouble, client: GatewayClient) -> None:
+    def with_a_quorum_of_one(verb: str, told: dict[str, Any]) -> dict[str, Any] | None:
+        if verb == "study":
+            return {**told, "quorum": 1}
+        return {**told, "proof": gateway.record.proof(told["index"], witnesses=WITNESSES[1:])}
+
+    gateway.lies[:] = [with_a_quorum_of_one]
+    asked = GatewayClient(client._path)
+    asked.study()
+    assert asked.comment(0, "one") == len(gateway.record.leaves) - 1
+
+
 def test_a_study_keeps_its_keys_and_our_name(gateway: GatewayDouble, client: GatewayClient) -> None:
     assert client.study()["researcher"] == "r1"
     for change in (
         {"log_vkey": format_vkey(OTHER_LOG.vkey)},
         {"witness_vkeys": [format_vkey(WITNESSES[0].vkey)]},
+        {"quorum": 1},
         {"researcher": "r2"},
     ):
         gateway.lies[:] = [lambda verb, told, change=change: {**told, **change} if verb == "study" else None]  # type: ignore[misc]

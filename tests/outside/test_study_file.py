@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from aar.formats.keys import COSIGNATURE, Signer, format_vkey
 from aar.outside.study_file import StudyFileError, default_study_text, parse_study
 
 PROBLEMS = ("digits",)
@@ -24,6 +25,56 @@ def test_a_study_written_out_again_says_exactly_the_same() -> None:
     again = parse_study(study.text, source="again", problems=PROBLEMS)
     assert (again.tasks, again.submissions, again.minutes) == (study.tasks, study.submissions, study.minutes)
     assert again.as_written().text == study.text
+
+
+KEY = Signer("example.org/w1", b"1" * 32, COSIGNATURE)
+TABLE = f"""
+[[witness]]
+name = "example.org/w1"
+vkey = "{format_vkey(KEY.vkey)}"
+url = "http://w.example:8080"
+"""
+
+
+def test_witnesses_that_are_not_ours_count_beside_the_local_one() -> None:
+    assert parse_study(default(), source="default", problems=PROBLEMS).quorum == 1
+    study = parse_study(default() + TABLE, source="default", problems=PROBLEMS)
+    assert study.quorum == 2
+    assert [one.url for one in study.witnesses] == ["http://w.example:8080"]
+    again = parse_study(study.as_written().text, source="again", problems=PROBLEMS)
+    assert (again.witnesses, again.quorum) == (study.witnesses, 2)
+
+
+@pytest.mark.parametrize(
+    ("was", "is_now", "told"),
+    [
+        ("[study]", "[study]\nquorum = 3", "quorum: got 3, want a whole number from 1 to 2"),
+        ("[study]", "[study]\nquorum = 0", "quorum: got 0"),
+        ('name = "example.org/w1"', 'name = "example.org/w2"', "its vkey says 'example.org/w1'"),
+        ('name = "example.org/w1"', "", "name: got nothing"),
+        ("http://w", "https://w", "want http://HOST"),
+        (format_vkey(KEY.vkey), "example.org/w1+00000000+AAAA", "verifier key"),
+        (format_vkey(KEY.vkey), format_vkey(Signer(KEY.name, b"1" * 32).vkey), "want a cosignature key"),
+        (TABLE, TABLE + TABLE, "is that of [[witness]] 1"),
+        (
+            TABLE,
+            TABLE.replace("example.org/w1", "witness-local").replace(
+                format_vkey(KEY.vkey).replace("example.org/w1", "witness-local"),
+                format_vkey(Signer("witness-local", b"1" * 32, COSIGNATURE).vkey),
+            ),
+            "is that of the local witness",
+        ),
+        ("\nurl =", "\ncolour = 1\nurl =", "unknown colour"),
+        ("[[witness]]", "[witness]", "[[witness]]: want at most 15 tables"),
+    ],
+)
+def test_a_wrong_witness_is_refused_in_one_line(was: str, is_now: str, told: str) -> None:
+    text = default() + TABLE
+    assert was in text
+    with pytest.raises(StudyFileError, match=".") as refused:
+        parse_study(text.replace(was, is_now), source="study.toml", problems=PROBLEMS)
+    assert told in str(refused.value)
+    assert "\n" not in str(refused.value)
 
 
 def test_texts_with_quotes_and_non_ascii_survive_being_written_out() -> None:

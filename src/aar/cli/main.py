@@ -133,6 +133,17 @@ def build_parser() -> argparse.ArgumentParser:
     for action in (serve, vkey):
         action.add_argument("--name", metavar="NAME", help="name of a new key; default: from the key itself")
 
+    receipt = _add(commands, "receipt", "receipts: proofs that an entry is in a record", _receipt)
+    actions = receipt.add_subparsers(required=True, metavar="ACTION", dest="action")
+    get = actions.add_parser(
+        "get",
+        help="write the receipt of an entry, from the public files of a study",
+        description="Write the receipt (C2SP tlog-proof) of an entry.",
+    )
+    get.add_argument("dir", metavar="DIR")
+    get.add_argument("index", metavar="INDEX", help="index of the entry")
+    get.add_argument("--out", metavar="FILE", help="a new file; default: standard output")
+
     doctor = _add(commands, "doctor", "attack this machine's sandbox and say what got through", _doctor)
     doctor.add_argument("--json", action="store_true")
     return parser
@@ -198,6 +209,12 @@ def _witness(options: argparse.Namespace) -> int:
     from aar.cli.witness import witness
 
     return witness(options)
+
+
+def _receipt(options: argparse.Namespace) -> int:
+    from aar.cli.receipt import receipt
+
+    return receipt(options)
 
 
 def _doctor(options: argparse.Namespace) -> int:

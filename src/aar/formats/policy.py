@@ -20,6 +20,7 @@ from aar.formats.note import check_key_name
 from aar.formats.strict import parse_decimal
 
 NO_QUORUM = "none"
+GROUP = "witnesses"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,16 @@ class Policy:
     witnesses: tuple[tuple[str, VerifierKey], ...] = ()
     groups: tuple[Group, ...] = field(default=())
     quorum: str = NO_QUORUM
+
+    @classmethod
+    def with_witnesses(
+        cls, log: VerifierKey, witnesses: tuple[tuple[str, VerifierKey], ...], needed: int
+    ) -> Policy:
+        """`needed` of `witnesses`, which are a group of their own unless there is one."""
+        if len(witnesses) == needed == 1:
+            return cls.with_one_witness(log, *witnesses[0])
+        group = Group(GROUP, needed, tuple(name for name, _key in witnesses))
+        return cls(log, witnesses, (group,), GROUP)
 
     @classmethod
     def with_one_witness(cls, log: VerifierKey, name: str, witness: VerifierKey) -> Policy:

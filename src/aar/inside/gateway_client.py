@@ -58,6 +58,7 @@ class Trust:
 
     log: VerifierKey
     witnesses: tuple[VerifierKey, ...]
+    quorum: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,8 @@ class GatewayClient:
     def study(self) -> dict[str, Any]:
         """What the study is about; its keys are the ones this client checks with from now on."""
         told = self._call("GET", "/v1/study", None)
-        trust = Trust(parse_vkey(told["log_vkey"]), tuple(parse_vkey(one) for one in told["witness_vkeys"]))
+        witnesses = tuple(parse_vkey(one) for one in told["witness_vkeys"])
+        trust = Trust(parse_vkey(told["log_vkey"]), witnesses, told["quorum"])
         if self._trust is not None and (trust, told["researcher"]) != (self._trust, self._researcher):
             raise RecordMisbehaved("the study changed its keys or our name", {"told": told})
         self._trust, self._researcher = trust, told["researcher"]
@@ -185,7 +187,8 @@ class GatewayClient:
             data = decode_base64(told["leaf"])
             leaf = parse_leaf(data)
             checkpoint, note = open_checkpoint(proof.checkpoint, self._trust.log)
-            if any(cosigned_at(note, witness) is None for witness in self._trust.witnesses):
+            cosigned = (cosigned_at(note, witness) is not None for witness in self._trust.witnesses)
+            if sum(cosigned) < self._trust.quorum:
                 raise RecordMisbehaved(f"entry {index} is acknowledged without its witnesses", evidence)
             if not index == proof.index == leaf.index:
                 raise RecordMisbehaved(f"the acknowledgement of entry {index} proves another one", evidence)

@@ -31,11 +31,11 @@ from aar.outside.sandbox.runtime import package_root
 from aar.outside.sandbox.spec import SandboxError
 from aar.outside.service import EXIT_DISK_FULL, EXIT_REFUSED
 from aar.outside.staff_client import GatewayGone, StaffClient
-from aar.outside.study_directory import StudyDirectory, Uids, service_uids
+from aar.outside.study_directory import NotAStudy, StudyDirectory, Uids, service_uids
+from aar.outside.study_file import LOCAL_WITNESS, WitnessSpec
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 2.0
-WITNESS_NAME = "witness-local"
 # What a service needs of the caller's environment; a key in it stays where it is.
 MAY_ENTER_SERVICE = ("PATH", "LANG", "LC_ALL", "TMPDIR", "TZ")
 
@@ -60,6 +60,8 @@ class RunParameters:
     seeds: int
     replicates: int
     draws: int
+    witnesses: tuple[WitnessSpec, ...] = ()
+    quorum: int = 1
 
 
 class ControlPlane:
@@ -129,9 +131,7 @@ class ControlPlane:
             [witness_listener],
         )
         self.witness_key = self._wait_for_witness_key()
-        policy = Policy.with_one_witness(self.log_key, WITNESS_NAME, self.witness_key)
-        if not study.policy.exists():
-            write_durably(study.policy, format_policy(policy).encode(), mode=0o644)
+        self._write_policy(self.log_key, self.witness_key)
         listeners = {
             "control": self._listen_control(),
             "evaluator": _listen(runtime / "evaluator.sock", self._uids.evaluator),
@@ -147,7 +147,10 @@ class ControlPlane:
             format_vkey(self.witness_key),
             "--witness-socket",
             str(runtime / "witness.sock"),
+            *("--quorum", str(self._parameters.quorum)),
         ]
+        for spec in self._parameters.witnesses:
+            arguments += ["--other-witness", spec.vkey, spec.url]
         for name, listener in listeners.items():
             arguments += ["--listen", f"{name}={listener.fileno()}"]
         ready = self._spawn(
@@ -178,6 +181,20 @@ class ControlPlane:
         self._control = StaffClient(_control_path(study))
         if evaluator_ready is not None:
             self.evaluator_material = json.loads(self._wait_ready("evaluator", evaluator_ready))
+
+    def _write_policy(self, log: VerifierKey, local: VerifierKey) -> None:
+        """The study's policy, once; a study file that says otherwise later is refused."""
+        others = tuple((spec.name, parse_vkey(spec.vkey)) for spec in self._parameters.witnesses)
+        policy = Policy.with_witnesses(log, ((LOCAL_WITNESS, local), *others), self._parameters.quorum)
+        data = format_policy(policy).encode()
+        path = self._study.policy
+        if not path.exists():
+            write_durably(path, data, mode=0o644)
+        elif path.read_bytes() != data:
+            raise NotAStudy(
+                f"{path} names other witnesses or another quorum than {self._study.study_file} and the "
+                "witness's own key: a study keeps the witnesses it was opened with; put back what was changed"
+            )
 
     def check(self) -> None:
         """Raise `ServiceEnded` if a service is gone."""

@@ -10,6 +10,13 @@ submissions = 40           # of the whole study; default: what its tasks ask for
 seeds = 5                  # per official run; replicates are fresh splits per seed
 replicates = 8
 
+quorum = 2                 # witnesses that must cosign; default: the local one and all of [[witness]]
+
+[[witness]]                # one that is not ours; the local witness counts beside it
+name = "example.org/w1"    # its key's name
+vkey = "example.org/w1+..."
+url = "http://witness.example.org:8080"
+
 [[task]]
 task = "t1"
 title = "..."
@@ -35,14 +42,30 @@ from typing import Any
 
 from aar.formats.canonical import format_canonical
 from aar.formats.errors import FormatError
+from aar.formats.keys import COSIGNATURE, parse_vkey
 from aar.formats.kinds import check_body
+from aar.formats.policy import GROUP, NO_QUORUM
+from aar.outside.record.witness_client import parse_witness_url
 
 DEFAULT_STUDY = "digits"
 MAX_RESEARCHERS = 64
+LOCAL_WITNESS = "witness-local"
+MAX_OTHER_WITNESSES = 15
 # An entry has at most 65,535 bytes; signatures and frame want some of them.
 MAX_TASK_BYTES = 60_000
 
-_STUDY_KEYS = ("name", "problem", "researchers", "minutes", "submissions", "seeds", "replicates", "draws")
+_STUDY_KEYS = (
+    "name",
+    "problem",
+    "researchers",
+    "minutes",
+    "submissions",
+    "seeds",
+    "replicates",
+    "draws",
+    "quorum",
+)
+_WITNESS_KEYS = ("name", "vkey", "url")
 _TASK_KEYS = ("task", "title", "direction", "workflow", "submissions")
 
 
@@ -86,6 +109,15 @@ class TaskSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WitnessSpec:
+    """A witness that is not ours: the name and text of its key, and where it takes checkpoints."""
+
+    name: str
+    vkey: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StudyFile:
     """A whole study as the human wrote it; budgets are totals over the study."""
 
@@ -99,6 +131,8 @@ class StudyFile:
     tasks: tuple[TaskSpec, ...]
     text: str
     least_submissions: int = 0
+    witnesses: tuple[WitnessSpec, ...] = ()
+    quorum: int = 1
 
     @property
     def submissions(self) -> int:
@@ -124,6 +158,9 @@ class StudyFile:
         """The same study with the text that says exactly this: what the study directory keeps."""
         lines = ["[study]"]
         lines += [f"{key} = {_toml(getattr(self, key))}" for key in _STUDY_KEYS]
+        for witness in self.witnesses:
+            lines += ["", "[[witness]]"]
+            lines += [f"{key} = {_toml(getattr(witness, key))}" for key in _WITNESS_KEYS]
         for task in self.tasks:
             lines += ["", "[[task]]"]
             lines += [f"{key} = {_toml(getattr(task, key))}" for key in _TASK_KEYS]
@@ -144,7 +181,7 @@ def parse_study(text: str, *, source: str, problems: tuple[str, ...]) -> StudyFi
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise StudyFileError(f"{source}: not TOML: {error}") from error
-    _only(document, {"study", "task"}, source)
+    _only(document, {"study", "task", "witness"}, source)
     study = _table(document, "study", source)
     _only(study, set(_STUDY_KEYS), f"{source} [study]")
     problem = _string(study, "problem", f"{source} [study]")
@@ -159,6 +196,7 @@ def parse_study(text: str, *, source: str, problems: tuple[str, ...]) -> StudyFi
     names = [spec.task for spec in specs]
     if len(set(names)) != len(names):
         raise StudyFileError(f"{source}: two tasks have the same name: {', '.join(names)}")
+    witnesses = _witnesses(document.get("witness", []), source)
     return StudyFile(
         name=_name(study, "name", f"{source} [study]"),
         problem=problem,
@@ -170,7 +208,42 @@ def parse_study(text: str, *, source: str, problems: tuple[str, ...]) -> StudyFi
         tasks=specs,
         text=text,
         least_submissions=_integer(study, "submissions", f"{source} [study]", 1, 1_000_000),
+        witnesses=witnesses,
+        quorum=_integer(study, "quorum", f"{source} [study]", 1 + len(witnesses), 1 + len(witnesses)),
     )
+
+
+def _witnesses(value: object, source: str) -> tuple[WitnessSpec, ...]:
+    """The witnesses that are not ours: a name, a key and an address once each."""
+    if not isinstance(value, list) or len(value) > MAX_OTHER_WITNESSES:
+        raise StudyFileError(f"{source}: [[witness]]: want at most {MAX_OTHER_WITNESSES} tables")
+    taken: dict[object, str] = {LOCAL_WITNESS: "the local witness", GROUP: "a group", NO_QUORUM: "no quorum"}
+    specs = []
+    for number, table in enumerate(value, 1):
+        where = f"{source} [[witness]] {number}"
+        if not isinstance(table, dict):
+            raise StudyFileError(f"{where}: want a table")
+        _only(table, set(_WITNESS_KEYS), where)
+        name, vkey, url = (_string(table, key, where) for key in _WITNESS_KEYS)
+        try:
+            key = parse_vkey(vkey)
+            parse_witness_url(url)
+        except ValueError as error:
+            raise StudyFileError(f"{where}: {error}") from error
+        if key.algorithm != COSIGNATURE:
+            raise StudyFileError(
+                f"{where}: vkey is a log's or an author's: want a cosignature key, as aar witness vkey prints"
+            )
+        if key.name != name:
+            raise StudyFileError(f"{where}: name is {name!r:.60}, its vkey says {key.name!r:.60}")
+        for part in (name, key.public_key, url):
+            if part in taken:
+                raise StudyFileError(
+                    f"{where}: its name, key or url is that of {taken[part]}: want each once"
+                )
+            taken[part] = f"[[witness]] {number}"
+        specs.append(WitnessSpec(name=name, vkey=vkey, url=url))
+    return tuple(specs)
 
 
 def _task(value: object, where: str) -> TaskSpec:

@@ -62,6 +62,8 @@ def parameters_of(study_file: StudyFile, projection: Projection) -> RunParameter
             seeds=study_file.seeds,
             replicates=study_file.replicates,
             draws=study_file.draws,
+            witnesses=study_file.witnesses,
+            quorum=study_file.quorum,
         )
     opened = projection.opened
     return RunParameters(
@@ -69,6 +71,8 @@ def parameters_of(study_file: StudyFile, projection: Projection) -> RunParameter
         seeds=opened["runs"]["seeds"],
         replicates=opened["runs"]["replicates"],
         draws=opened["interval"]["draws"],
+        witnesses=study_file.witnesses,
+        quorum=study_file.quorum,
     )
 
 
@@ -182,8 +186,8 @@ class StudyRun:
             "log": format_vkey(plane.log_key),
             "keys": keys,
             "researchers": self._researchers,
-            "witnesses": [format_vkey(plane.witness_key)],
-            "quorum": 1,
+            "witnesses": [format_vkey(plane.witness_key), *(spec.vkey for spec in file.witnesses)],
+            "quorum": file.quorum,
             "budget": {"submissions": file.submissions, "seconds": max(int(file.minutes * 60), 1)},
             "commitments": material["commitments"],
             "pool": {

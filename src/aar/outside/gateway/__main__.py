@@ -21,10 +21,12 @@ from aar.outside.keyring import Keyring
 from aar.outside.record.disk import Disk
 from aar.outside.record.errors import DiskFull, RecordError, RecordInUse
 from aar.outside.record.sequencer import Sequencer
-from aar.outside.record.witness_client import WitnessClient
+from aar.outside.record.witness_client import Witness, WitnessClient, parse_witness_url
 from aar.outside.service import EXIT_DISK_FULL, EXIT_HALTED, enter, halt
 
 OTHER_GATEWAY_S = 5.0
+# A quorum that is not met holds the record for so long; entries are taken between two tries.
+OTHER_WITNESS_TIMEOUT_S = 3.0
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -34,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--listen", action="append", default=[], metavar="NAME=FD")
     parser.add_argument("--witness", required=True, metavar="VKEY")
     parser.add_argument("--witness-socket", required=True)
+    parser.add_argument("--other-witness", nargs=2, action="append", default=[], metavar=("VKEY", "URL"))
+    parser.add_argument("--quorum", type=int, default=1)
     parser.add_argument("--uid", type=int, default=0)
     parser.add_argument("--lifeline-fd", type=int, required=True)
     parser.add_argument("--ready-fd", type=int, required=True)
@@ -41,14 +45,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     enter(options.directory, uid=options.uid, lifeline_fd=options.lifeline_fd)
     keyring = Keyring(Path("gateway"), os.urandom)
     clock = FrozenClock(now_ms)
+    witnesses: list[Witness] = [WitnessClient(parse_vkey(options.witness), options.witness_socket)]
+    for vkey, url in options.other_witness:
+        witnesses.append(
+            WitnessClient(parse_vkey(vkey), parse_witness_url(url), timeout_s=OTHER_WITNESS_TIMEOUT_S)
+        )
     try:
         sequencer = _open_when_free(
             lambda: Sequencer.open(
                 public=Path("record"),
                 private=Path("gateway"),
                 signer=keyring.open(options.origin, "log"),
-                witnesses=[WitnessClient(parse_vkey(options.witness), options.witness_socket)],
-                quorum=1,
+                witnesses=witnesses,
+                quorum=options.quorum,
                 clock_ms=clock,
                 disk=Disk(),
             )

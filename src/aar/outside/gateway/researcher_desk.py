@@ -113,6 +113,7 @@ class ResearcherDesk:
                 "deadline_ms": now_ms + int(service.projection.seconds_left(now_ms) * 1000),
                 "log_vkey": opened["log"],
                 "witness_vkeys": opened["witnesses"],
+                "quorum": opened["quorum"],
                 "now_ms": now_ms,
             }
 
