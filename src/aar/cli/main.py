@@ -116,6 +116,20 @@ def build_parser() -> argparse.ArgumentParser:
     review.add_argument("--key", metavar="FILE")
     review.add_argument("--json", action="store_true")
 
+    redteam = _add(
+        commands, "redteam", "falsify copies of a study in every way we know; verify must notice", _redteam
+    )
+    redteam.add_argument("what", choices=("record",), help="what to attack")
+    redteam.add_argument("dir", metavar="DIR", help="a study that holds; it is only read")
+    redteam.add_argument("--seeds", type=int, metavar="N", default=1, help="places to try for each attack")
+    redteam.add_argument(
+        "--attack", action="append", default=[], metavar="NAME", help="only this one; repeat for more"
+    )
+    redteam.add_argument(
+        "--key", metavar="FILE", help="the reviewer's key; default: in the user's config directory"
+    )
+    redteam.add_argument("--json", action="store_true", help="print one JSON list and nothing else")
+
     doctor = _add(commands, "doctor", "attack this machine's sandbox and say what got through", _doctor)
     doctor.add_argument("--json", action="store_true")
     return parser
@@ -175,6 +189,12 @@ def _review(options: argparse.Namespace) -> int:
     from aar.cli.gate import review
 
     return review(options)
+
+
+def _redteam(options: argparse.Namespace) -> int:
+    from aar.cli.redteam import redteam
+
+    return redteam(options)
 
 
 def _doctor(options: argparse.Namespace) -> int:
