@@ -1,11 +1,13 @@
-"""Deletes each guard of the verifier in turn, in a copy, and asks the tests to notice: lists what they miss.
+"""Deletes each guard of the verifier and of the formats in turn, in a copy: lists what the tests miss.
 
     .venv/bin/python tools/delete_guards.py [--jobs N] [--list] [--verbose] [FILE...]
 
-A guard is a statement that is a `raise`, a `yield` of a pair, or a call of `self._add`, `self._missing`,
-`report.add`, `self._report.add`, `check_...` or `self._check_...`. FILE is a name in src/aar/verify (default:
-all but merkle.py). Slow: one run of tests/verify for each guard, so it is no part of ./check. Exit status 1
-when a guard survives.
+A guard is a statement that is a `raise`, a `yield` of a pair, or a call of something that refuses:
+`self._add`, `self._missing`, `report.add`, `self._report.add`, `check_...`, `_check_...`, `verified_by`, a
+`parse_...` whose value nobody takes, or one of the shape checks of kinds.py. FILE is a path such as
+`src/aar/formats/note.py`, or its last part (default: every module of src/aar/verify and src/aar/formats). A
+guard is noticed when tests/formats or tests/verify fails without it. Slow, one run of tests for each guard:
+`./check --deep` does it, `./check` does not. Exit status 1 when a guard survives.
 """
 
 from __future__ import annotations
@@ -23,15 +25,21 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VERIFY = Path("src/aar/verify")
+FORMATS = Path("src/aar/formats")
 ADDING = {"add", "_add", "_missing"}
+# `check`, `item` and `filled` are the shape checks that kinds.py is made of.
+REFUSING = {"check", "item", "filled", "verified_by"}
+REFUSING_PREFIXES = ("check_", "_check_", "parse_")
 TIMEOUT_S = 300
 
-# The tests that most likely notice, first: with -x a run ends at the first that does.
+# The tests that most likely notice, first: with -x a run ends at the first that does. A module of the formats
+# has the tests of its name.
 FIRST = {
     "claims.py": "test_claims.py",
     "decisions.py": "test_claims.py",
     "interval.py": "test_interval.py",
     "log_check.py": "test_log_check.py",
+    "merkle.py": "test_merkle.py",
     "payload.py": "test_payload.py",
     "pgr.py": "test_pgr.py",
     "reader.py": "test_reader.py",
@@ -50,7 +58,7 @@ def guards(source: str) -> Iterator[ast.stmt]:
             called = node.value.func
             name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
             is_adding = name in ADDING and not _is_of_a_set(called)
-            if is_adding or name.startswith(("check_", "_check_")):
+            if is_adding or name in REFUSING or name.startswith(REFUSING_PREFIXES):
                 yield node
 
 
@@ -69,20 +77,32 @@ def without(source: str, guard: ast.stmt) -> str:
     return "".join([*lines[: guard.lineno - 1], f"{indent}pass\n", *lines[last:]])
 
 
-def survives(name: str, changed: str) -> bool:
-    """Whether the tests pass on a copy of the sources with that file changed."""
+def trials(changed: Path) -> list[str]:
+    """What to run on a change of that module, the likeliest to notice first."""
+    if changed.parent == FORMATS:
+        own = Path("tests/formats", FIRST.get(changed.name, f"test_{changed.name}"))
+        own_tests = [str(own)] if (ROOT / own).is_file() else []
+        return [*own_tests, "tests/formats", "tests/verify"]
+    first = FIRST.get(changed.name)
+    return ([f"tests/verify/{first}"] if first else []) + ["tests/verify"]
+
+
+def survives(module: Path, changed: str) -> bool:
+    """Whether the tests pass on a copy of the sources with that module changed."""
     with tempfile.TemporaryDirectory(prefix="guards-") as folder:
         copy = Path(folder)
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / "src", copy / "src", ignore=ignored)
         (copy / "tests").mkdir()
-        shutil.copytree(ROOT / "tests" / "verify", copy / "tests" / "verify", ignore=ignored)
-        for shared in ("conftest.py", "forge.py"):
-            shutil.copy(ROOT / "tests" / shared, copy / "tests")
+        for tests in ("formats", "verify"):
+            shutil.copytree(ROOT / "tests" / tests, copy / "tests" / tests, ignore=ignored)
+        for shared in (ROOT / "tests").glob("*.py"):
+            shutil.copy(shared, copy / "tests")
+        # tests/formats runs the fuzzer of tools/.
+        shutil.copytree(ROOT / "tools", copy / "tools", ignore=ignored)
         shutil.copy(ROOT / "pyproject.toml", copy)
-        (copy / VERIFY / name).write_text(changed, "utf-8")
-        first = FIRST.get(name)
-        for tests in ([f"tests/verify/{first}"] if first else []) + ["tests/verify"]:
+        (copy / module).write_text(changed, "utf-8")
+        for tests in trials(module):
             command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", tests]
             environment = {**os.environ, "PYTHONPATH": str(copy / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
             try:
@@ -96,6 +116,20 @@ def survives(name: str, changed: str) -> bool:
     return True
 
 
+def modules(named: Sequence[str]) -> list[Path]:
+    """The modules to go through: all of them, or those named."""
+    every = [
+        path.relative_to(ROOT)
+        for folder in (VERIFY, FORMATS)
+        for path in sorted((ROOT / folder).glob("*.py"))
+    ]
+    chosen = [path for path in every if not named or str(path) in named or path.name in named]
+    missing = [name for name in named if not any(name in (str(path), path.name) for path in every)]
+    if missing:
+        raise SystemExit(f"{missing[0]} is no module of {VERIFY} or {FORMATS}")
+    return chosen
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("files", nargs="*", metavar="FILE")
@@ -103,26 +137,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--list", action="store_true", help="only list the guards")
     parser.add_argument("--verbose", action="store_true", help="name those that were noticed too")
     options = parser.parse_args(arguments)
-    every = sorted(path.name for path in (ROOT / VERIFY).glob("*.py") if path.name != "merkle.py")
     work = []
-    for name in options.files or every:
-        source = (ROOT / VERIFY / name).read_text("utf-8")
-        work += [(name, source, guard) for guard in guards(source)]
+    for module in modules(options.files):
+        source = (ROOT / module).read_text("utf-8")
+        work += [(module, source, guard) for guard in guards(source)]
     if options.list:
-        for name, _source, guard in work:
-            print(f"{VERIFY / name}:{guard.lineno}: {ast.unparse(guard)[:100]}")
+        for module, _source, guard in work:
+            print(f"{module}:{guard.lineno}: {ast.unparse(guard)[:100]}")
         return 0
-    if not survives("__init__.py", (ROOT / VERIFY / "__init__.py").read_text("utf-8")):
-        print("the tests fail with every guard in place")
-        return 2
+    for module in (VERIFY / "__init__.py", FORMATS / "__init__.py"):
+        if not survives(module, (ROOT / module).read_text("utf-8")):
+            print("the tests fail with every guard in place")
+            return 2
     left = 0
     with ThreadPoolExecutor(options.jobs) as pool:
         outcomes = pool.map(lambda one: survives(one[0], without(one[1], one[2])), work)
-        for (name, _source, guard), survived in zip(work, outcomes, strict=True):
+        for (module, _source, guard), survived in zip(work, outcomes, strict=True):
             left += survived
             if survived or options.verbose:
                 said = "survived" if survived else "noticed"
-                print(f"{said}: {VERIFY / name}:{guard.lineno}: {ast.unparse(guard)[:100]}", flush=True)
+                print(f"{said}: {module}:{guard.lineno}: {ast.unparse(guard)[:100]}", flush=True)
     print(f"{len(work)} guards deleted, {left} of them unnoticed")
     return 1 if left else 0
 

@@ -85,6 +85,17 @@ install_bubblewrap() {
     command -v bwrap >/dev/null || _fail "bubblewrap is installed, but there is still no bwrap on PATH"
 }
 
+# install_for_tests DEEP: what tests/interop (and, when DEEP is yes, the kills by strace) need from Debian. No
+# check fails for want of it: as root with apt it is installed, elsewhere the tests say why they were skipped.
+install_for_tests() {
+    set_up_wanted=
+    [ -d /usr/share/gocode/src/golang.org/x/mod/sumdb ] || set_up_wanted=golang-golang-x-mod-dev
+    [ "$1" = no ] || command -v strace >/dev/null || set_up_wanted="$set_up_wanted strace"
+    [ -n "$set_up_wanted" ] && [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null || return 0
+    # shellcheck disable=SC2086
+    (_install_packages "tests compare this with programs of others" $set_up_wanted) || :
+}
+
 # _install_packages REASON PACKAGE...: as root with apt installs them; otherwise says what to type, and exits 3.
 _install_packages() {
     set_up_reason=$1

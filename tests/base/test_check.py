@@ -71,5 +71,20 @@ def test_one_failed_step_fails_the_check_and_the_others_still_run(checkout: Path
 
 
 def test_fast_leaves_out_slow_tests_and_other_arguments_go_to_pytest(checkout: Path) -> None:
-    assert "-m slow or not slow -k two words\n" in run(checkout, "-k", "two words").stdout
-    assert "-m not slow -x\n" in run(checkout, "--fast", "-x").stdout
+    assert "-m not deep -k two words\n" in run(checkout, "-k", "two words").stdout
+    assert "-m not slow and not deep -x\n" in run(checkout, "--fast", "-x").stdout
+
+
+def test_deep_adds_its_tests_the_guards_and_the_fuzzer_and_fails_with_them(checkout: Path) -> None:
+    done = run(checkout, "--deep", "-x")
+    assert "-m deep or not deep -x\n" in done.stdout
+    assert "python tools/delete_guards.py" in done.stdout
+    assert "python tools/fuzz_formats.py --inputs 1000000" in done.stdout
+    assert done.stdout.splitlines()[-1] == "== 7 passed in 0.01s =="
+    assert done.stdout.count(" ok ") == 7
+    for step in ("*delete_guards*", "*fuzz_formats*"):
+        failed = run(checkout, "--deep", fail=step)
+        assert (failed.returncode, failed.stdout.count(" FAILED ")) == (1, 1)
+    everyday = run(checkout).stdout
+    assert "guards" not in everyday
+    assert "fuzz" not in everyday

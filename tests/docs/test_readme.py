@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
+from small_study import SMALL
 
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("aar", "check", "src", "tools", "pyproject.toml", "requirements.lock", "requirements-dev.lock")
@@ -64,6 +69,7 @@ def test_the_readme_links_to_files_that_exist() -> None:
         "CONTRIBUTING.md",
         "SECURITY.md",
         "docs/threat-model.md",
+        "docs/witness.md",
         "docs/decisions/README.md",
     ):
         page = ROOT / name
@@ -83,9 +89,8 @@ def test_the_readme_names_every_command_of_the_program() -> None:
     ] == []
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_the_commands_of_the_readme_run_in_order_and_print_what_it_says(tmp_path: Path) -> None:
+def a_checkout(tmp_path: Path) -> Path:
+    """A copy of this checkout whose virtual environment is the running one; skips where that cannot be."""
     checkout = tmp_path / "aar"
     checkout.mkdir()
     for name in COPIED:
@@ -97,8 +102,14 @@ def test_the_commands_of_the_readme_run_in_order_and_print_what_it_says(tmp_path
     (checkout / ".venv").symlink_to(Path(sys.prefix))
     if not (checkout / ".venv" / "requirements.lock").exists():
         pytest.skip("this Python is not the one that ./aar set up: run ./check")
-    environment = os.environ | {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "config")}
-    for shown in shown_commands((ROOT / "README.md").read_text("utf-8")):
+    return checkout
+
+
+def run_shown(page: str, checkout: Path) -> None:
+    """Run the commands of a page in order and compare what they print."""
+    home = checkout.parent
+    environment = os.environ | {"HOME": str(home), "XDG_CONFIG_HOME": str(home / "config")}
+    for shown in shown_commands(page):
         done = subprocess.run(
             ["sh", "-c", shown.command],
             cwd=checkout,
@@ -109,3 +120,25 @@ def test_the_commands_of_the_readme_run_in_order_and_print_what_it_says(tmp_path
         )
         assert done.returncode == 0, f"$ {shown.command}\n{done.stdout}\n{done.stderr}"
         shown.check(done.stdout)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_commands_of_the_readme_run_in_order_and_print_what_it_says(tmp_path: Path) -> None:
+    run_shown((ROOT / "README.md").read_text("utf-8"), a_checkout(tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_commands_of_the_witness_page_run_in_order_and_print_what_it_says(tmp_path: Path) -> None:
+    checkout = a_checkout(tmp_path)
+    (checkout / "study.toml").write_text(SMALL, "utf-8")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
+    try:
+        run_shown((ROOT / "docs" / "witness.md").read_text("utf-8").replace("8087", port), checkout)
+    finally:
+        pid = checkout / "witness.pid"
+        if pid.exists():
+            with suppress(ProcessLookupError):
+                os.kill(int(pid.read_text()), signal.SIGKILL)

@@ -14,6 +14,7 @@ from aar.formats.note import (
     Note,
     Signature,
     check_key_name,
+    check_note_text,
     format_note,
     parse_note,
     verified_by,
@@ -169,3 +170,23 @@ def test_a_signature_of_another_length_is_bad(length: int):
     line = Signature(ALICE.name, ALICE.vkey.key_id, (ALICE.sign(TEXT).signature + b"\0")[:length])
     with pytest.raises(UnverifiedNote, match="is not over this text"):
         verified_by(Note(TEXT, (line,)), [ALICE.vkey])
+
+
+def test_of_all_characters_a_key_name_refuses_spaces_controls_surrogates_and_plus():
+    for point in range(0x110000):
+        character = chr(point)
+        wanted = not (character.isspace() or point < 0x20 or 0xD800 <= point <= 0xDFFF or character == "+")
+        try:
+            check_key_name(f"a{character}b")
+            assert wanted, hex(point)
+        except MalformedNote:
+            assert not wanted, hex(point)
+
+
+def test_of_all_characters_a_note_refuses_the_controls_but_newline():
+    for point in range(0x110000):
+        try:
+            check_note_text(f"a{chr(point)}b")
+            assert point >= 0x20 or point == 0x0A, hex(point)
+        except MalformedNote:
+            assert point < 0x20, hex(point)

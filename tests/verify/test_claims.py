@@ -408,6 +408,12 @@ def test_a_finding_is_not_its_own_parent_s_parent(forge: Forge, tmp_path: Path) 
     assert_only(verdict_on(forge, tmp_path), "REFS", forge.position("result"), "parents that are findings")
 
 
+def test_a_finding_is_not_its_own_parent(forge: Forge, tmp_path: Path) -> None:
+    forge["hypothesis"].body["parents"] = [At("hypothesis")]
+    place = forge.position("hypothesis")
+    assert_only(verdict_on(forge, tmp_path), "REFS", place, "parents that are findings")
+
+
 # Decisions.
 
 

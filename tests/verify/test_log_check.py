@@ -372,6 +372,25 @@ def test_a_partial_of_an_earlier_size_agrees_with_this_tree(
     assert_only(verdict_on(LARGE, tmp_path, files=large), code, 512, "at offset 3", resource=path)
 
 
+@pytest.mark.parametrize("place", [0, 1, 7])
+def test_in_a_partial_bundle_of_an_earlier_size_the_entry_that_differs_is_named(
+    large: dict[str, bytes], tmp_path: Path, place: int
+) -> None:
+    entries = LARGE_LEAVES[512:520]
+    entries[place] = flipped(entries[place], len(entries[place]) - 1)
+    large[f"record/{PARTIALS[0]}"] = bundle(entries)
+    report = verdict_on(LARGE, tmp_path, files=large)
+    assert_only(report, "ENTRY_HASH", 512 + place, "at offset", resource=PARTIALS[0])
+
+
+def test_what_stands_behind_an_earlier_partial_bundle_is_named_at_its_last_entry(
+    large: dict[str, bytes], tmp_path: Path
+) -> None:
+    large[f"record/{PARTIALS[0]}"] = EARLIER[PARTIALS[0]] + b"more"
+    report = verdict_on(LARGE, tmp_path, files=large)
+    assert_only(report, "ENTRY_HASH", 519, "at offset", resource=PARTIALS[0])
+
+
 @pytest.mark.parametrize(
     ("path", "got"),
     [

@@ -38,9 +38,13 @@ def reviewer_signer(path: str | None) -> Signer:
             user = str(os.getuid())
         name = "reviewer-" + (re.sub("[^A-Za-z0-9_.-]", "-", user)[:40] or "user")
         return _load(config_directory() / "reviewer.key", name)
-    file = Path(path)
+    return load_key(Path(path))
+
+
+def load_key(file: Path) -> Signer:
+    """The private key in a file that must be there, closed to others."""
     if not file.is_file():
-        raise CommandFailed(f"--key {path}: there is no such file; a key is one line, PRIVATE+KEY+...")
+        raise CommandFailed(f"--key {file}: there is no such file; a key is one line, PRIVATE+KEY+...")
     return _load(file, "")
 
 

@@ -60,6 +60,9 @@ def build_parser() -> argparse.ArgumentParser:
     verify.add_argument(
         "--policy", metavar="FILE", help="trust these keys instead of the pinned or the study's own"
     )
+    verify.add_argument(
+        "--receipt", action="append", default=[], metavar="FILE", help="a proof of one entry that you kept"
+    )
     verify.add_argument("--json", action="store_true")
 
     record = _add(commands, "record", "print entries as JSON lines", _record)
@@ -113,6 +116,29 @@ def build_parser() -> argparse.ArgumentParser:
     review.add_argument("--key", metavar="FILE")
     review.add_argument("--json", action="store_true")
 
+    _add_witness(commands)
+    _add_receipt(commands)
+
+    redteam = _add(
+        commands, "redteam", "falsify copies of a study in every way we know; verify must notice", _redteam
+    )
+    redteam.add_argument("what", choices=("record",), help="what to attack")
+    redteam.add_argument("dir", metavar="DIR", help="a study that holds; it is only read")
+    redteam.add_argument("--seeds", type=int, metavar="N", default=1, help="places to try for each attack")
+    redteam.add_argument(
+        "--attack", action="append", default=[], metavar="NAME", help="only this one; repeat for more"
+    )
+    redteam.add_argument(
+        "--key", metavar="FILE", help="the reviewer's key; default: in the user's config directory"
+    )
+    redteam.add_argument("--json", action="store_true", help="print one JSON list and nothing else")
+
+    doctor = _add(commands, "doctor", "attack this machine's sandbox and say what got through", _doctor)
+    doctor.add_argument("--json", action="store_true")
+    return parser
+
+
+def _add_witness(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     witness = _add(commands, "witness", "cosign checkpoints of other people's logs", _witness)
     actions = witness.add_subparsers(required=True, metavar="ACTION", dest="action")
     serve = actions.add_parser(
@@ -133,6 +159,8 @@ def build_parser() -> argparse.ArgumentParser:
     for action in (serve, vkey):
         action.add_argument("--name", metavar="NAME", help="name of a new key; default: from the key itself")
 
+
+def _add_receipt(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     receipt = _add(commands, "receipt", "receipts: proofs that an entry is in a record", _receipt)
     actions = receipt.add_subparsers(required=True, metavar="ACTION", dest="action")
     get = actions.add_parser(
@@ -143,10 +171,14 @@ def build_parser() -> argparse.ArgumentParser:
     get.add_argument("dir", metavar="DIR")
     get.add_argument("index", metavar="INDEX", help="index of the entry")
     get.add_argument("--out", metavar="FILE", help="a new file; default: standard output")
-
-    doctor = _add(commands, "doctor", "attack this machine's sandbox and say what got through", _doctor)
-    doctor.add_argument("--json", action="store_true")
-    return parser
+    check = actions.add_parser(
+        "check",
+        help="check one receipt offline",
+        description="Check one receipt offline: exit status 0 it holds, 1 it does not, 2 cannot judge.",
+    )
+    check.add_argument("file", metavar="FILE")
+    check.add_argument("--policy", metavar="FILE", help="trust these keys instead of the pinned ones")
+    check.add_argument("--json", action="store_true")
 
 
 def _add(
@@ -215,6 +247,12 @@ def _receipt(options: argparse.Namespace) -> int:
     from aar.cli.receipt import receipt
 
     return receipt(options)
+
+
+def _redteam(options: argparse.Namespace) -> int:
+    from aar.cli.redteam import redteam
+
+    return redteam(options)
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -21,8 +21,7 @@ def format_canonical(value: Value) -> bytes:
     """The one spelling of `value`, without a newline at its end; `MalformedJSON` if it has none."""
     _check(value, MAX_DEPTH)
     try:
-        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-        return text.encode("utf-8")
+        return _ENCODER.encode(value).encode("utf-8")
     except UnicodeEncodeError as error:
         raise MalformedJSON(f"a string is not Unicode text: {error}") from error
 
@@ -30,7 +29,7 @@ def format_canonical(value: Value) -> bytes:
 def parse_canonical(data: bytes) -> Value:
     """The value whose one spelling is `data`."""
     try:
-        value = json.loads(data.decode("utf-8"), parse_float=_refuse_number, parse_constant=_refuse_number)
+        value = _DECODER.decode(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise MalformedJSON(f"not canonical JSON: {error}") from error
     if format_canonical(value) != data:
@@ -42,9 +41,16 @@ def _refuse_number(text: str) -> Any:
     raise MalformedJSON(f"number {text!r:.40}: want an integer; decimals are strings")
 
 
+# Made once: json.loads and json.dumps would make them again for each entry.
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+_DECODER = json.JSONDecoder(parse_float=_refuse_number, parse_constant=_refuse_number)
+
+
 def _check(value: object, depth: int) -> None:
     if depth < 0:
         raise MalformedJSON(f"nested deeper than {MAX_DEPTH}")
+    if type(value) is str:
+        return
     if isinstance(value, bool) or not isinstance(value, (dict, list, tuple, str, int)):
         raise MalformedJSON(f"{value!r:.40}: want an object, array, string or integer")
     if isinstance(value, int) and not -MAX_INTEGER <= value <= MAX_INTEGER:

@@ -248,7 +248,6 @@ class Claims:
             self._add("RECEIPT", index, "the previous answer again, for nothing was better", released["pgr"])
 
     def _check_finding(self, index: int, leaf: Leaf, body: Any) -> None:
-        self._findings[index] = body
         if body["type"] == "result" and not body["receipts"]:
             self._add("RECEIPT", index, "a result that cites a receipt", "none")
         is_stated = False
@@ -264,6 +263,8 @@ class Claims:
             self._add("RECEIPT", index, "numbers that a cited receipt released", str(body["numbers"]))
         if any(parent not in self._findings for parent in body["parents"]):
             self._add("REFS", index, "parents that are findings", str(body["parents"]))
+        # Only now: it is no parent of its own.
+        self._findings[index] = body
 
     def _check_decision(self, index: int, _leaf: Leaf, body: Any) -> None:
         finding = self._findings.get(body["finding"])

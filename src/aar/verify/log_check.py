@@ -298,8 +298,8 @@ class LogCheck:
             return
         start = tile.index * TILE_WIDTH
         first = start << (8 * (tile.level or 0))
+        entries = self._ahead[start : start + tile.width]
         if tile.level is None:
-            entries = self._ahead[start : start + tile.width]
             expected = b"".join(len(one).to_bytes(2, "big") + one for one in entries)
             code = "ENTRY_HASH"
         else:
@@ -311,7 +311,9 @@ class LogCheck:
             (place for place, (a, b) in enumerate(zip(data, expected, strict=False)) if a != b),
             min(len(data), len(expected)),
         )
-        if tile.level is not None:
+        if tile.level is None:
+            first += _entry_at(entries, offset)
+        else:
             first += (offset // HASH_BYTES) << (8 * tile.level)
         self._report.add(
             Finding(
@@ -402,6 +404,16 @@ def _levels(leaf_hashes: Sequence[bytes]) -> list[list[bytes]]:
             ]
         )
     return levels
+
+
+def _entry_at(entries: Sequence[bytes], offset: int) -> int:
+    """Which entry of a bundle stands at that byte; behind the last one, the last."""
+    end = 0
+    for number, entry in enumerate(entries):
+        end += 2 + len(entry)
+        if offset < end:
+            return number
+    return len(entries) - 1
 
 
 def _perfect_root(hashes: Sequence[bytes]) -> bytes:

@@ -1,0 +1,140 @@
+"""The closed set of kinds: who signs what, and the exact shape of each body."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from aar.formats.errors import MalformedBody
+from aar.formats.kinds import KINDS, MAX_TEXT_CHARACTERS, ROLES, check_body, kind_named
+from every_format import BODIES, RECEIPT
+
+COMMENT = {"on": 3, "text": "well"}
+STEP = {"name": "s1", "what": "", "pipelines": ["[]"]}
+FIXED = {
+    "task": "walk",
+    "title": "Walk",
+    "direction": "",
+    "workflow": "fixed",
+    "steps": [STEP],
+    "submissions": 3,
+}
+FAILED = {**RECEIPT, "outcome": "failed", "reason": "wall", "released": {}, "commitments": {}}
+
+
+def refused(kind: str, body: Any, says: str) -> None:
+    with pytest.raises(MalformedBody, match=says):
+        check_body(kind, body)
+
+
+@pytest.mark.parametrize(("kind", "body"), [*BODIES, ("comment", COMMENT), ("task-opened", FIXED)])
+def test_a_body_of_its_kinds_shape_is_accepted(kind: str, body: Any):
+    check_body(kind, body)
+
+
+def test_a_kind_outside_the_closed_set_is_refused_by_name():
+    with pytest.raises(MalformedBody, match="kind 'gossip' is not one of"):
+        kind_named("gossip")
+    refused("gossip", {}, "kind 'gossip' is not one of")
+
+
+def test_every_kind_has_a_role_that_exists_to_sign_it():
+    for kind in KINDS.values():
+        assert kind.authors
+        assert {*kind.authors, *filter(None, [kind.cosigner])} <= set(ROLES), kind.name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_refuses_a_body_that_is_no_object_or_an_empty_one(kind: str):
+    refused(kind, [], "want an object with exactly")
+    refused(kind, {}, "want an object with exactly")
+
+
+def test_a_field_too_many_or_too_few_is_refused():
+    refused("comment", {**COMMENT, "mood": 1}, "comment: .* exactly on, text")
+    refused("comment", {"on": 3}, "comment: .* exactly on, text")
+
+
+def test_a_field_too_many_or_too_few_in_an_object_of_a_body_is_refused():
+    for step in ({**STEP, "more": 1}, {"name": "s1", "what": ""}, []):
+        refused("task-opened", {**FIXED, "steps": [step]}, r"steps\[0\]: .* exactly name, pipelines, what")
+
+
+def test_a_value_inside_an_object_of_a_body_is_checked_too():
+    refused("task-opened", {**FIXED, "steps": [{**STEP, "name": "a b"}]}, r"steps\[0\].name")
+    refused("task-opened", {**FIXED, "steps": [{**STEP, "pipelines": [""]}]}, r"steps\[0\].pipelines\[0\]")
+
+
+@pytest.mark.parametrize("text", ["", "x" * (MAX_TEXT_CHARACTERS + 1), 1, [], {}])
+def test_text_has_a_least_and_a_greatest_length(text: Any):
+    refused("comment", {**COMMENT, "text": text}, "comment.text: .* want text of 1 to 8000 characters")
+
+
+@pytest.mark.parametrize("digest", ["", "0A" * 32, "0a" * 31, "0a" * 32 + "\n", 7])
+def test_a_digest_is_64_lower_case_hex_digits(digest: Any):
+    refused("redaction", {"sha256": digest, "reason": "so"}, "redaction.sha256: .* 64 lower-case hex digits")
+
+
+@pytest.mark.parametrize("name", ["", "a b", ".a", "a" * 65, "é", 7])
+def test_a_name_is_of_letters_digits_and_three_signs(name: Any):
+    refused("task-opened", {**FIXED, "task": name}, "task-opened.task: .* a name of letters")
+
+
+@pytest.mark.parametrize("decimal", ["", "0.5", ".50", "+0.50", "0,50", "00.50", "0.50000", 1])
+def test_a_decimal_has_two_to_four_digits_behind_its_point(decimal: Any):
+    released = {**RECEIPT["released"], "pgr": decimal}  # type: ignore[dict-item]
+    refused("score-receipt", {**RECEIPT, "released": released}, "released.pgr: .* a decimal")
+
+
+@pytest.mark.parametrize("index", [-1, 2**53, "3", []])
+def test_an_index_is_an_integer_from_0(index: Any):
+    refused("comment", {**COMMENT, "on": index}, "comment.on: .* an integer from 0 to")
+
+
+def test_a_word_is_one_of_its_closed_set():
+    refused("task-opened", {**FIXED, "workflow": "loose"}, "task-opened.workflow: .* one of 'fixed', 'free'")
+
+
+@pytest.mark.parametrize("seeds", [[], [1] * 1_001, "1", {}])
+def test_a_list_has_a_least_and_a_greatest_length(seeds: Any):
+    refused("score-receipt", {**RECEIPT, "seeds": seeds}, "seeds: .* a list of 1 to 1000 items")
+
+
+def test_each_item_of_a_list_is_checked():
+    refused("score-receipt", {**RECEIPT, "seeds": [1, 2**48]}, r"seeds\[1\]: .* an integer")
+
+
+def test_what_may_be_empty_is_empty_or_whole():
+    for commitments in ({"public": "0b" * 32}, {"public": "0b" * 32, "sealed": "0b"}):
+        refused("score-receipt", {**RECEIPT, "commitments": commitments}, "score-receipt.commitments")
+
+
+def test_a_scored_receipt_has_no_reason_and_a_failed_one_has():
+    refused("score-receipt", {**RECEIPT, "reason": "wall"}, "score-receipt.reason: 'wall' with .* 'scored'")
+    refused("score-receipt", {**FAILED, "reason": ""}, "score-receipt.reason: '' with outcome 'failed'")
+
+
+def test_a_scored_receipt_commits_to_both_halves_and_a_failed_one_to_none():
+    refused("score-receipt", {**RECEIPT, "commitments": {}}, "score-receipt.commitments: a scored run")
+    commitments = RECEIPT["commitments"]
+    refused("score-receipt", {**FAILED, "commitments": commitments}, "score-receipt.commitments: a scored")
+
+
+def test_a_receipt_releases_a_value_exactly_when_an_explore_run_was_scored():
+    says = "score-receipt.released: present exactly when"
+    refused("score-receipt", {**RECEIPT, "released": {}}, says)
+    refused("score-receipt", {**RECEIPT, "tier": "reproduce"}, says)
+    refused("score-receipt", {**FAILED, "released": RECEIPT["released"]}, says)
+    check_body("score-receipt", {**RECEIPT, "tier": "reproduce", "released": {}})
+
+
+def test_a_fixed_workflow_has_steps_and_a_free_one_has_none():
+    says = "a fixed workflow has the human's steps"
+    refused("task-opened", {**FIXED, "steps": []}, says)
+    refused("task-opened", {**FIXED, "workflow": "free"}, says)
+    check_body("task-opened", {**FIXED, "workflow": "free", "steps": []})
+
+
+def test_a_vote_is_for_or_against():
+    refused("vote", {"on": 3, "value": 0}, "vote.value: got 0, want 1 or -1")
