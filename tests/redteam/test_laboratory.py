@@ -32,8 +32,9 @@ CODES = {
         "POLICY",
     ),
     *("ROLLBACK", "FORK", "REPLAY", "CLOCK_REGRESSION", "AUTHOR_SIG", "AUTHOR_KEY", "AUTHOR_SEQ_GAP"),
-    *("RECEIPT", "DECISION", "UNKNOWN_KIND"),
+    *("RECEIPT", "DECISION", "UNKNOWN_KIND", "OMISSION"),
 }
+HELD = {"nothing", "a pinned checkpoint", "the witness's state", "a receipt", "the policy", "a clock"}
 # A full last bundle has no edge at which anything could be forged or left.
 LONG_ONLY = (
     "flip-entry",
@@ -70,11 +71,7 @@ def assert_seen(specimen: Specimen, name: str, seeds: range, scratch: Path) -> N
 
 def test_there_are_attacks_of_every_kind() -> None:
     assert len(VISIBLE) >= 25
-    assert {one.holds for one in ATTACKS.values()} >= {
-        "nothing",
-        "a pinned checkpoint",
-        "the witness's state",
-    }
+    assert {one.holds for one in ATTACKS.values()} >= HELD
     assert {ATTACKS[name].code for name in VISIBLE} >= CODES
 
 

@@ -543,10 +543,10 @@ def test_output_that_nobody_wants_does_not_stop_a_sandbox(client: LauncherClient
 @pytest.mark.skipif(os.geteuid() != 0, reason="as an ordinary user mounts show where our files are")
 def test_a_sandbox_does_not_learn_where_its_files_lie_on_the_host(run: Run) -> None:
     mounts = lines(run("print(open('/proc/self/mountinfo').read(), end='')"))
-    ours = os.path.realpath(os.__file__).split("/")[1:3] + str(Path(__file__).resolve()).split("/")[1:3]
-    assert [
-        line for line in mounts for word in ours if f"/{word}/" in line and f"/{word}/" not in "/usr/lib/"
-    ] == []
+    python, checkout = Path(os.__file__).resolve(), Path(__file__).resolve().parents[2]
+    # Two names in a row: one alone, such as that of a checkout in ~/aar, is also a name inside.
+    ours = {"/".join(python.parts[1:3]), "/".join(checkout.parts[-2:]).lstrip("/")} - {"usr/lib"}
+    assert [line for line in mounts for words in ours if f"/{words}/" in line] == []
 
 
 def test_ended_sandboxes_leave_no_descriptor_mount_or_zombie_in_the_launcher(
@@ -652,8 +652,13 @@ os.wait(); os.wait(); burn(0.25 + time.process_time())
 def test_time_of_a_process_that_was_killed_with_its_sandbox_counts(
     client: LauncherClient, python: Build
 ) -> None:
-    code = "import os, time\nif os.fork() == 0:\n while True: pass\ntime.sleep(0.6)"
+    # The parent leaves when its child has used enough, however busy the machine is.
+    code = (
+        "import os, time\nchild = os.fork()\nwhile child == 0: pass\n"
+        "while int(open(f'/proc/{child}/stat').read().rsplit(')', 1)[1].split()[11]) < 100: time.sleep(0.01)"
+    )
     with client.start(python(code), stdin=b"") as running:
         ended = running.collect(timeout_s=20).exit
     assert (ended.reason, ended.code) == ("exited", 0)
-    assert 0.25 < ended.cpu_s < 1.5
+    # It is looked at a few times a second: what was used since the last look is lost.
+    assert 0.4 < ended.cpu_s < 2

@@ -60,6 +60,9 @@ def build_parser() -> argparse.ArgumentParser:
     verify.add_argument(
         "--policy", metavar="FILE", help="trust these keys instead of the pinned or the study's own"
     )
+    verify.add_argument(
+        "--receipt", action="append", default=[], metavar="FILE", help="a proof of one entry that you kept"
+    )
     verify.add_argument("--json", action="store_true")
 
     record = _add(commands, "record", "print entries as JSON lines", _record)

@@ -128,14 +128,17 @@ def draw_pgr_over_time(
         axes.set_title(
             terminal_safe(title, 100), loc="left", fontsize=12, color=_INK, pad=34, parse_math=False
         )
-        axes.annotate(
+        told = axes.annotate(
             _HOW_TO_READ,
             (0, 1),
             xycoords="axes fraction",
             xytext=(0, 8),
             textcoords="offset points",
             color=_FAINT,
+            fontsize=8,
         )
+        # It may stand over the other panel, too: else the layout would make room for all of its width.
+        told.set_in_layout(False)
         for text, value, offset in (("ceiling", ceiling, 3), ("weak teacher", weak, 3)):
             axes.annotate(
                 text, (0, value), xytext=(4, offset), textcoords="offset points", color=_FAINT, fontsize=8

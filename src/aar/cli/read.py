@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ def verify(options: argparse.Namespace) -> int:
     """Check everything; the keys are the given policy's, else the pinned ones, else the study's own."""
     study = StudyDirectory(Path(options.dir))
     try:
-        report = verify_with_pins(study, options.policy)
+        receipts = [Path(one).read_bytes() for one in options.receipt]
+        report = verify_with_pins(study, options.policy, receipts)
     except (NotAStudy, NotARecord, OSError) as error:
         report = cannot_judge(str(error))
     if options.json:
@@ -38,7 +40,9 @@ def verify(options: argparse.Namespace) -> int:
     return {"ok": EXIT_OK, "tampered": EXIT_TAMPERED}.get(report.verdict, EXIT_BAD_INPUT)
 
 
-def verify_with_pins(study: StudyDirectory, policy_file: str | None = None) -> Report:
+def verify_with_pins(
+    study: StudyDirectory, policy_file: str | None = None, receipts: Sequence[bytes] = ()
+) -> Report:
     """Verify against what this user saw of the study before; remember what verified."""
     pins = Pins(study.origin)
     if policy_file is None:
@@ -54,7 +58,11 @@ def verify_with_pins(study: StudyDirectory, policy_file: str | None = None) -> R
     if not study.record.is_dir() and pins.checkpoints:
         return cannot_judge(f"{study.path} was verified here before, and its record is gone")
     report = verify_study(
-        study.path, policy=policy, pins=pins.checkpoints, now_ms=time.time_ns() // 1_000_000
+        study.path,
+        policy=policy,
+        pins=pins.checkpoints,
+        receipts=receipts,
+        now_ms=time.time_ns() // 1_000_000,
     )
     if report.verdict == "ok":
         used = policy if policy is not None else study.policy.read_bytes()
@@ -191,12 +199,12 @@ def leaderboard_lines(rows: list[Row], most: int = 30) -> list[str]:
     """A plain table; the interval is the held-out value's where there is one, else the explored one's."""
     if not rows:
         return ["no receipts yet"]
-    head = f"{'':>3} {'explored':>8} {'held-out':>8}  {'95 % interval of it':<28} {'researcher':<14} "
+    head = f"{'':>3} {'explored':>8} {'held-out':>8}  {'95 % interval':<29} {'researcher':<14} "
     lines = [head + f"{'receipts':<10} method"]
     for row in rows[:most]:
         lines.append(
             f"{row.rank:>3} {row.explored_pgr or '-':>8} {row.heldout_pgr or '-':>8}  "
-            f"{'held-out' if row.heldout_pgr else 'explored'} [{row.low}, {row.high}]".ljust(29)
+            f"{'held-out' if row.heldout_pgr else 'explored'} [{row.low}, {row.high}]".ljust(30)
             + f"{row.researcher:<14} {','.join(f'#{one}' for one in row.receipts):<10} "
             + terminal_safe(row.method)
             + (f"  ({row.decision})" if row.decision else "")

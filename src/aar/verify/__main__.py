@@ -1,4 +1,4 @@
-"""The verifier on its own: ``python -m aar.verify DIR [--policy FILE] [--pin FILE] [--json]``."""
+"""The verifier on its own: ``python -m aar.verify DIR [--policy FILE] [--json]``; ``--help`` has the rest."""
 
 from __future__ import annotations
 
@@ -25,15 +25,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--pin", type=Path, action="append", default=[], metavar="FILE", help="a checkpoint kept elsewhere"
     )
+    parser.add_argument(
+        "--receipt", type=Path, action="append", default=[], metavar="FILE", help="a proof of one entry, kept"
+    )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     try:
         policy = options.policy.read_bytes() if options.policy is not None else None
         pins = [pin.read_bytes() for pin in options.pin]
+        receipts = [receipt.read_bytes() for receipt in options.receipt]
     except OSError as error:
         report = cannot_judge(str(error))
     else:
-        report = verify_study(options.directory, policy=policy, pins=pins, now_ms=time.time_ns() // 1_000_000)
+        report = verify_study(
+            options.directory,
+            policy=policy,
+            pins=pins,
+            receipts=receipts,
+            now_ms=time.time_ns() // 1_000_000,
+        )
     text = json.dumps(report.as_json(), indent=1) if options.json else format_report(report)
     sys.stdout.write(text + "\n")
     return EXIT_OF[report.verdict]

@@ -22,6 +22,7 @@ from aar.formats.policy import Policy, parse_policy
 from aar.verify.claims import Claims
 from aar.verify.leaderboard import leaderboard
 from aar.verify.log_check import LogCheck, check_seen
+from aar.verify.receipt import ReceiptRefused, check_receipt
 from aar.verify.report import Finding, Report, cannot_judge
 
 # A clock of a laptop may be off by this much before an entry from the future is called one.
@@ -36,19 +37,21 @@ def verify_study(
     *,
     policy: bytes | None = None,
     pins: Sequence[bytes] = (),
+    receipts: Sequence[bytes] = (),
     now_ms: int | None = None,
     pause: Callable[[float], None] = time.sleep,
 ) -> Report:
     """Verify the study in `directory`; never raises on what it finds there.
 
     `policy` says which log and witness keys to trust, by default the study's own file (then the report
-    warns: whoever can rewrite the directory can rewrite that file). `pins` are checkpoints kept elsewhere.
+    warns: whoever can rewrite the directory can rewrite that file). `pins` are checkpoints kept elsewhere,
+    `receipts` held proofs of single entries (`check_receipt`): each is checked alone, and against this copy.
 
     A record that is being written grows while it is read. When something does not hold and the published
     checkpoint has changed meanwhile, what did not hold was a mixture of two moments: it is read again.
     Between a cosignature and the publication of what it is for lies a moment, too: `pause` waits that long.
     """
-    return _settled(directory, lambda: _verify_once(directory, policy, pins, now_ms), pause)
+    return _settled(directory, lambda: _verify_once(directory, policy, pins, now_ms, receipts), pause)
 
 
 def _settled(directory: Path, verify: Callable[[], Report], pause: Callable[[float], None]) -> Report:
@@ -83,6 +86,7 @@ def _verify_once(
     policy: bytes | None,
     pins: Sequence[bytes],
     now_ms: int | None,
+    receipts: Sequence[bytes] = (),
     *,
     is_log_only: bool = False,
 ) -> Report:
@@ -106,6 +110,8 @@ def _verify_once(
     is_sound = log.run()
     if log.is_opened and not is_log_only:
         _check_memories(directory, trusted, log, report, pins)
+        for number, receipt in enumerate(receipts):
+            _check_held(receipt, f"held receipt {number}", trusted, log, report)
     if is_sound and not is_log_only:
         entries = EntryCheck(trusted, report, now_ms)
         leaves = entries.run(log.leaves)
@@ -148,6 +154,32 @@ def _check_memories(
         check_seen(seen, "the witness", policy, log, report)
     for pin in pins:
         check_seen(pin, "a pinned checkpoint", policy, log, report)
+
+
+def _check_held(data: bytes, what: str, policy: Policy, log: LogCheck, report: Report) -> None:
+    """A receipt that holds by itself is in this copy, entry and checkpoint, or this copy is not the log."""
+    try:
+        receipt = check_receipt(data, policy)
+    except ReceiptRefused as error:
+        report.warnings.append(f"{what} shows nothing ({error.code}): {error}")
+        return
+    except FormatError as error:
+        report.warnings.append(f"{what} is no receipt: {error}")
+        return
+    index = receipt.leaf.index
+    # Where entries are damaged here, the damage is what there is to say.
+    if log.is_sound and (index >= log.checkpoint.size or log.leaf_hashes[index] != receipt.leaf_hash):
+        got = "no such entry" if index >= log.checkpoint.size else log.leaf_hashes[index].hex()
+        report.add(
+            Finding(
+                code="OMISSION",
+                resource=what,
+                expected=f"leaf hash {receipt.leaf_hash.hex()}, which the log signed for and {what} proves",
+                got=got,
+                first_index=index,
+            )
+        )
+    check_seen(receipt.note, what, policy, log, report)
 
 
 class EntryCheck:
