@@ -25,6 +25,7 @@ import pytest
 
 from aar.formats.checkpoint import open_checkpoint
 from aar.formats.entry import parse_leaf
+from aar.formats.keys import format_vkey
 from aar.formats.policy import Policy, format_policy
 from aar.outside.record.disk import Disk
 from aar.outside.record.witness_client import WitnessClient
@@ -32,7 +33,7 @@ from aar.verify import merkle
 from aar.verify.study import verify_log
 from aar.witness.__main__ import WitnessServer
 from aar.witness.store import WitnessStore
-from programs import lacking, program
+from programs import Sumdb, build_sumdb, lacking, program
 from record.world import LOG, ORIGIN, LocalWitness, World, entries
 
 pytestmark = [pytest.mark.deep, pytest.mark.timeout(1_500)]
@@ -136,8 +137,8 @@ class Crashes:
         return done.returncode, done.stdout.splitlines(), Path("trace").read_text("utf-8")
 
 
-def check_survivor(said: list[str], what: str) -> None:
-    """What was acknowledged is there, what was signed is a prefix of what comes, the verifier accepts it."""
+def check_survivor(said: list[str], what: str, sumdb: Sumdb) -> None:
+    """What was acknowledged is there, what was signed is a prefix of what comes, both verifiers accept."""
     durable = dict(line.split()[1:] for line in said if line.startswith("durable"))
     published = max([START, *(int(line.split()[1]) for line in said if line.startswith("published"))])
     held = [open_checkpoint(Path("record/checkpoint").read_bytes(), LOG.vkey)[0]]
@@ -145,6 +146,7 @@ def check_survivor(said: list[str], what: str) -> None:
     assert held[0].size >= published, what
     report = verify_log(Path())
     assert (report.verdict, report.findings) == ("ok", []), what
+    assert sumdb.verified(format_vkey(LOG.vkey), Path("record")), what
     with witness_here() as witness:
         world = World(Disk())
         world.witnesses = [witness]
@@ -167,6 +169,7 @@ def check_survivor(said: list[str], what: str) -> None:
 def test_after_a_kill_or_an_error_at_any_call_nothing_is_lost_and_the_verifier_accepts_what_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    sumdb = build_sumdb(tmp_path)
     crashes = Crashes(tmp_path, monkeypatch)
     code, said, trace = crashes.run()
     assert (code, len(said)) == (0, sum(STEPS) + STEPS.count(0))
@@ -181,7 +184,7 @@ def test_after_a_kill_or_an_error_at_any_call_nothing_is_lost_and_the_verifier_a
                 what = f"{call}:{how}:when={number}"
                 code, said, _ = crashes.run(what)
                 ends[code] += 1
-                check_survivor(said, what)
+                check_survivor(said, what, sumdb)
     # Only removing what is in the way may fail and the run still end well: a halt or a kill otherwise.
     killed = ends[-signal.SIGKILL] + ends[128 + signal.SIGKILL]
     assert killed == calls.total()

@@ -397,6 +397,18 @@ def test_a_failed_receipt_may_be_cited_but_has_no_numbers(forge: Forge, tmp_path
     assert_ok(verdict_on(forge, tmp_path))
 
 
+def test_a_closed_study_has_a_receipt_for_each_submission(forge: Forge, tmp_path: Path) -> None:
+    forge.drop("receipt-failing")
+    place = forge.position("submission-failing")
+    assert_only(verdict_on(forge, tmp_path), "RECEIPT", place, "a receipt for this submission")
+
+
+def test_a_study_that_still_runs_may_owe_a_receipt(tmp_path: Path) -> None:
+    forge = running()
+    forge.drop("receipt-failing")
+    assert_ok(verdict_on(forge, tmp_path))
+
+
 def test_the_parents_of_a_finding_are_findings(forge: Forge, tmp_path: Path) -> None:
     forge["hypothesis"].body["parents"] = [At("result"), At("opened")]
     place = forge.position("hypothesis")

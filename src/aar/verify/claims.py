@@ -47,6 +47,7 @@ class Claims:
         self._charged: dict[int, int] = {}
         self._receipts: dict[int, Any] = {}
         self._tiers: dict[tuple[int, str], int] = {}
+        self._answered: set[int] = set()
         self._released: dict[str, Any] = {}
         self._findings: dict[int, Any] = {}
         self._retracted: set[int] = set()
@@ -83,6 +84,9 @@ class Claims:
         for index in self._submissions:
             if self._charged.get(index, 0) != 1:
                 self._add("BUDGET", index, "one charge for this submission", f"{self._charged.get(index, 0)}")
+            # A study is closed when all that was handed in was run: a score that displeased is not left out.
+            if self._closed and index not in self._answered:
+                self._add("RECEIPT", index, "a receipt for this submission before the close", "none")
         self._check_ladder()
         self._warn_of_what_is_not_shown()
 
@@ -197,6 +201,8 @@ class Claims:
         self._charged[body["submission"]] = self._charged.get(body["submission"], 0) + body["amount"]
 
     def _check_score_receipt(self, index: int, _leaf: Leaf, body: Any) -> None:
+        if body["tier"] == "explore":
+            self._answered.add(body["submission"])
         submission = self._submissions.get(body["submission"])
         if submission is None or (submission["digest"], submission["researcher"]) != (
             body["digest"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from aar.formats.tile import entries_path, format_bundle, tile_path
-from aar.outside.redteam.forgery import Forgery
+from aar.outside.redteam.forgery import Forgery, flipped
 from aar.outside.redteam.on_history import truncate
 from aar.outside.redteam.specimen import LOG, WITNESS, Specimen
 
@@ -33,12 +33,25 @@ def vary(specimen: Specimen, dice: Random) -> tuple[Forgery, list[str]]:
         copy.witness_state = specimen.note_at(dice.choice(sizes))
         oddities.append("the witness's state")
     if dice.randrange(2):
+        held = [dice.choice(sizes) for _number in range(1 + dice.randrange(3))]
+        copy.receipts = [specimen.receipt_of(dice.randrange(one), one) for one in held]
+        if dice.randrange(3) == 0:
+            # Whoever hands over a receipt that shows nothing accuses nobody.
+            copy.receipts.append(_spoiled(copy.receipts[0], dice))
+        oddities.append(f"{len(copy.receipts)} receipts")
+    if dice.randrange(2):
         copy.policy = specimen.policy_bytes
         oddities.append("the policy given")
     if dice.randrange(2):
         copy.now_ms = specimen.entries[-1].received_ms + dice.randrange(10**12)
         oddities.append("read later")
     return copy, oddities
+
+
+def _spoiled(receipt: bytes, dice: Random) -> bytes:
+    """A receipt that holds no more: one bit of it is another, or its end is lost."""
+    place = dice.randrange(len(receipt))
+    return flipped(receipt, place, dice.randrange(8)) if dice.randrange(2) else receipt[:place]
 
 
 def _redact(copy: Forgery, dice: Random) -> int:

@@ -31,6 +31,7 @@ class Forgery:
         self.study_policy = specimen.policy_bytes
         self.policy: bytes | None = None
         self.pins: list[bytes] = []
+        self.receipts: list[bytes] = []
         self.witness_state: bytes | None = None
         self.now_ms: int | None = None
 

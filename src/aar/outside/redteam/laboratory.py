@@ -131,7 +131,12 @@ def judge(copy: Forgery, directory: Path) -> Report:
     copy.write(directory)
     try:
         return verify_study(
-            directory, policy=copy.policy, pins=copy.pins, now_ms=copy.now_ms, pause=lambda _seconds: None
+            directory,
+            policy=copy.policy,
+            pins=copy.pins,
+            receipts=copy.receipts,
+            now_ms=copy.now_ms,
+            pause=lambda _seconds: None,
         )
     finally:
         shutil.rmtree(directory)

@@ -18,7 +18,7 @@ from aar.outside.redteam.specimen import NoPlace, sign_checkpoint
 from aar.verify.study import MAX_CLOCK_SKEW_MS
 
 NO_ENTRY = "none: no entry is meant"
-PIN, STATE = "a pinned checkpoint", "the witness's state"
+PIN, STATE, RECEIPT = "a pinned checkpoint", "the witness's state", "a receipt"
 SIZE = "the size of this copy"
 
 
@@ -375,11 +375,83 @@ def omit_entry(copy: Forgery, dice: Random) -> int:
         if following > 0 and is_clear:
             places.append((index, following - 1))
     index, found = pick(dice, places, "an entry whose author goes on")
+    _leave_out(copy, index)
+    return int(found)
+
+
+def _leave_out(copy: Forgery, index: int) -> None:
+    """Take one entry out and number the rest anew."""
     rest = [parse_leaf(one) for one in copy.leaves[:index] + copy.leaves[index + 1 :]]
     copy.publish(
         [format_leaf(number, leaf.received_ms, leaf.signed.data) for number, leaf in enumerate(rest)]
     )
-    return int(found)
+
+
+@attack(
+    "omit-against-receipt",
+    "OMISSION",
+    "leave out an entry whose author holds the receipt",
+    keys="log witness",
+    holds=RECEIPT,
+    index="the entry of the receipt",
+)
+def omit_against_receipt(copy: Forgery, dice: Random) -> int:
+    index = dice.randrange(1, len(copy))
+    copy.receipts = [_receipt(copy, dice, index)]
+    _leave_out(copy, index)
+    return index
+
+
+@attack(
+    "edit-against-receipt",
+    "OMISSION",
+    "edit an entry whose author holds the receipt, sign everything again",
+    keys="log witness researcher",
+    holds=RECEIPT,
+    index="the entry of the receipt",
+)
+def edit_against_receipt(copy: Forgery, dice: Random) -> int:
+    index = edit_unseen(copy, dice, len(copy))
+    copy.receipts = [_receipt(copy, dice, index)]
+    return index
+
+
+@attack(
+    "rollback-against-receipt",
+    "OMISSION",
+    "serve the log as it was before the entry of a held receipt",
+    needs="log witness",
+    holds=RECEIPT,
+    index="the entry of the receipt",
+)
+def rollback_against_receipt(copy: Forgery, dice: Random) -> int:
+    size = int(pick(dice, _sizes(copy), "an earlier size"))
+    index = dice.randrange(size, len(copy))
+    copy.receipts = [_receipt(copy, dice, index)]
+    truncate(copy, size)
+    return index
+
+
+@attack(
+    "edit-under-receipt",
+    "FORK",
+    "edit an entry under the checkpoint of a receipt for an older one",
+    keys="log witness researcher",
+    holds=RECEIPT,
+    index=NO_ENTRY,
+)
+def edit_under_receipt(copy: Forgery, dice: Random) -> int:
+    index = edit_unseen(copy, dice, len(copy))
+    if index == 0:
+        raise NoPlace("nothing is older than that entry")
+    size = dice.randrange(index + 1, len(copy) + 1)
+    copy.receipts = [copy.specimen.receipt_of(dice.randrange(index), size)]
+    return -1
+
+
+def _receipt(copy: Forgery, dice: Random, index: int) -> bytes:
+    """What was given for that entry, at once or later."""
+    return copy.specimen.receipt_of(index, dice.randrange(index + 1, len(copy.specimen.leaves) + 1))
 
 
 @attack(

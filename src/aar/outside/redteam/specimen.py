@@ -15,6 +15,7 @@ from aar.formats.errors import FormatError
 from aar.formats.keys import Signer, parse_skey, parse_vkey
 from aar.formats.note import Note, format_note
 from aar.formats.policy import Policy, is_quorum_met, parse_policy
+from aar.formats.proof import TlogProof, format_proof
 from aar.outside.record.tree import Tree, hash_leaf
 from aar.outside.study_directory import StudyDirectory
 from aar.verify.reader import RecordReader
@@ -94,6 +95,11 @@ class Specimen:
             self.witnesses,
             self.entries[size - 1].received_ms // 1000 + 1,
         )
+
+    def receipt_of(self, index: int, size: int) -> bytes:
+        """The proof of one entry that its author was given when the log had `size` entries, made again."""
+        hashes = tuple(self.tree.prove_inclusion(index, size))
+        return format_proof(TlogProof(index, hashes, self.note_at(size), extra=self.leaves[index]))
 
 
 def sign_checkpoint(
