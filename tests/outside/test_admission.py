@@ -470,6 +470,9 @@ def test_the_close_opens_what_the_opening_committed_to_and_ends_the_research(stu
     with refused("commitment"):
         study.say("operator", "study-closed", {**close, "sealed": "Ag=="})
     submission = study.submit(3, "a")
+    with refused("pending"):
+        study.say("operator", "study-closed", close)
+    study.receipt(submission)
     study.say("operator", "study-closed", close)
     with refused("study-closed"):
         study.task("t2")

@@ -270,8 +270,9 @@ def test_a_submission_costs_one_submission(forge: Forge, tmp_path: Path) -> None
 def test_a_receipt_is_for_the_method_and_researcher_of_its_submission(
     forge: Forge, tmp_path: Path, change: dict[str, Any]
 ) -> None:
-    forge["receipt-failing"].body |= change
-    place = forge.position("receipt-failing")
+    body = failed_receipt(forge, "failing") | change
+    forge.add("second", "evaluator", "score-receipt", body, before="closed")
+    place = forge.position("second")
     assert_only(verdict_on(forge, tmp_path), "RECEIPT", place, "that submission's method and researcher")
 
 

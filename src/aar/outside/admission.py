@@ -242,17 +242,17 @@ def _score_receipt(projection: Projection, entry: Entry, body: Mapping[str, Any]
         is_alarm=True,
     )
     _need(
+        not projection.closed or body["tier"] == "reproduce",
+        "study-closed",
+        "the study is closed for explore runs",
+    )
+    _need(
         body["tier"] not in submission.receipts,
         "receipt-exists",
         f"submission {submission.index} has its {body['tier']} receipt already",
         is_alarm=True,
     )
     _need(entry.refs == (submission.index,), "refs", "a receipt's refs name its submission, nothing else")
-    _need(
-        not projection.closed or body["tier"] == "reproduce",
-        "study-closed",
-        "the study is closed for explore runs",
-    )
     wanted = projection.opened["runs"]["seeds"]
     _need(len(body["seeds"]) == wanted, "seeds", f"{len(body['seeds'])} seeds, the study says {wanted}")
 
@@ -348,6 +348,8 @@ def _decision(projection: Projection, entry: Entry, body: Mapping[str, Any]) -> 
 
 def _study_closed(projection: Projection, _entry: Entry, body: Mapping[str, Any]) -> None:
     commitments = projection.opened["commitments"]
+    waiting = projection.pending_submissions()
+    _need(not waiting, "pending", f"submissions wait for their official run: entries {waiting}")
     _need(
         commit_secret(bytes.fromhex(body["seed_secret"])) == commitments["seed_secret"],
         "commitment",
