@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aar.formats.keys import format_vkey
-from aar.verify.study import MAX_CLOCK_SKEW_MS
+from aar.verify.entry_check import MAX_CLOCK_SKEW_MS
 from forge import (
     LOG,
     START_MS,

@@ -11,7 +11,7 @@ import pytest
 from aar.formats.keys import Signer
 from aar.formats.note import Signature
 from aar.formats.policy import NO_QUORUM, Policy, format_policy
-from aar.verify import log_check
+from aar.verify.log_check import MAX_BLOB_BYTES, MAX_RESOURCE_BYTES
 from aar.verify.report import MAX_FINDINGS
 from aar.verify.study import verify_study
 from forge import (
@@ -506,17 +506,15 @@ def test_a_blob_too_large_to_be_one_is_not_read(tmp_path: Path) -> None:
     directory = HONEST.write(tmp_path / "study")
     blob = directory / "record" / "blobs" / ("ab" * 32)
     blob.touch()
-    os.truncate(blob, log_check.MAX_BLOB_BYTES + 1)
+    os.truncate(blob, MAX_BLOB_BYTES + 1)
     report = verify_study(directory)
     assert_only(report, "MISSING", -1, "a resource of the log")
-    assert (
-        report.findings[0].got == f"{log_check.MAX_BLOB_BYTES + 1} bytes, at most {log_check.MAX_BLOB_BYTES}"
-    )
+    assert report.findings[0].got == f"{MAX_BLOB_BYTES + 1} bytes, at most {MAX_BLOB_BYTES}"
 
 
 def test_a_tile_too_large_to_be_one_is_not_read(tmp_path: Path) -> None:
     directory = HONEST.write(tmp_path / "study")
-    os.truncate(directory / "record" / TILE, log_check.MAX_RESOURCE_BYTES + 1)
+    os.truncate(directory / "record" / TILE, MAX_RESOURCE_BYTES + 1)
     assert_only(verify_study(directory), "MISSING", -1, "a resource of the log", resource=TILE)
 
 
@@ -590,17 +588,6 @@ def test_folders_too_deep_to_be_read_are_reported(tmp_path: Path) -> None:
     report = verify_study(directory)
     assert [one.code for one in report.findings] == ["UNEXPECTED_RESOURCE"]
     assert "folder that cannot be read" in report.findings[0].got
-
-
-# A level for every tile that can be.
-
-
-def test_level_hashes_are_those_of_complete_subtrees_only() -> None:
-    hashes = [sha256(bytes([number])) for number in range(256)]
-    few = log_check._levels(hashes[:255])
-    some = log_check._levels(hashes + hashes[:255])
-    assert [len(level) for level in few] == [255]
-    assert [len(level) for level in some] == [511, 1]
 
 
 def test_a_report_names_so_many_findings_and_counts_the_rest(files: dict[str, bytes], tmp_path: Path) -> None:

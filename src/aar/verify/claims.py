@@ -7,7 +7,7 @@ split follow from the secret that the study's close reveals.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -24,17 +24,30 @@ from aar.verify.pgr import UndefinedPGR
 from aar.verify.report import Finding, Report
 from aar.verify.splits import sealed_items, seeds_for, split
 
-# What may follow the close: the human's side, and what the evaluator opens for it.
-AFTER_CLOSE = ("decision", "comment", "vote", "score-receipt", "score-revealed", "redaction", "alarm")
+# The kinds that this module, or the leaderboard, looks at; the others claim nothing that can be derived.
+CLAIMING = frozenset(
+    (
+        "study-opened",
+        "study-closed",
+        "task-opened",
+        "plan-declared",
+        "submission",
+        "budget-charged",
+        "score-receipt",
+        "score-revealed",
+        "finding",
+        "decision",
+        "redaction",
+    )
+)
 
 
 class Claims:
     """A fold over the entries that reports where one contradicts another."""
 
-    def __init__(self, record: Path, blobs: set[str], roles: Mapping[str, str], report: Report) -> None:
+    def __init__(self, record: Path, blobs: set[str], report: Report) -> None:
         self._record = record
         self._blobs = blobs
-        self._roles = roles
         self._report = report
         self._opened: Any = {}
         self._closed: Any = {}
@@ -60,7 +73,7 @@ class Claims:
         self._masks: dict[tuple[int, int], int] = {}
 
     def run(self, leaves: Sequence[Leaf]) -> None:
-        """Check all entries, then what only the whole record can show."""
+        """Check all entries of the kinds `CLAIMING`, then what only the whole record can show."""
         for leaf in leaves:
             # Redactions first: a blob may be missing from its submission on, if any later entry says so.
             if leaf.signed.entry.kind == "redaction":
@@ -73,10 +86,6 @@ class Claims:
             if entry.kind == "study-opened" and not self._are_terms_sound(body):
                 return
             self._digests[leaf.index] = leaf.signed.text_digest
-            if self._closed and (
-                entry.kind not in AFTER_CLOSE or self._roles.get(entry.author) == "researcher"
-            ):
-                self._add("ORDER", leaf.index, "nothing of the research after study-closed", entry.kind)
             handler = getattr(self, "_check_" + entry.kind.replace("-", "_"), None)
             if handler is not None:
                 handler(leaf.index, leaf, body)

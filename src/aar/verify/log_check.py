@@ -1,4 +1,8 @@
-"""Checking a log on disk: signatures, every byte of every resource, the tree, the witness's own memory."""
+"""Checking a log on disk: signatures, every byte of every resource, the tree, the witness's own memory.
+
+One pass, bundle by bundle: what was read is hashed, compared with its tile, handed on and let go, so that
+memory does not grow with the log.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,11 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Protocol
 
 from aar.formats.checkpoint import Checkpoint, open_checkpoint
 from aar.formats.cosignature import cosigned_at
@@ -18,48 +24,98 @@ from aar.formats.note import Note
 from aar.formats.policy import Policy, is_quorum_met
 from aar.formats.tile import (
     HASH_BYTES,
-    MAX_LEVEL,
     TILE_WIDTH,
     TilePath,
     parse_bundle,
-    parse_hashes,
     parse_tile_path,
     tiles_of,
 )
-from aar.verify.merkle import EMPTY_ROOT, leaf_hash, node_hash, root_of
+from aar.verify.merkle import EMPTY_ROOT
 from aar.verify.report import MAX_FINDINGS, Finding, Report
+from aar.verify.tile_hashes import Peak, TileHashes, hash_leaves, peaks_of, perfect_root, root_of_peaks
 
 BLOB_NAME = re.compile("[0-9a-f]{64}", re.ASCII)
 MAX_RESOURCE_BYTES = (TILE_WIDTH + 1) * 65_537
 MAX_BLOB_BYTES = 1 << 26
 
 
-class LogCheck:
-    """One pass over a log directory: what is wrong goes into the report, what is right is kept."""
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """The entries of one bundle as they were read, and their leaf hashes."""
 
-    def __init__(self, directory: Path, policy: Policy, report: Report) -> None:
+    index: int
+    data: bytes
+    entries: list[bytes]
+    hashes: list[bytes]
+
+    @property
+    def first(self) -> int:
+        """The index of its first entry."""
+        return self.index * TILE_WIDTH
+
+
+class Reader(Protocol):
+    """Who looks at the entries as they pass."""
+
+    def take(self, bundle: Bundle) -> None:
+        """The next bundle, in order; nothing is known yet of whether the log as a whole holds."""
+        ...
+
+
+class LogCheck:
+    """One pass over a log directory: what is wrong goes into the report, what is right is handed on.
+
+    `sizes` are those of which `root_at` will be asked, `indices` the entries of which `leaf_hash_at` will be.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        policy: Policy,
+        report: Report,
+        *,
+        sizes: Sequence[int] = (),
+        indices: Sequence[int] = (),
+    ) -> None:
         self._directory = directory
         self._policy = policy
         self._report = report
         self.checkpoint = Checkpoint(policy.log.name, 0, EMPTY_ROOT)
+        self.note = b""
         self.is_opened = False
         self.is_sound = False
-        self.leaf_hashes: list[bytes] = []
-        self.leaves: list[bytes] = []
-        self._ahead: list[bytes] = []
         self.blobs: set[str] = set()
+        self._present: dict[str, str] = {}
+        # Partial tiles and bundles of other sizes than the published one, by the number of the bundle.
+        self._spare: dict[int, list[TilePath]] = {}
+        self._hashes = TileHashes()
+        self._read = 0
+        self._edge: list[bytes] = []
+        self._edge_hashes: list[bytes] = []
+        self._peaks: dict[int, list[Peak]] = {}
+        self._leaf_hashes: dict[int, bytes] = {}
+        # What will be asked for, by the bundle in which it is seen.
+        self._sizes: dict[int, set[int]] = {}
+        self._indices: dict[int, set[int]] = {}
+        for asked, of_bundle in ((sizes, self._sizes), (indices, self._indices)):
+            for one in asked:
+                of_bundle.setdefault(one // TILE_WIDTH, set()).add(one)
+        self._tile_findings: dict[str, Finding] = {}
+        self._first_difference: tuple[int, bytes, bytes] | None = None
+        self._has_tiles = True
 
-    def run(self) -> bool:
+    def run(self, readers: Sequence[Reader] = ()) -> bool:
         """Check everything; `True` when the leaves are those that the log signed."""
         report = self._report
         if not self._open_checkpoint():
             return False
         before = len(report.findings)
-        self._read_leaves()
+        self._look_around()
+        self._read_leaves(readers)
         if len(report.findings) == before:
-            root = root_of(self.leaf_hashes)
+            root = root_of_peaks(self._peaks_at(self.checkpoint.size))
             if root != self.checkpoint.root:
-                self._find_first_difference(root)
+                self._say_first_difference(root)
         self.is_sound = len(report.findings) == before
         self._check_resources()
         return self.is_sound
@@ -71,6 +127,7 @@ class LogCheck:
             return False
         try:
             self.checkpoint, note = open_checkpoint(data, self._policy.log)
+            self.note = data
         except FormatError as error:
             report.add(
                 Finding(
@@ -129,47 +186,115 @@ class LogCheck:
         elif cosigned:
             report.anchored_up_to = self.checkpoint.size
 
-    def _read_leaves(self) -> None:
+    def _look_around(self) -> None:
+        """Note every path; those of partial tiles are needed while the entries pass."""
+        self._present = dict(self._walk())
+        for path in sorted(path for path, what in self._present.items() if what == "file"):
+            try:
+                tile = parse_tile_path(path)
+            except FormatError:
+                continue
+            if not tile.level and self._implied(path) is None:
+                self._spare.setdefault(tile.index, []).append(tile)
+
+    def _read_leaves(self, readers: Sequence[Reader]) -> None:
         """Read every entry that the checkpoint's size implies, hashing each from its stored bytes."""
         size = self.checkpoint.size
         for index in range((size + TILE_WIDTH - 1) // TILE_WIDTH):
-            tile = TilePath(None, index, min(size - index * TILE_WIDTH, TILE_WIDTH))
-            data = self._bytes(tile.path, first_index=index * TILE_WIDTH)
-            if data is None:
+            bundle = self._read_bundle(index, self._width(index))
+            if bundle is None:
                 return
-            try:
-                entries = parse_bundle(data, tile.width)
-            except FormatError as error:
-                self._report.add(
-                    Finding(
-                        code="BUNDLE_WIDTH",
-                        resource=tile.path,
-                        expected=f"exactly {tile.width} entries",
-                        got=str(error),
-                        first_index=index * TILE_WIDTH,
-                    )
-                )
-                return
-            self.leaves += entries
-            self.leaf_hashes += [leaf_hash(entry) for entry in entries]
+            self._take(bundle)
+            for reader in readers:
+                reader.take(bundle)
 
-    def _find_first_difference(self, root: bytes) -> None:
+    def _read_bundle(self, index: int, width: int) -> Bundle | None:
+        """A bundle of the log; what cannot be read as one is a finding."""
+        path = TilePath(None, index, width).path
+        data = self._bytes(path, first_index=index * TILE_WIDTH)
+        if data is None:
+            return None
+        try:
+            entries = parse_bundle(data, width)
+        except FormatError as error:
+            self._report.add(
+                Finding(
+                    code="BUNDLE_WIDTH",
+                    resource=path,
+                    expected=f"exactly {width} entries",
+                    got=str(error),
+                    first_index=index * TILE_WIDTH,
+                )
+            )
+            return None
+        return Bundle(index, data, entries, hash_leaves(entries))
+
+    def _take(self, bundle: Bundle) -> None:
+        """Compare a bundle with the tile of its hashes, and keep what will be asked for later."""
+        width = len(bundle.entries)
+        self._read += width
+        self._compare_with_tile(bundle, TilePath(0, bundle.index, width))
+        if width == TILE_WIDTH:
+            # An earlier size may have left them; behind the last full bundle it takes what lies ahead.
+            for tile in self._spare.get(bundle.index, ()):
+                self._compare(tile, bundle.entries, bundle.hashes, self._tile_findings)
+            self._hashes.add(perfect_root(bundle.hashes))
+        else:
+            self._edge, self._edge_hashes = bundle.entries, bundle.hashes
+        for size in self._sizes.get(bundle.index, ()):
+            self._peaks[size] = peaks_of(bundle.hashes[: size - bundle.first])
+        for index in self._indices.get(bundle.index, ()):
+            if index < bundle.first + width:
+                self._leaf_hashes[index] = bundle.hashes[index - bundle.first]
+
+    def _compare_with_tile(self, bundle: Bundle, tile: TilePath) -> None:
+        data = self._plain_bytes(tile.path, MAX_RESOURCE_BYTES)
+        expected = b"".join(bundle.hashes)
+        if data == expected:
+            return
+        if not isinstance(data, bytes):
+            self._has_tiles = False
+            if tile.path in self._present:
+                self._tile_findings[tile.path] = _unreadable(tile.path, data)
+            return
+        self._compare_bytes(tile, data, expected, bundle.entries, self._tile_findings)
+        # A tile of another length would number all later hashes wrongly.
+        self._has_tiles = self._has_tiles and len(data) == len(expected)
+        if self._has_tiles and self._first_difference is None:
+            place = next(
+                at
+                for at in range(0, len(data), HASH_BYTES)
+                if data[at : at + HASH_BYTES] != expected[at : at + HASH_BYTES]
+            )
+            number = place // HASH_BYTES
+            self._first_difference = (
+                bundle.first + number,
+                data[place : place + HASH_BYTES],
+                bundle.hashes[number],
+            )
+
+    def root_at(self, size: int) -> bytes:
+        """The root over the first `size` entries, where `size` is one of those announced, or all."""
+        return root_of_peaks(self._peaks_at(size))
+
+    def leaf_hash_at(self, index: int) -> bytes:
+        """The hash of an entry whose index was announced."""
+        return self._leaf_hashes[index]
+
+    def _peaks_at(self, size: int) -> list[Peak]:
+        rest = peaks_of(self._edge_hashes) if size == self.checkpoint.size else self._peaks[size]
+        return [*self._hashes.peaks(size // TILE_WIDTH), *rest]
+
+    def _say_first_difference(self, root: bytes) -> None:
         """Say which entry is not the one that was signed for, by the hashes that the tiles still hold."""
-        index = next(
-            (
-                number
-                for number, stored in enumerate(self._stored_hashes())
-                if stored != self.leaf_hashes[number]
-            ),
-            -1,
-        )
-        if index >= 0:
+        if self._first_difference is not None:
+            index, stored, got = self._first_difference
             self._report.add(
                 Finding(
                     code="ENTRY_HASH",
                     resource=TilePath(None, index // TILE_WIDTH, self._width(index // TILE_WIDTH)).path,
-                    expected=f"leaf hash {self._stored_hash(index).hex()} of tile/0",
-                    got=self.leaf_hashes[index].hex(),
+                    expected=f"leaf hash {stored.hex()} of tile/0",
+                    got=got.hex(),
                     first_index=index,
                 )
             )
@@ -186,36 +311,29 @@ class LogCheck:
     def _width(self, bundle: int) -> int:
         return min(self.checkpoint.size - bundle * TILE_WIDTH, TILE_WIDTH)
 
-    def _stored_hashes(self) -> Iterator[bytes]:
-        for index in range((self.checkpoint.size + TILE_WIDTH - 1) // TILE_WIDTH):
-            data = self._plain_bytes(TilePath(0, index, self._width(index)).path, MAX_RESOURCE_BYTES)
-            # A tile of another length would number all later hashes wrongly.
-            if not isinstance(data, bytes) or len(data) != self._width(index) * HASH_BYTES:
-                return
-            yield from parse_hashes(data, self._width(index))
-
-    def _stored_hash(self, index: int) -> bytes:
-        return next(one for number, one in enumerate(self._stored_hashes()) if number == index)
-
     def _check_resources(self) -> None:
         """Compare every file with what the entries imply; name what is missing and what nobody asked for."""
-        present = dict(self._walk())
-        ahead = self._read_ahead(present) if self.is_sound else []
+        present = self._present
+        ahead = self._read_ahead() if self.is_sound else []
         if ahead:
             self._report.warnings.append(
                 f"{len(ahead)} more entries are written but not published: nobody vouches for them yet"
             )
-        self._ahead = [*self.leaves, *ahead]
-        levels = _levels([*self.leaf_hashes, *map(leaf_hash, ahead)])
+        tail = [*self._edge, *ahead]
+        tail_hashes = [*self._edge_hashes, *hash_leaves(ahead)]
+        hashes = self._hashes.copy() if ahead else self._hashes
+        for start in range(0, len(tail) - TILE_WIDTH + 1, TILE_WIDTH):
+            hashes.add(perfect_root(tail_hashes[start : start + TILE_WIDTH]))
         # A log may sign any size: look no further than a report can name what is missing.
         absent = (tile for tile in tiles_of(self.checkpoint.size) if tile.path not in present)
         for lost in islice(absent, MAX_FINDINGS):
             self._missing(lost.path, lost)
+        edge = self.checkpoint.size // TILE_WIDTH
         for path in sorted(present):
             if path == "checkpoint" or (present[path] == "blob" and self._check_blob(path)):
                 continue
             implied = self._implied(path)
-            tile = implied or self._of_another_size(path)
+            tile = implied or self._of_another_size(path, self._read + len(ahead))
             if present[path] != "file" or tile is None:
                 self._report.add(
                     Finding(
@@ -225,10 +343,16 @@ class LogCheck:
                         got="a file nobody asked for" if present[path] == "file" else f"a {present[path]}",
                     )
                 )
-            elif self.is_sound and (tile.level is not None or implied is None):
-                self._compare(path, tile, levels)
+            elif self.is_sound and tile.level:
+                self._compare_level(tile, hashes)
+            elif self.is_sound and implied is None and tile.index >= edge:
+                start = (tile.index - edge) * TILE_WIDTH
+                window = slice(start, start + TILE_WIDTH)
+                self._compare(tile, tail[window], tail_hashes[window], self._tile_findings)
+            if self.is_sound and path in self._tile_findings:
+                self._report.add(self._tile_findings[path])
 
-    def _read_ahead(self, present: Mapping[str, str]) -> list[bytes]:
+    def _read_ahead(self) -> list[bytes]:
         """Entries behind the published tree, where a sequencer was stopped between writing and publishing.
 
         Taken for such only where they go on as the log writes: the bundle repeats what is published, and
@@ -236,11 +360,11 @@ class LogCheck:
         """
         ahead: list[bytes] = []
         index = self.checkpoint.size // TILE_WIDTH
+        known = self._edge
         while True:
-            known = [*self.leaves, *ahead][index * TILE_WIDTH :]
             widths = range(TILE_WIDTH, len(known), -1)
             found = (TilePath(None, index, width) for width in widths)
-            tile = next((one for one in found if present.get(one.path) == "file"), None)
+            tile = next((one for one in found if self._present.get(one.path) == "file"), None)
             data = None if tile is None else self._plain_bytes(tile.path, MAX_RESOURCE_BYTES)
             if tile is None or not isinstance(data, bytes):
                 return ahead
@@ -256,6 +380,7 @@ class LogCheck:
             if tile.width < TILE_WIDTH:
                 return ahead
             index += 1
+            known = []
 
     def _missing(self, path: str, tile: TilePath) -> None:
         if any(one.resource == path for one in self._report.findings):
@@ -280,7 +405,7 @@ class LogCheck:
         count = self.checkpoint.size >> (8 * (tile.level or 0))
         return tile if tile.width == min(count - tile.index * TILE_WIDTH, TILE_WIDTH) else None
 
-    def _of_another_size(self, path: str) -> TilePath | None:
+    def _of_another_size(self, path: str, size: int) -> TilePath | None:
         """A tile of an earlier size, which may stay, or of one that is written and not published yet.
 
         C2SP tlog-tiles lets a log delete a partial tile when the full one exists; it need not.
@@ -289,24 +414,48 @@ class LogCheck:
             tile = parse_tile_path(path)
         except FormatError:
             return None
-        count = len(self._ahead) >> (8 * (tile.level or 0))
+        count = size >> (8 * (tile.level or 0))
         return tile if tile.index * TILE_WIDTH + tile.width <= count else None
 
-    def _compare(self, path: str, tile: TilePath, levels: Sequence[Sequence[bytes]]) -> None:
-        data = self._bytes(path)
-        if data is None:
+    def _compare(
+        self,
+        tile: TilePath,
+        entries: Sequence[bytes],
+        hashes: Sequence[bytes],
+        findings: dict[str, Finding],
+    ) -> None:
+        """Compare a bundle, or a tile of leaf hashes, with the first of these entries."""
+        data = self._plain_bytes(tile.path, MAX_RESOURCE_BYTES)
+        if not isinstance(data, bytes):
+            findings[tile.path] = _unreadable(tile.path, data)
             return
-        start = tile.index * TILE_WIDTH
-        first = start << (8 * (tile.level or 0))
-        entries = self._ahead[start : start + tile.width]
+        entries = entries[: tile.width]
         if tile.level is None:
             expected = b"".join(len(one).to_bytes(2, "big") + one for one in entries)
-            code = "ENTRY_HASH"
         else:
-            expected = b"".join(levels[tile.level][start : start + tile.width])
-            code = "TILE_HASH"
+            expected = b"".join(hashes[: tile.width])
+        self._compare_bytes(tile, data, expected, entries, findings)
+
+    def _compare_level(self, tile: TilePath, hashes: TileHashes) -> None:
+        data = self._bytes(tile.path)
+        if data is not None:
+            found: dict[str, Finding] = {}
+            expected = hashes.level(tile.level or 0, tile.index * TILE_WIDTH, tile.width)
+            self._compare_bytes(tile, data, expected, (), found)
+            for finding in found.values():
+                self._report.add(finding)
+
+    def _compare_bytes(
+        self,
+        tile: TilePath,
+        data: bytes,
+        expected: bytes,
+        entries: Sequence[bytes],
+        findings: dict[str, Finding],
+    ) -> None:
         if data == expected:
             return
+        first = (tile.index * TILE_WIDTH) << (8 * (tile.level or 0))
         offset = next(
             (place for place, (a, b) in enumerate(zip(data, expected, strict=False)) if a != b),
             min(len(data), len(expected)),
@@ -315,14 +464,12 @@ class LogCheck:
             first += _entry_at(entries, offset)
         else:
             first += (offset // HASH_BYTES) << (8 * tile.level)
-        self._report.add(
-            Finding(
-                code=code,
-                resource=path,
-                expected=f"{len(expected)} bytes, {expected[offset : offset + 16].hex()} at offset {offset}",
-                got=f"{len(data)} bytes, {data[offset : offset + 16].hex()} at offset {offset}",
-                first_index=first,
-            )
+        findings[tile.path] = Finding(
+            code="ENTRY_HASH" if tile.level is None else "TILE_HASH",
+            resource=tile.path,
+            expected=f"{len(expected)} bytes, {expected[offset : offset + 16].hex()} at offset {offset}",
+            got=f"{len(data)} bytes, {data[offset : offset + 16].hex()} at offset {offset}",
+            first_index=first,
         )
 
     def _check_blob(self, path: str) -> bool:
@@ -367,15 +514,7 @@ class LogCheck:
         data = self._plain_bytes(path, most)
         if isinstance(data, bytes):
             return data
-        self._report.add(
-            Finding(
-                code="MISSING",
-                resource=path,
-                expected="a resource of the log",
-                got=data,
-                first_index=first_index,
-            )
-        )
+        self._report.add(_unreadable(path, data, first_index))
         return None
 
     def _plain_bytes(self, path: str, most: int) -> bytes | str:
@@ -392,18 +531,10 @@ class LogCheck:
             return error.strerror or str(error)
 
 
-def _levels(leaf_hashes: Sequence[bytes]) -> list[list[bytes]]:
-    """For each tile level, the hashes of its complete subtrees: level l counts 256^l leaves each."""
-    levels = [list(leaf_hashes)]
-    while len(levels[-1]) >= TILE_WIDTH and len(levels) <= MAX_LEVEL:
-        below = levels[-1]
-        levels.append(
-            [
-                _perfect_root(below[start : start + TILE_WIDTH])
-                for start in range(0, len(below) - TILE_WIDTH + 1, TILE_WIDTH)
-            ]
-        )
-    return levels
+def _unreadable(path: str, why: str, first_index: int = -1) -> Finding:
+    return Finding(
+        code="MISSING", resource=path, expected="a resource of the log", got=why, first_index=first_index
+    )
 
 
 def _entry_at(entries: Sequence[bytes], offset: int) -> int:
@@ -414,12 +545,6 @@ def _entry_at(entries: Sequence[bytes], offset: int) -> int:
         if offset < end:
             return number
     return len(entries) - 1
-
-
-def _perfect_root(hashes: Sequence[bytes]) -> bytes:
-    while len(hashes) > 1:
-        hashes = [node_hash(hashes[at], hashes[at + 1]) for at in range(0, len(hashes), 2)]
-    return hashes[0]
 
 
 def check_seen(data: bytes, what: str, policy: Policy, log: LogCheck, report: Report) -> None:
@@ -446,8 +571,11 @@ def check_seen(data: bytes, what: str, policy: Policy, log: LogCheck, report: Re
         )
         return
     # Damaged entries accuse nobody of a second history; two signed roots of one size do.
-    root = log.checkpoint.root if seen.size == log.checkpoint.size else root_of(log.leaf_hashes[: seen.size])
-    if root != seen.root and (log.is_sound or seen.size == log.checkpoint.size):
+    is_newest = seen.size == log.checkpoint.size
+    if not is_newest and not log.is_sound:
+        return
+    root = log.checkpoint.root if is_newest else log.root_at(seen.size)
+    if root != seen.root:
         report.add(
             Finding(
                 code="FORK",

@@ -55,6 +55,12 @@ class Report:
         else:
             self.more_findings += 1
 
+    def join(self, other: Report) -> None:
+        """Take in what another report found."""
+        for finding in other.findings:
+            self.add(finding)
+        self.more_findings += other.more_findings
+
     def as_json(self) -> dict[str, Any]:
         return {
             "verdict": self.verdict,

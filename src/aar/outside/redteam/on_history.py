@@ -15,7 +15,7 @@ from aar.outside.record.tree import Tree, hash_leaf
 from aar.outside.redteam.attack import CANNOT_BE_SEEN, attack
 from aar.outside.redteam.forgery import Forgery, pick, with_body
 from aar.outside.redteam.specimen import NoPlace, sign_checkpoint
-from aar.verify.study import MAX_CLOCK_SKEW_MS
+from aar.verify.entry_check import MAX_CLOCK_SKEW_MS
 
 NO_ENTRY = "none: no entry is meant"
 PIN, STATE, RECEIPT = "a pinned checkpoint", "the witness's state", "a receipt"

@@ -1,0 +1,172 @@
+"""Checking entries one by one: framing, authors, order, kinds and the shapes of their bodies.
+
+Entries come bundle by bundle and are let go, all but those that claim something: the claims are checked
+against each other when the whole record was seen.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aar.formats.entry import Leaf, check_entry_signatures, parse_leaf
+from aar.formats.errors import FormatError
+from aar.formats.keys import VerifierKey, parse_vkey
+from aar.formats.kinds import KINDS, check_body
+from aar.formats.policy import Policy
+from aar.verify.claims import CLAIMING
+from aar.verify.log_check import Bundle
+from aar.verify.report import Finding, Report
+
+# A clock of a laptop may be off by this much before an entry from the future is called one.
+MAX_CLOCK_SKEW_MS = 10 * 60_000
+# What may follow the close: the human's side, and what the evaluator opens for it.
+AFTER_CLOSE = ("decision", "comment", "vote", "score-receipt", "score-revealed", "redaction", "alarm")
+
+
+class EntryCheck:
+    """The entries one by one, as they pass; `claiming` are those that `Claims` asks for."""
+
+    def __init__(self, policy: Policy, report: Report, now_ms: int | None) -> None:
+        self._policy = policy
+        self._report = report
+        self._now_ms = now_ms
+        self.keys: dict[str, VerifierKey] = {}
+        self.roles: dict[str, str] = {}
+        self._chains: dict[str, tuple[int, str]] = {}
+        self._received_ms = 0
+        self._is_enrolled = True
+        self._is_closed = False
+        self.claiming: list[Leaf] = []
+        # What came after the close: said beside what the claims show, where the entries themselves hold.
+        self.too_late = Report()
+
+    def take(self, bundle: Bundle) -> None:
+        """Check the entries of the next bundle. Where nobody is enrolled, nothing can be said of the rest."""
+        for index, data in enumerate(bundle.entries, bundle.first):
+            if self._is_enrolled:
+                self._check(index, data)
+
+    def _check(self, index: int, data: bytes) -> None:
+        try:
+            leaf = parse_leaf(data)
+        except FormatError as error:
+            self._add("ENTRY", index, "an entry in its one spelling", str(error))
+            return
+        self._check_frame(index, leaf)
+        if index == 0 and not self._enrol(leaf):
+            self._is_enrolled = False
+            return
+        self._check_author(index, leaf)
+        self._check_kind(index, leaf)
+        if leaf.signed.entry.kind in CLAIMING:
+            self.claiming.append(leaf)
+
+    def _add(self, code: str, index: int, expected: str, got: str) -> None:
+        self._report.add(_of_entry(code, index, expected, got))
+
+    def _check_frame(self, index: int, leaf: Leaf) -> None:
+        entry = leaf.signed.entry
+        if leaf.index != index:
+            self._add("REPLAY", index, f"index {index}", f"index {leaf.index}: moved or repeated")
+        if entry.origin != self._policy.log.name:
+            self._add("REPLAY", index, f"an entry for {self._policy.log.name}", f"one for {entry.origin}")
+        if leaf.received_ms < self._received_ms:
+            self._add(
+                "CLOCK_REGRESSION",
+                index,
+                f"received at {self._received_ms} or later",
+                f"at {leaf.received_ms}",
+            )
+        if self._now_ms is not None and leaf.received_ms > self._now_ms + MAX_CLOCK_SKEW_MS:
+            self._add(
+                "CLOCK_REGRESSION", index, f"received before now, {self._now_ms}", f"at {leaf.received_ms}"
+            )
+        self._received_ms = max(self._received_ms, leaf.received_ms)
+        if any(ref >= index for ref in entry.refs):
+            self._add("REFS", index, "refs to entries before it", f"refs {list(entry.refs)}")
+
+    def _enrol(self, leaf: Leaf) -> bool:
+        """Take the keys that the first entry enrols; it must be the opening, and name this log's key."""
+        body: Any = leaf.signed.entry.body
+        try:
+            if leaf.signed.entry.kind != "study-opened":
+                raise FormatError(f"a {leaf.signed.entry.kind}")
+            check_body("study-opened", body)
+            keys = [(one["name"], one["role"], parse_vkey(one["vkey"])) for one in body["keys"]]
+            if parse_vkey(body["log"]) != self._policy.log:
+                raise FormatError("another log's key")
+        except FormatError as error:
+            self._add("AUTHOR_KEY", 0, "study-opened, with the keys of all who may write", str(error))
+            return False
+        points = [key.public_key for _name, _role, key in keys] + [self._policy.log.public_key]
+        names = {name for name, _role, _key in keys}
+        if (
+            len(names) != len(keys)
+            or len(set(points)) != len(points)
+            or any(name != k.name for name, _r, k in keys)
+        ):
+            self._add(
+                "AUTHOR_KEY",
+                0,
+                "a name and a key once each, none of them the log's",
+                "one twice, or misnamed",
+            )
+            return False
+        self.keys = {name: key for name, _role, key in keys}
+        self.roles = {name: role for name, role, _key in keys}
+        return True
+
+    def _check_author(self, index: int, leaf: Leaf) -> None:
+        signed, entry = leaf.signed, leaf.signed.entry
+        seq, prev = self._chains.get(entry.author, (0, ""))
+        if (entry.seq, entry.prev) != (seq, prev):
+            got = f"seq {entry.seq} after {entry.prev[:16] or 'nothing'}"
+            code = "REPLAY" if entry.seq < seq else "AUTHOR_SEQ_GAP"
+            self._add(code, index, f"seq {seq} after {prev[:16] or 'nothing'} of {entry.author}", got)
+        self._chains[entry.author] = (entry.seq + 1, signed.text_digest)
+        if entry.author not in self.keys:
+            self._add("AUTHOR_KEY", index, "an author whose key is enrolled", entry.author)
+            return
+        kind = KINDS.get(entry.kind)
+        if kind is not None and self.roles[entry.author] not in kind.authors:
+            self._add(
+                "AUTHOR_KEY",
+                index,
+                f"a {entry.kind} by a {' or '.join(kind.authors)}",
+                f"by {entry.author}, a {self.roles[entry.author]}",
+            )
+        try:
+            signers = check_entry_signatures(signed, self.keys.values())
+        except FormatError as error:
+            self._add("AUTHOR_SIG", index, f"the signature of {entry.author}", str(error))
+            return
+        cosigners = [self.roles[key.name] for key in signers[1:]]
+        if kind is not None and cosigners != ([kind.cosigner] if kind.cosigner else []):
+            self._add(
+                "AUTHOR_SIG",
+                index,
+                f"co-signed by a {kind.cosigner or 'nobody'}",
+                f"by {cosigners or 'nobody'}",
+            )
+
+    def _check_kind(self, index: int, leaf: Leaf) -> None:
+        entry = leaf.signed.entry
+        if entry.kind not in KINDS:
+            self._add("UNKNOWN_KIND", index, "a kind of the closed set", entry.kind)
+            return
+        is_research = entry.kind not in AFTER_CLOSE or self.roles.get(entry.author) == "researcher"
+        if self._is_closed and is_research:
+            self.too_late.add(
+                _of_entry("ORDER", index, "nothing of the research after study-closed", entry.kind)
+            )
+        self._is_closed = self._is_closed or entry.kind == "study-closed"
+        if entry.kind == "study-opened" and index > 0:
+            self._add("ORDER", index, "one study-opened, the first entry", "a second one")
+        try:
+            check_body(entry.kind, entry.body)
+        except FormatError as error:
+            self._add("BODY", index, f"the body of a {entry.kind}", str(error))
+
+
+def _of_entry(code: str, index: int, expected: str, got: str) -> Finding:
+    return Finding(code=code, resource=f"entry {index}", expected=expected, got=got, first_index=index)
