@@ -125,7 +125,7 @@ def test_a_record_that_cannot_be_listed_is_reported(study: Path, monkeypatch: py
 
     # The superuser may read everything, so that permissions cannot show it.
     monkeypatch.setattr(Path, "iterdir", refuse)
-    monkeypatch.setattr("aar.verify.log_check.os.scandir", refuse)
+    monkeypatch.setattr("aar.verify.resources.os.scandir", refuse)
     report = verify_study(study)
     assert report.verdict == "tampered"
     assert "UNEXPECTED_RESOURCE" in {one.code for one in report.findings}

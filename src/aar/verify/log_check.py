@@ -7,10 +7,7 @@ memory does not grow with the log.
 from __future__ import annotations
 
 import hashlib
-import os
-import re
-import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -32,9 +29,9 @@ from aar.formats.tile import (
 )
 from aar.verify.merkle import EMPTY_ROOT
 from aar.verify.report import MAX_FINDINGS, Finding, Report
+from aar.verify.resources import BLOB_NAME, plain_bytes, walk
 from aar.verify.tile_hashes import Peak, TileHashes, hash_leaves, peaks_of, perfect_root, root_of_peaks
 
-BLOB_NAME = re.compile("[0-9a-f]{64}", re.ASCII)
 MAX_RESOURCE_BYTES = (TILE_WIDTH + 1) * 65_537
 MAX_BLOB_BYTES = 1 << 26
 
@@ -188,7 +185,7 @@ class LogCheck:
 
     def _look_around(self) -> None:
         """Note every path; those of partial tiles are needed while the entries pass."""
-        self._present = dict(self._walk())
+        self._present = dict(walk(self._directory))
         for path in sorted(path for path, what in self._present.items() if what == "file"):
             try:
                 tile = parse_tile_path(path)
@@ -248,7 +245,7 @@ class LogCheck:
                 self._leaf_hashes[index] = bundle.hashes[index - bundle.first]
 
     def _compare_with_tile(self, bundle: Bundle, tile: TilePath) -> None:
-        data = self._plain_bytes(tile.path, MAX_RESOURCE_BYTES)
+        data = plain_bytes(self._directory, tile.path, MAX_RESOURCE_BYTES)
         expected = b"".join(bundle.hashes)
         if data == expected:
             return
@@ -280,6 +277,10 @@ class LogCheck:
     def leaf_hash_at(self, index: int) -> bytes:
         """The hash of an entry whose index was announced."""
         return self._leaf_hashes[index]
+
+    def level_hashes(self, level: int, start: int, count: int) -> bytes:
+        """`count` hashes of a tile level, 1 or above, of the published tree."""
+        return self._hashes.level(level, start, count)
 
     def _peaks_at(self, size: int) -> list[Peak]:
         rest = peaks_of(self._edge_hashes) if size == self.checkpoint.size else self._peaks[size]
@@ -365,7 +366,7 @@ class LogCheck:
             widths = range(TILE_WIDTH, len(known), -1)
             found = (TilePath(None, index, width) for width in widths)
             tile = next((one for one in found if self._present.get(one.path) == "file"), None)
-            data = None if tile is None else self._plain_bytes(tile.path, MAX_RESOURCE_BYTES)
+            data = None if tile is None else plain_bytes(self._directory, tile.path, MAX_RESOURCE_BYTES)
             if tile is None or not isinstance(data, bytes):
                 return ahead
             try:
@@ -425,7 +426,7 @@ class LogCheck:
         findings: dict[str, Finding],
     ) -> None:
         """Compare a bundle, or a tile of leaf hashes, with the first of these entries."""
-        data = self._plain_bytes(tile.path, MAX_RESOURCE_BYTES)
+        data = plain_bytes(self._directory, tile.path, MAX_RESOURCE_BYTES)
         if not isinstance(data, bytes):
             findings[tile.path] = _unreadable(tile.path, data)
             return
@@ -489,46 +490,13 @@ class LogCheck:
             )
         return True
 
-    def _walk(self) -> Iterator[tuple[str, str]]:
-        """Every path below the log directory and what it is; links are not followed."""
-        todo = [""]
-        while todo:
-            folder = todo.pop()
-            try:
-                found = os.scandir(self._directory / folder)
-                items = [(item.name, item.stat(follow_symlinks=False).st_mode) for item in found]
-            except OSError as error:
-                yield folder, f"folder that cannot be read: {error.strerror}"
-                continue
-            for name, mode in items:
-                path = f"{folder}{name}"
-                if stat.S_ISDIR(mode):
-                    todo.append(f"{path}/")
-                elif not stat.S_ISREG(mode):
-                    yield path, "link, pipe or device"
-                else:
-                    yield path, "blob" if path.startswith("blobs/") and BLOB_NAME.fullmatch(name) else "file"
-
     def _bytes(self, path: str, *, first_index: int = -1, most: int = MAX_RESOURCE_BYTES) -> bytes | None:
         """A resource's bytes; what cannot be read is a finding."""
-        data = self._plain_bytes(path, most)
+        data = plain_bytes(self._directory, path, most)
         if isinstance(data, bytes):
             return data
         self._report.add(_unreadable(path, data, first_index))
         return None
-
-    def _plain_bytes(self, path: str, most: int) -> bytes | str:
-        """The bytes of a plain file, or why there are none; a link is not followed, a pipe not waited for."""
-        file = self._directory / path
-        try:
-            about = file.lstat()
-            if not stat.S_ISREG(about.st_mode):
-                return "not a plain file"
-            if about.st_size > most:
-                return f"{about.st_size} bytes, at most {most}"
-            return file.read_bytes()
-        except OSError as error:
-            return error.strerror or str(error)
 
 
 def _unreadable(path: str, why: str, first_index: int = -1) -> Finding:

@@ -39,6 +39,7 @@ class Report:
     origin: str = ""
     tree_size: int = 0
     anchored_up_to: int = 0
+    anchors: list[dict[str, Any]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     more_findings: int = 0
     leaderboard: list[dict[str, Any]] = field(default_factory=list)
@@ -56,7 +57,8 @@ class Report:
             self.more_findings += 1
 
     def join(self, other: Report) -> None:
-        """Take in what another report found."""
+        """Take in what another report found, and what it warns of."""
+        self.warnings += other.warnings
         for finding in other.findings:
             self.add(finding)
         self.more_findings += other.more_findings
@@ -68,6 +70,7 @@ class Report:
             "tree_size": self.tree_size,
             "anchored_up_to": self.anchored_up_to,
             "unanchored": self.tree_size - self.anchored_up_to,
+            "anchors": self.anchors,
             "findings": [one.as_json() for one in self.findings],
             "more_findings": self.more_findings,
             "leaderboard": self.leaderboard,
@@ -90,6 +93,11 @@ def format_report(report: Report) -> str:
     lines = [
         f"log       {_plain(report.origin)}",
         f"entries   {report.tree_size}, witnessed up to {report.anchored_up_to}",
+        *(
+            f"anchor    {_plain(one['name'])} ({one['kind']}): checkpoint {one['checkpoint']}, "
+            f"entries up to {one['entries']}"
+            for one in report.anchors
+        ),
         f"receipts  {report.receipts}, opened values re-derived {report.opened}",
         f"ranked    {len(report.leaderboard)} methods, from receipts alone",
     ]

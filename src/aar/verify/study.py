@@ -17,6 +17,7 @@ from pathlib import Path
 from aar.formats.checkpoint import open_checkpoint
 from aar.formats.errors import FormatError
 from aar.formats.policy import Policy, parse_policy
+from aar.verify.anchor import AnchorCheck, NotAnAnchor
 from aar.verify.claims import Claims
 from aar.verify.entry_check import EntryCheck
 from aar.verify.leaderboard import leaderboard
@@ -35,6 +36,7 @@ def verify_study(
     policy: bytes | None = None,
     pins: Sequence[bytes] = (),
     receipts: Sequence[bytes] = (),
+    anchors: Sequence[Path] = (),
     now_ms: int | None = None,
     pause: Callable[[float], None] = time.sleep,
 ) -> Report:
@@ -43,12 +45,15 @@ def verify_study(
     `policy` says which log and witness keys to trust, by default the study's own file (then the report
     warns: whoever can rewrite the directory can rewrite that file). `pins` are checkpoints kept elsewhere,
     `receipts` held proofs of single entries (`check_receipt`): each is checked alone, and against this copy.
+    `anchors` are directories that hold what was written elsewhere as the log grew (`verify.anchor`).
 
     A record that is being written grows while it is read. When something does not hold and the published
     checkpoint has changed meanwhile, what did not hold was a mixture of two moments: it is read again.
     Between a cosignature and the publication of what it is for lies a moment, too: `pause` waits that long.
     """
-    return _settled(directory, lambda: _verify_once(directory, policy, pins, now_ms, receipts), pause)
+    return _settled(
+        directory, lambda: _verify_once(directory, policy, pins, now_ms, receipts, anchors), pause
+    )
 
 
 def _settled(directory: Path, verify: Callable[[], Report], pause: Callable[[float], None]) -> Report:
@@ -84,6 +89,7 @@ def _verify_once(
     pins: Sequence[bytes],
     now_ms: int | None,
     receipts: Sequence[bytes] = (),
+    anchors: Sequence[Path] = (),
     *,
     is_log_only: bool = False,
 ) -> Report:
@@ -107,21 +113,29 @@ def _verify_once(
     memories += [Memory("a pinned checkpoint", pin) for pin in pins]
     held = [_held(data, f"held receipt {number}", trusted, report) for number, data in enumerate(receipts)]
     shown = [one for one in held if one is not None]
+    try:
+        elsewhere = [AnchorCheck(one, trusted) for one in anchors]
+    except NotAnAnchor as error:
+        return cannot_judge(str(error))
+    sizes = {size for one in (*memories, *shown) if (size := one.size(trusted)) is not None}
+    sizes.update(size for anchor in elsewhere for size in anchor.sizes())
     log = LogCheck(
         record,
         trusted,
         report,
-        sizes=[size for one in (*memories, *shown) if (size := one.size(trusted)) is not None],
+        sizes=tuple(sizes),
         indices=[one.receipt.leaf.index for one in shown],
     )
     of_entries = Report()
     entries = EntryCheck(trusted, of_entries, now_ms)
-    is_sound = log.run([] if is_log_only else [entries])
+    is_sound = log.run([*elsewhere] if is_log_only else [*elsewhere, entries])
     if log.is_opened:
         for memory in memories:
             check_seen(memory.note, memory.what, trusted, log, report)
         for one in shown:
             one.check(trusted, log, report)
+        for anchor in elsewhere:
+            anchor.finish(log, report)
     if is_sound and not is_log_only:
         report.join(of_entries)
         if report.verdict == "ok":
