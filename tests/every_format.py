@@ -29,6 +29,7 @@ from aar.formats.keys import COSIGNATURE, Signer, format_skey, format_vkey, pars
 from aar.formats.kinds import check_body
 from aar.formats.note import Note, format_note, parse_note, verified_by
 from aar.formats.policy import Group, Policy, format_policy, is_quorum_met, parse_policy
+from aar.formats.prefix import format_prefix, parse_prefix
 from aar.formats.proof import TlogProof, format_proof, parse_proof
 from aar.formats.strict import decode_base64, encode_base64, parse_decimal, parse_sha256_hex
 from aar.formats.tile import format_bundle, parse_bundle, parse_hashes, parse_tile_path
@@ -211,6 +212,10 @@ FORMATS: Mapping[str, Format] = {
             format_proof(TlogProof(0, (), CHECKPOINT)),
         ),
         lambda data: format_proof(parse_proof(data)),
+    ),
+    "prefix": Format(
+        (format_prefix(3, bytes(32), [bytes(32)] * 2), format_prefix(1, bytes(32), [])),
+        lambda data: format_prefix(*parse_prefix(data)),
     ),
     "policy": text_format(
         policy_again,

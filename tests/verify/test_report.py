@@ -33,6 +33,7 @@ def test_a_finding_about_no_entry_has_no_index() -> None:
         "resource": "tile",
         "expected": "this",
         "got": "that",
+        "evidence": [],
     }
 
 

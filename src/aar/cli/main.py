@@ -63,6 +63,16 @@ def build_parser() -> argparse.ArgumentParser:
     verify.add_argument(
         "--receipt", action="append", default=[], metavar="FILE", help="a proof of one entry that you kept"
     )
+    verify.add_argument(
+        "--anchor",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="what was written elsewhere as the record grew: a write-once directory or a mirror",
+    )
+    verify.add_argument(
+        "--evidence", metavar="DIR", help="write there, for each finding, files that show it to others"
+    )
     verify.add_argument("--json", action="store_true")
 
     record = _add(commands, "record", "print entries as JSON lines", _record)

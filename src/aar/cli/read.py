@@ -17,6 +17,7 @@ from aar.formats.entry import Leaf
 from aar.formats.kinds import KINDS
 from aar.outside.projection import Projection
 from aar.outside.study_directory import NotAStudy, StudyDirectory
+from aar.verify.evidence import write_evidence
 from aar.verify.leaderboard import Row, leaderboard
 from aar.verify.reader import NotARecord, RecordReader
 from aar.verify.report import Report, cannot_judge, format_report
@@ -28,9 +29,12 @@ def verify(options: argparse.Namespace) -> int:
     study = StudyDirectory(Path(options.dir))
     try:
         receipts = [Path(one).read_bytes() for one in options.receipt]
-        report = verify_with_pins(study, options.policy, receipts)
+        anchors = [Path(one) for one in options.anchor]
+        report = verify_with_pins(study, options.policy, receipts, anchors)
     except (NotAStudy, NotARecord, OSError) as error:
         report = cannot_judge(str(error))
+    if options.evidence is not None and report.findings:
+        _write_evidence(study, report, options)
     if options.json:
         say_json(report.as_json(), indent=1)
     elif report.verdict == "cannot-judge":
@@ -40,8 +44,26 @@ def verify(options: argparse.Namespace) -> int:
     return {"ok": EXIT_OK, "tampered": EXIT_TAMPERED}.get(report.verdict, EXIT_BAD_INPUT)
 
 
+def _write_evidence(study: StudyDirectory, report: Report, options: argparse.Namespace) -> None:
+    policy = Pins(study.origin).policy if options.policy is None else Path(options.policy).read_bytes()
+    try:
+        count = write_evidence(
+            report, Path(options.evidence), policy if policy is not None else study.policy.read_bytes()
+        )
+    except OSError as error:
+        raise CommandFailed(f"--evidence {options.evidence}: {error.strerror or error}") from error
+    where = typed(Path(options.evidence))
+    complain(
+        f"evidence of {count} findings is in {where}; whoever has the keys checks it alone: "
+        f"python -m aar.verify.evidence {where} --policy FILE"
+    )
+
+
 def verify_with_pins(
-    study: StudyDirectory, policy_file: str | None = None, receipts: Sequence[bytes] = ()
+    study: StudyDirectory,
+    policy_file: str | None = None,
+    receipts: Sequence[bytes] = (),
+    anchors: Sequence[Path] = (),
 ) -> Report:
     """Verify against what this user saw of the study before; remember what verified."""
     pins = Pins(study.origin)
@@ -62,6 +84,7 @@ def verify_with_pins(
         policy=policy,
         pins=pins.checkpoints,
         receipts=receipts,
+        anchors=anchors,
         now_ms=time.time_ns() // 1_000_000,
     )
     if report.verdict == "ok":

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from aar.verify.evidence import write_evidence
 from aar.verify.report import cannot_judge, format_report
 from aar.verify.study import verify_study
 
@@ -28,8 +29,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--receipt", type=Path, action="append", default=[], metavar="FILE", help="a proof of one entry, kept"
     )
+    parser.add_argument(
+        "--anchor", type=Path, action="append", default=[], metavar="DIR", help="what was written elsewhere"
+    )
+    parser.add_argument(
+        "--evidence", type=Path, metavar="DIR", help="write files there that show each finding to others"
+    )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
+    policy = None
     try:
         policy = options.policy.read_bytes() if options.policy is not None else None
         pins = [pin.read_bytes() for pin in options.pin]
@@ -42,8 +50,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             policy=policy,
             pins=pins,
             receipts=receipts,
+            anchors=options.anchor,
             now_ms=time.time_ns() // 1_000_000,
         )
+    if options.evidence is not None and report.findings:
+        try:
+            used = policy if policy is not None else (options.directory / "policy").read_bytes()
+            write_evidence(report, options.evidence, used)
+        except OSError as error:
+            sys.stderr.write(f"no evidence was written: {error}\n")
     text = json.dumps(report.as_json(), indent=1) if options.json else format_report(report)
     sys.stdout.write(text + "\n")
     return EXIT_OF[report.verdict]

@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -30,7 +30,7 @@ from aar.formats.note import parse_note
 from aar.formats.policy import Policy
 from aar.formats.tile import TILE_WIDTH, TilePath, parse_tile_path, tiles_of
 from aar.verify.log_check import MAX_BLOB_BYTES, MAX_RESOURCE_BYTES, Bundle, LogCheck, check_seen
-from aar.verify.report import MAX_FINDINGS, Finding, Report
+from aar.verify.report import ANCHORED, MAX_FINDINGS, Finding, Report
 from aar.verify.resources import BLOB_NAME, plain_bytes, walk
 
 CHECKPOINT = re.compile("checkpoint/([0-9]{20})-([0-9a-f]{16})", re.ASCII)
@@ -196,7 +196,9 @@ class AnchorCheck:
                 segment.is_good = False
                 got = reason if entry is None else f"entry of SHA-256 {hashlib.sha256(entry).hexdigest()}"
                 here = hashlib.sha256(bundle.entries[index - bundle.first]).hexdigest()
-                self._diverge(segment.path, f"the entry of SHA-256 {here} of this copy", got, index)
+                evidence = {} if entry is None else {ANCHORED: entry}
+                expected = f"the entry of SHA-256 {here} of this copy"
+                self._diverge(segment.path, expected, got, index, evidence)
                 segment.close()
                 break
         if segment.first == segment.end and segment.close():
@@ -319,10 +321,25 @@ class AnchorCheck:
             got = f"{versions} versions, {markers} delete markers"
             self._add("WORM_VERSIONS", str(key), "one version, never deleted", got)
 
-    def _diverge(self, path: str, expected: str, got: str, first_index: int = -1) -> None:
-        self._add("WORM_DIVERGENCE", path, expected, got, first_index)
+    def _diverge(
+        self,
+        path: str,
+        expected: str,
+        got: str,
+        first_index: int = -1,
+        evidence: Mapping[str, bytes] | None = None,
+    ) -> None:
+        self._add("WORM_DIVERGENCE", path, expected, got, first_index, evidence)
 
-    def _add(self, code: str, path: str, expected: str, got: str, first_index: int = -1) -> None:
+    def _add(
+        self,
+        code: str,
+        path: str,
+        expected: str,
+        got: str,
+        first_index: int = -1,
+        evidence: Mapping[str, bytes] | None = None,
+    ) -> None:
         self._report.add(
             Finding(
                 code=code,
@@ -330,5 +347,6 @@ class AnchorCheck:
                 expected=expected,
                 got=got,
                 first_index=first_index,
+                evidence=evidence or {},
             )
         )

@@ -46,6 +46,12 @@ class EntryCheck:
             if self._is_enrolled:
                 self._check(index, data)
 
+    def take_alone(self, opening: Bundle, index: int, data: bytes) -> None:
+        """Check one entry far from its neighbours, after the opening: what it follows on is not known."""
+        self.take(opening)
+        if index and self._is_enrolled:
+            self._check(index, data)
+
     def _check(self, index: int, data: bytes) -> None:
         try:
             leaf = parse_leaf(data)

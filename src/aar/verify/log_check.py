@@ -19,6 +19,8 @@ from aar.formats.entry import parse_leaf
 from aar.formats.errors import FormatError
 from aar.formats.note import Note
 from aar.formats.policy import Policy, is_quorum_met
+from aar.formats.prefix import format_prefix
+from aar.formats.proof import format_proof
 from aar.formats.tile import (
     HASH_BYTES,
     TILE_WIDTH,
@@ -28,7 +30,8 @@ from aar.formats.tile import (
     tiles_of,
 )
 from aar.verify.merkle import EMPTY_ROOT
-from aar.verify.report import MAX_FINDINGS, Finding, Report
+from aar.verify.prover import NoProof, Prover
+from aar.verify.report import HERE, MAX_FINDINGS, PREFIX, SEEN, Finding, Report
 from aar.verify.resources import BLOB_NAME, plain_bytes, walk
 from aar.verify.tile_hashes import Peak, TileHashes, hash_leaves, peaks_of, perfect_root, root_of_peaks
 
@@ -132,6 +135,7 @@ class LogCheck:
                     resource=path,
                     expected=f"a checkpoint signed by {self._policy.log.name}",
                     got=str(error),
+                    evidence={HERE: data},
                 )
             )
             return False
@@ -153,6 +157,7 @@ class LogCheck:
                         resource="checkpoint",
                         expected="signatures of the policy's log and witnesses only",
                         got=f"a line of {line.name}",
+                        evidence={HERE: self.note},
                     )
                 )
         cosigned = set()
@@ -166,6 +171,7 @@ class LogCheck:
                         resource="checkpoint",
                         expected=f"a cosignature of {name}",
                         got=str(error),
+                        evidence={HERE: self.note},
                     )
                 )
                 continue
@@ -178,6 +184,7 @@ class LogCheck:
                     resource="checkpoint",
                     expected=f"cosignatures that meet the quorum {self._policy.quorum!r}",
                     got=f"cosigned by {sorted(cosigned) or 'nobody'}",
+                    evidence={HERE: self.note},
                 )
             )
         elif cosigned:
@@ -277,6 +284,45 @@ class LogCheck:
     def leaf_hash_at(self, index: int) -> bytes:
         """The hash of an entry whose index was announced."""
         return self._leaf_hashes[index]
+
+    def prove_inclusion(self, index: int) -> bytes:
+        """A receipt (tlog-proof with its leaf) of an entry of a log that holds; raises `NoProof`."""
+        bundle = self._again(index // TILE_WIDTH)
+        place = index % TILE_WIDTH
+        if place >= len(bundle.entries):
+            raise NoProof(f"entry {index} of {self.checkpoint.size}")
+        proof = self._prover().inclusion(index, bundle.hashes[place], self.note, bundle.entries[place])
+        return format_proof(proof)
+
+    def prove_consistency(self, size: int) -> list[bytes]:
+        """That the first `size` entries of this copy, a size announced, are under its checkpoint."""
+        return self._prover().consistency(size, self.root_at(size))
+
+    def shows_prefix(self, size: int) -> dict[str, bytes]:
+        """The file that shows a third party which root the first `size` entries have under the checkpoint."""
+        try:
+            hashes = self.prove_consistency(size)
+        except NoProof:
+            return {}
+        return {PREFIX: format_prefix(size, self.root_at(size), hashes)}
+
+    def _prover(self) -> Prover:
+        return Prover(
+            self.checkpoint.size,
+            self.checkpoint.root,
+            self._hashes,
+            lambda bundle, count: self._again(bundle).hashes[:count],
+        )
+
+    def _again(self, index: int) -> Bundle:
+        """A bundle that was read before, for a proof: what it gives is checked against the signed root."""
+        width = self._width(index)
+        data = plain_bytes(self._directory, TilePath(None, index, max(width, 1)).path, MAX_RESOURCE_BYTES)
+        try:
+            entries = parse_bundle(data, width) if isinstance(data, bytes) and width > 0 else []
+        except FormatError:
+            entries = []
+        return Bundle(index, b"", entries, hash_leaves(entries))
 
     def level_hashes(self, level: int, start: int, count: int) -> bytes:
         """`count` hashes of a tile level, 1 or above, of the published tree."""
@@ -524,7 +570,13 @@ def check_seen(data: bytes, what: str, policy: Policy, log: LogCheck, report: Re
         seen, _note = open_checkpoint(data, policy.log)
     except FormatError as error:
         report.add(
-            Finding(code="CHECKPOINT_SIG", resource=what, expected="a checkpoint of this log", got=str(error))
+            Finding(
+                code="CHECKPOINT_SIG",
+                resource=what,
+                expected="a checkpoint of this log",
+                got=str(error),
+                evidence={SEEN: data},
+            )
         )
         return
     if seen.size > log.checkpoint.size:
@@ -535,6 +587,7 @@ def check_seen(data: bytes, what: str, policy: Policy, log: LogCheck, report: Re
                 expected=f"size {seen.size} or more, which the log signed and {what} kept",
                 got=f"size {log.checkpoint.size}",
                 first_index=log.checkpoint.size,
+                evidence={SEEN: data, HERE: log.note},
             )
         )
         return
@@ -550,5 +603,6 @@ def check_seen(data: bytes, what: str, policy: Policy, log: LogCheck, report: Re
                 resource=what,
                 expected=f"root {seen.root.hex()} at size {seen.size}, which the log signed and {what} kept",
                 got=f"root {root.hex()} of this copy",
+                evidence={SEEN: data, HERE: log.note} | ({} if is_newest else log.shows_prefix(seen.size)),
             )
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -11,15 +12,27 @@ Verdict = Literal["ok", "tampered", "cannot-judge"]
 MAX_FINDINGS = 100
 
 
+# The names of the files that show a finding to a third party.
+HERE = "here.checkpoint"
+SEEN = "seen.checkpoint"
+PREFIX = "prefix.proof"
+HELD = "held.tlog-proof"
+ANCHORED = "anchored.leaf"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that does not hold. `first_index` is an entry, or -1 where no entry is meant."""
+    """One thing that does not hold. `first_index` is an entry, or -1 where no entry is meant.
+
+    `evidence` are files, by name, which show it to somebody who has neither the copy nor trust in us.
+    """
 
     code: str
     resource: str
     expected: str
     got: str
     first_index: int = -1
+    evidence: Mapping[str, bytes] = field(default_factory=dict, compare=False)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -28,6 +41,7 @@ class Finding:
             "resource": self.resource,
             "expected": self.expected,
             "got": self.got,
+            "evidence": sorted(self.evidence),
         }
 
 

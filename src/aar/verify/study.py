@@ -20,10 +20,11 @@ from aar.formats.policy import Policy, parse_policy
 from aar.verify.anchor import AnchorCheck, NotAnAnchor
 from aar.verify.claims import Claims
 from aar.verify.entry_check import EntryCheck
+from aar.verify.evidence import enclose_entries
 from aar.verify.leaderboard import leaderboard
 from aar.verify.log_check import LogCheck, check_seen
 from aar.verify.receipt import Receipt, ReceiptRefused, check_receipt
-from aar.verify.report import Finding, Report, cannot_judge
+from aar.verify.report import HELD, HERE, Finding, Report, cannot_judge
 
 # A record that changes each time it is read is judged as it was the last time.
 MAX_ATTEMPTS = 5
@@ -145,6 +146,7 @@ def _verify_once(
         if report.verdict == "ok":
             # No number is told of a record that does not hold.
             report.leaderboard = [row.as_json() for row in leaderboard(entries.claiming)]
+    enclose_entries(report, log)
     return report
 
 
@@ -182,6 +184,7 @@ class Held(Memory):
     """A receipt that holds by itself: both entry and checkpoint are in this copy, or it is not the log."""
 
     receipt: Receipt
+    data: bytes
 
     def check(self, policy: Policy, log: LogCheck, report: Report) -> None:
         index, hashed = self.receipt.leaf.index, self.receipt.leaf_hash
@@ -195,6 +198,7 @@ class Held(Memory):
                     expected=f"leaf hash {hashed.hex()}, which the log signed for and {self.what} proves",
                     got=log.leaf_hash_at(index).hex() if is_there else "no such entry",
                     first_index=index,
+                    evidence={HELD: self.data, HERE: log.note},
                 )
             )
         check_seen(self.note, self.what, policy, log, report)
@@ -221,4 +225,4 @@ def _held(data: bytes, what: str, policy: Policy, report: Report) -> Held | None
     except FormatError as error:
         report.warnings.append(f"{what} is no receipt: {error}")
         return None
-    return Held(what, receipt.note, receipt)
+    return Held(what, receipt.note, receipt, data)
