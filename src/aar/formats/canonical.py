@@ -7,6 +7,7 @@ string. There is no ``null`` and no boolean: what is absent is left out, what is
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 from aar.formats.errors import MalformedJSON
@@ -49,17 +50,19 @@ _DECODER = json.JSONDecoder(parse_float=_refuse_number, parse_constant=_refuse_n
 def _check(value: object, depth: int) -> None:
     if depth < 0:
         raise MalformedJSON(f"nested deeper than {MAX_DEPTH}")
-    if type(value) is str:
-        return
     if isinstance(value, bool) or not isinstance(value, (dict, list, tuple, str, int)):
         raise MalformedJSON(f"{value!r:.40}: want an object, array, string or integer")
     if isinstance(value, int) and not -MAX_INTEGER <= value <= MAX_INTEGER:
         raise MalformedJSON(f"integer of {value.bit_length()} bits: want one within 2^53")
+    items: Iterable[object] = ()
     if isinstance(value, dict):
-        for key, item in value.items():
+        for key in value:
             if not isinstance(key, str):
                 raise MalformedJSON(f"key {key!r:.40}: want a string")
-            _check(item, depth - 1)
+        items = value.values()
     elif isinstance(value, (list, tuple)):
-        for item in value:
+        items = value
+    for item in items:
+        # Most items are strings, and every entry comes through here.
+        if type(item) is not str or depth == 0:
             _check(item, depth - 1)

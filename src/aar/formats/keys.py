@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import nacl.bindings
 import nacl.exceptions
@@ -48,9 +49,7 @@ class VerifierKey:
 
     @property
     def key_id(self) -> bytes:
-        return hashlib.sha256(
-            self.name.encode("utf-8") + b"\n" + bytes([self.algorithm]) + self.public_key
-        ).digest()[:KEY_ID_BYTES]
+        return _key_id(self.name, self.algorithm, self.public_key)
 
     def vouches_for(self, text: str, signature: bytes) -> bool:
         """Whether `signature`, as it stands in a note, is this key's over `text`."""
@@ -61,6 +60,13 @@ class VerifierKey:
                 return False
             message = _cosigned_message(text, int.from_bytes(time, "big"))
         return is_valid_signature(self.public_key, message, signature)
+
+
+@lru_cache(maxsize=1_024)
+def _key_id(name: str, algorithm: int, public_key: bytes) -> bytes:
+    return hashlib.sha256(name.encode("utf-8") + b"\n" + bytes([algorithm]) + public_key).digest()[
+        :KEY_ID_BYTES
+    ]
 
 
 def _cosigned_message(text: str, unix_s: int) -> bytes:

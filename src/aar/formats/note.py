@@ -113,11 +113,12 @@ def verified_by(note: Note, keys: Iterable[VerifierKey]) -> tuple[VerifierKey, .
     """The known keys that vouch for this note, in the order of its lines.
 
     `UnverifiedNote` when none does, when a known key's signature is bad, when one key signs twice, or when
-    two known keys cannot be told apart by name and key id.
+    two known keys of a name in it cannot be told apart by their key ids.
     """
+    names = {signature.name for signature in note.signatures}
     known: dict[tuple[str, bytes], VerifierKey] = {}
     for key in keys:
-        if known.setdefault((key.name, key.key_id), key) != key:
+        if key.name in names and known.setdefault((key.name, key.key_id), key) != key:
             raise UnverifiedNote(f"two known keys named {key.name} have the key id {key.key_id.hex()}")
     found: list[VerifierKey] = []
     for signature in note.signatures:
@@ -130,6 +131,6 @@ def verified_by(note: Note, keys: Iterable[VerifierKey]) -> tuple[VerifierKey, .
             raise UnverifiedNote(f"the signature of {signer.name} is not over this text")
         found.append(signer)
     if not found:
-        names = ", ".join(signature.name for signature in note.signatures)
-        raise UnverifiedNote(f"no signature of a known key; signed by {names[:120]}")
+        signers = ", ".join(signature.name for signature in note.signatures)
+        raise UnverifiedNote(f"no signature of a known key; signed by {signers[:120]}")
     return tuple(found)
