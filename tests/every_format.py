@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from aar.formats.bookmark import Bookmark, format_bookmark, parse_bookmark
 from aar.formats.canonical import format_canonical, parse_canonical
 from aar.formats.checkpoint import Checkpoint, format_checkpoint_text, open_checkpoint, parse_checkpoint_text
 from aar.formats.cosignature import cosigned_at
@@ -46,6 +47,15 @@ CHECKPOINT = format_note(
     Note(CHECKPOINT_TEXT, (LOG.sign(CHECKPOINT_TEXT), WITNESS.cosign(CHECKPOINT_TEXT, 9)))
 )
 ENTRY = sign_entry(Entry(LOG.name, AUTHOR.name, 1, "0a" * 32, "comment", (0,), {"text": "é"}, 5), AUTHOR).data
+BOOKMARK = format_bookmark(
+    Bookmark(
+        CHECKPOINT,
+        ((AUTHOR.name, "researcher", AUTHOR.vkey),),
+        {AUTHOR.name: (2, "0a" * 32)},
+        7,
+        is_closed=False,
+    )
+)
 
 
 class Format(NamedTuple):
@@ -212,6 +222,10 @@ FORMATS: Mapping[str, Format] = {
             format_proof(TlogProof(0, (), CHECKPOINT)),
         ),
         lambda data: format_proof(parse_proof(data)),
+    ),
+    "bookmark": Format(
+        (BOOKMARK,),
+        lambda data: format_bookmark(parse_bookmark(data)),
     ),
     "prefix": Format(
         (format_prefix(3, bytes(32), [bytes(32)] * 2), format_prefix(1, bytes(32), [])),

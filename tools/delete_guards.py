@@ -35,17 +35,22 @@ TIMEOUT_S = 300
 # The tests that most likely notice, first: with -x a run ends at the first that does. A module of the formats
 # has the tests of its name.
 FIRST = {
+    "anchor.py": "test_anchor.py",
     "claims.py": "test_claims.py",
     "decisions.py": "test_claims.py",
+    "entry_check.py": "test_entry_check.py",
+    "evidence.py": "test_evidence.py",
     "interval.py": "test_interval.py",
     "log_check.py": "test_log_check.py",
     "merkle.py": "test_merkle.py",
     "payload.py": "test_payload.py",
+    "prover.py": "test_evidence.py",
     "pgr.py": "test_pgr.py",
     "reader.py": "test_reader.py",
     "report.py": "test_report.py",
     "splits.py": "test_splits.py",
-    "study.py": "test_entry_check.py",
+    "study.py": "test_study.py",
+    "tile_hashes.py": "test_tile_hashes.py",
 }
 
 

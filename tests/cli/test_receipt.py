@@ -68,7 +68,9 @@ def test_a_pinned_policy_is_used_when_none_is_given(held: Path, capsys: pytest.C
     from aar.cli.config import Pins
 
     Pins(LOG.name).remember(
-        policy=Path("policy").read_bytes(), checkpoint=parse_proof(held.read_bytes()).checkpoint
+        policy=Path("policy").read_bytes(),
+        checkpoint=parse_proof(held.read_bytes()).checkpoint,
+        bookmark=b"",
     )
     assert check(capsys, "seven")[0] == 0
 

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 from aar.cli.failures import CommandFailed
+from aar.formats.bookmark import parse_bookmark
 from aar.formats.checkpoint import parse_checkpoint_text
 from aar.formats.errors import FormatError
 from aar.formats.keys import Signer, parse_skey
@@ -75,6 +76,7 @@ class Pins:
         name = hashlib.sha256(origin.encode()).hexdigest()[:32]
         self._policy = config_directory() / "pins" / f"{name}.policy"
         self._checkpoint = config_directory() / "pins" / f"{name}.checkpoint"
+        self._bookmark = config_directory() / "pins" / f"{name}.bookmark"
 
     @property
     def policy(self) -> bytes | None:
@@ -99,8 +101,23 @@ class Pins:
             ) from error
         return [data]
 
-    def remember(self, *, policy: bytes, checkpoint: bytes) -> None:
-        """Keep both; call it only after the record verified."""
+    @property
+    def bookmark(self) -> bytes | None:
+        """Where the last verification ended; `CommandFailed` when it is damaged: it accuses nobody."""
+        if not self._bookmark.exists():
+            return None
+        data = self._bookmark.read_bytes()
+        try:
+            parse_bookmark(data)
+        except FormatError as error:
+            raise CommandFailed(
+                f"{self._bookmark} is damaged ({error}): remove it to verify everything"
+            ) from error
+        return data
+
+    def remember(self, *, policy: bytes, checkpoint: bytes, bookmark: bytes) -> None:
+        """Keep them; call it only after the record verified."""
         make_private(self._policy.parent)
         write_durably(self._policy, policy, mode=0o600)
         write_durably(self._checkpoint, checkpoint, mode=0o600)
+        write_durably(self._bookmark, bookmark, mode=0o600)

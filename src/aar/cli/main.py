@@ -71,6 +71,11 @@ def build_parser() -> argparse.ArgumentParser:
         help="what was written elsewhere as the record grew: a write-once directory or a mirror",
     )
     verify.add_argument(
+        "--incremental",
+        action="store_true",
+        help="read only what is new since you last verified it: the log and its authors, not the numbers",
+    )
+    verify.add_argument(
         "--evidence", metavar="DIR", help="write there, for each finding, files that show it to others"
     )
     verify.add_argument("--json", action="store_true")

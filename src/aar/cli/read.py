@@ -13,6 +13,7 @@ from aar.cli.failures import CommandFailed
 from aar.cli.main import EXIT_BAD_INPUT, EXIT_OK, EXIT_TAMPERED
 from aar.cli.output import complain, say, say_json
 from aar.cli.safe_text import terminal_safe, typed
+from aar.formats.bookmark import format_bookmark
 from aar.formats.entry import Leaf
 from aar.formats.kinds import KINDS
 from aar.outside.projection import Projection
@@ -21,7 +22,7 @@ from aar.verify.evidence import write_evidence
 from aar.verify.leaderboard import Row, leaderboard
 from aar.verify.reader import NotARecord, RecordReader
 from aar.verify.report import Report, cannot_judge, format_report
-from aar.verify.study import verify_log, verify_study
+from aar.verify.study import verify_log, verify_new, verify_study
 
 
 def verify(options: argparse.Namespace) -> int:
@@ -30,7 +31,11 @@ def verify(options: argparse.Namespace) -> int:
     try:
         receipts = [Path(one).read_bytes() for one in options.receipt]
         anchors = [Path(one) for one in options.anchor]
-        report = verify_with_pins(study, options.policy, receipts, anchors)
+        if options.incremental and (receipts or anchors):
+            raise CommandFailed("--receipt and --anchor take a whole verification: leave --incremental out")
+        report = verify_with_pins(
+            study, options.policy, receipts, anchors, is_incremental=options.incremental
+        )
     except (NotAStudy, NotARecord, OSError) as error:
         report = cannot_judge(str(error))
     if options.evidence is not None and report.findings:
@@ -64,8 +69,13 @@ def verify_with_pins(
     policy_file: str | None = None,
     receipts: Sequence[bytes] = (),
     anchors: Sequence[Path] = (),
+    *,
+    is_incremental: bool = False,
 ) -> Report:
-    """Verify against what this user saw of the study before; remember what verified."""
+    """Verify against what this user saw of the study before; remember what verified.
+
+    Incremental: read only what is new since then, if this user verified the study before.
+    """
     pins = Pins(study.origin)
     if policy_file is None:
         policy = pins.policy
@@ -79,18 +89,27 @@ def verify_with_pins(
             return cannot_judge(f"--policy {policy_file} is for log {log}, {study.path} is {study.origin}")
     if not study.record.is_dir() and pins.checkpoints:
         return cannot_judge(f"{study.path} was verified here before, and its record is gone")
-    report = verify_study(
-        study.path,
-        policy=policy,
-        pins=pins.checkpoints,
-        receipts=receipts,
-        anchors=anchors,
-        now_ms=time.time_ns() // 1_000_000,
-    )
-    if report.verdict == "ok":
+    now_ms = time.time_ns() // 1_000_000
+    bookmark = pins.bookmark if is_incremental else None
+    if bookmark is None:
+        report = verify_study(
+            study.path,
+            policy=policy,
+            pins=pins.checkpoints,
+            receipts=receipts,
+            anchors=anchors,
+            now_ms=now_ms,
+        )
+    else:
+        report = verify_new(study.path, bookmark, policy=policy, pins=pins.checkpoints, now_ms=now_ms)
+    if report.verdict == "ok" and report.bookmark is not None:
         used = policy if policy is not None else study.policy.read_bytes()
         try:
-            pins.remember(policy=used, checkpoint=RecordReader(study.record).checkpoint_bytes())
+            pins.remember(
+                policy=used,
+                checkpoint=report.bookmark.checkpoint,
+                bookmark=format_bookmark(report.bookmark),
+            )
         except OSError as error:
             report.warnings.append(f"what was seen was not pinned, a later rollback may go unseen: {error}")
     return report

@@ -41,6 +41,10 @@ class MalformedProof(FormatError):
     """Not a C2SP tlog-proof."""
 
 
+class MalformedBookmark(FormatError):
+    """Not a bookmark of a reader."""
+
+
 class MalformedPolicy(FormatError):
     """Not a C2SP tlog-policy."""
 

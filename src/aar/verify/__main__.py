@@ -9,9 +9,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from aar.formats.bookmark import format_bookmark
 from aar.verify.evidence import write_evidence
 from aar.verify.report import cannot_judge, format_report
-from aar.verify.study import verify_study
+from aar.verify.study import verify_new, verify_study
 
 EXIT_OF = {"ok": 0, "tampered": 1, "cannot-judge": 2}
 
@@ -35,24 +36,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--evidence", type=Path, metavar="DIR", help="write files there that show each finding to others"
     )
+    parser.add_argument(
+        "--bookmark",
+        type=Path,
+        metavar="FILE",
+        help="read only what is new since FILE was written; write it when everything holds",
+    )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     policy = None
+    now_ms = time.time_ns() // 1_000_000
     try:
         policy = options.policy.read_bytes() if options.policy is not None else None
         pins = [pin.read_bytes() for pin in options.pin]
         receipts = [receipt.read_bytes() for receipt in options.receipt]
+        bookmark = _read_bookmark(options.bookmark)
+        if bookmark is not None and (receipts or options.anchor):
+            parser.error("--receipt and --anchor take a whole verification: leave --bookmark out")
+        if bookmark is None:
+            report = verify_study(
+                options.directory,
+                policy=policy,
+                pins=pins,
+                receipts=receipts,
+                anchors=options.anchor,
+                now_ms=now_ms,
+            )
+        else:
+            report = verify_new(options.directory, bookmark, policy=policy, pins=pins, now_ms=now_ms)
+        if options.bookmark is not None and report.bookmark is not None:
+            _write_bookmark(options.bookmark, format_bookmark(report.bookmark))
     except OSError as error:
         report = cannot_judge(str(error))
-    else:
-        report = verify_study(
-            options.directory,
-            policy=policy,
-            pins=pins,
-            receipts=receipts,
-            anchors=options.anchor,
-            now_ms=time.time_ns() // 1_000_000,
-        )
     if options.evidence is not None and report.findings:
         try:
             used = policy if policy is not None else (options.directory / "policy").read_bytes()
@@ -62,6 +77,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = json.dumps(report.as_json(), indent=1) if options.json else format_report(report)
     sys.stdout.write(text + "\n")
     return EXIT_OF[report.verdict]
+
+
+def _read_bookmark(file: Path | None) -> bytes | None:
+    return file.read_bytes() if file is not None and file.exists() else None
+
+
+def _write_bookmark(file: Path, data: bytes) -> None:
+    """All of it or nothing: half a bookmark would be refused the next time."""
+    new = file.with_name(file.name + ".new")
+    new.write_bytes(data)
+    new.replace(file)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from aar.formats.bookmark import Bookmark
 from aar.formats.entry import Leaf, check_entry_signatures, parse_leaf
 from aar.formats.errors import FormatError
 from aar.formats.keys import VerifierKey, parse_vkey
@@ -36,14 +37,29 @@ class EntryCheck:
         self._received_ms = 0
         self._is_enrolled = True
         self._is_closed = False
+        self._start = 0
         self.claiming: list[Leaf] = []
         # What came after the close: said beside what the claims show, where the entries themselves hold.
         self.too_late = Report()
 
+    def resume(self, bookmark: Bookmark, start: int) -> None:
+        """Go on from where a reader stopped: entries before `start` were checked then."""
+        self.keys = {name: key for name, _role, key in bookmark.keys}
+        self.roles = {name: role for name, role, _key in bookmark.keys}
+        self._chains = dict(bookmark.chains)
+        self._received_ms = bookmark.received_ms
+        self._is_closed = bookmark.is_closed
+        self._start = start
+
+    def bookmark(self, note: bytes) -> Bookmark:
+        """Where a reader stands who saw all entries under that checkpoint hold."""
+        keys = tuple((name, self.roles[name], key) for name, key in self.keys.items())
+        return Bookmark(note, keys, dict(self._chains), self._received_ms, self._is_closed)
+
     def take(self, bundle: Bundle) -> None:
         """Check the entries of the next bundle. Where nobody is enrolled, nothing can be said of the rest."""
         for index, data in enumerate(bundle.entries, bundle.first):
-            if self._is_enrolled:
+            if self._is_enrolled and index >= self._start:
                 self._check(index, data)
 
     def take_alone(self, opening: Bundle, index: int, data: bytes) -> None:

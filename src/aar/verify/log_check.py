@@ -33,7 +33,15 @@ from aar.verify.merkle import EMPTY_ROOT
 from aar.verify.prover import NoProof, Prover
 from aar.verify.report import HERE, MAX_FINDINGS, PREFIX, SEEN, Finding, Report
 from aar.verify.resources import BLOB_NAME, plain_bytes, walk
-from aar.verify.tile_hashes import Peak, TileHashes, hash_leaves, peaks_of, perfect_root, root_of_peaks
+from aar.verify.tile_hashes import (
+    TILE_HEIGHT,
+    Peak,
+    TileHashes,
+    hash_leaves,
+    peaks_of,
+    perfect_root,
+    root_of_peaks,
+)
 
 MAX_RESOURCE_BYTES = (TILE_WIDTH + 1) * 65_537
 MAX_BLOB_BYTES = 1 << 26
@@ -119,6 +127,67 @@ class LogCheck:
         self.is_sound = len(report.findings) == before
         self._check_resources()
         return self.is_sound
+
+    def run_from(self, since: Checkpoint, readers: Sequence[Reader]) -> bool:
+        """Check what is new since a checkpoint that held; `True` when all of it is as it should be.
+
+        Reads the right edge of the tree, as it was then, and everything after it: nothing of it is believed
+        unless it leads to the root that held. What is found wrong is not named; `run` does that.
+        """
+        if not self._open_checkpoint() or self.checkpoint.size < since.size:
+            return False
+        size = self.checkpoint.size
+        bundles = since.size // TILE_WIDTH
+        edge = self._read_edge(since.size)
+        if edge is None:
+            return False
+        self._hashes = TileHashes.from_right_edge(edge, bundles)
+        hashes: list[bytes] = []
+        for index in range(bundles, (size + TILE_WIDTH - 1) // TILE_WIDTH):
+            bundle = self._read_bundle(index, self._width(index))
+            if bundle is None:
+                return False
+            if index == bundles:
+                hashes = bundle.hashes[: since.size % TILE_WIDTH]
+            self._take(bundle)
+            for reader in readers:
+                reader.take(bundle)
+        if root_of_peaks([*self._hashes.peaks(bundles), *peaks_of(hashes)]) != since.root:
+            return False
+        if root_of_peaks(self._peaks_at(size)) != self.checkpoint.root:
+            return False
+        self.is_sound = self._has_tiles and not self._tile_findings and self._has_new_levels(since.size)
+        return self.is_sound
+
+    def _read_edge(self, size: int) -> list[bytes] | None:
+        """For each level from 1 up, the hashes that a tree of that size had in its last tile."""
+        edge = []
+        level = 1
+        while count := size >> (TILE_HEIGHT * level):
+            tile = self._tile_at(level, count // TILE_WIDTH)
+            data = plain_bytes(self._directory, tile.path, MAX_RESOURCE_BYTES) if count % TILE_WIDTH else b""
+            if not isinstance(data, bytes):
+                return None
+            edge.append(data[: count % TILE_WIDTH * HASH_BYTES])
+            level += 1
+        return edge
+
+    def _tile_at(self, level: int, index: int) -> TilePath:
+        count = self.checkpoint.size >> (TILE_HEIGHT * level)
+        return TilePath(level, index, max(1, min(count - index * TILE_WIDTH, TILE_WIDTH)))
+
+    def _has_new_levels(self, size: int) -> bool:
+        """Whether the tiles above the lowest that grew since that size are as the entries imply."""
+        level = 1
+        while count := self.checkpoint.size >> (TILE_HEIGHT * level):
+            first = (size >> (TILE_HEIGHT * level)) // TILE_WIDTH
+            for index in range(first, (count + TILE_WIDTH - 1) // TILE_WIDTH):
+                tile = self._tile_at(level, index)
+                data = plain_bytes(self._directory, tile.path, MAX_RESOURCE_BYTES)
+                if data != self._hashes.level(level, index * TILE_WIDTH, tile.width):
+                    return False
+            level += 1
+        return True
 
     def _open_checkpoint(self) -> bool:
         report, path = self._report, "checkpoint"

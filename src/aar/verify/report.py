@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from aar.formats.bookmark import Bookmark
+
 Verdict = Literal["ok", "tampered", "cannot-judge"]
 
 # A broken study can be wrong in a million places: the report names the first ones and counts the rest.
@@ -52,6 +54,7 @@ class Report:
     verdict: Verdict = "ok"
     origin: str = ""
     tree_size: int = 0
+    verified_from: int = 0
     anchored_up_to: int = 0
     anchors: list[dict[str, Any]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
@@ -61,6 +64,8 @@ class Report:
     opened: int = 0
     warnings: list[str] = field(default_factory=list)
     reason: str = ""
+    # Where to go on the next time; there is one when everything held.
+    bookmark: Bookmark | None = None
 
     def add(self, finding: Finding) -> None:
         """Take in something that is wrong under the record: the verdict is tampered from here on."""
@@ -82,6 +87,7 @@ class Report:
             "verdict": self.verdict,
             "origin": self.origin,
             "tree_size": self.tree_size,
+            "verified_from": self.verified_from,
             "anchored_up_to": self.anchored_up_to,
             "unanchored": self.tree_size - self.anchored_up_to,
             "anchors": self.anchors,
@@ -104,17 +110,19 @@ def format_report(report: Report) -> str:
     """The report for a person: what was checked, the first things wrong, the verdict last."""
     if report.verdict == "cannot-judge":
         return f"cannot judge: {_plain(report.reason)}"
+    new = f", {report.tree_size - report.verified_from} of them new" if report.verified_from else ""
     lines = [
         f"log       {_plain(report.origin)}",
-        f"entries   {report.tree_size}, witnessed up to {report.anchored_up_to}",
+        f"entries   {report.tree_size}{new}, witnessed up to {report.anchored_up_to}",
         *(
             f"anchor    {_plain(one['name'])} ({one['kind']}): checkpoint {one['checkpoint']}, "
             f"entries up to {one['entries']}"
             for one in report.anchors
         ),
-        f"receipts  {report.receipts}, opened values re-derived {report.opened}",
-        f"ranked    {len(report.leaderboard)} methods, from receipts alone",
     ]
+    if not report.verified_from:
+        lines.append(f"receipts  {report.receipts}, opened values re-derived {report.opened}")
+        lines.append(f"ranked    {len(report.leaderboard)} methods, from receipts alone")
     lines += [f"note      {_plain(one)}" for one in report.warnings]
     for one in report.findings[:20]:
         place = f"entry {one.first_index} in " if one.first_index >= 0 else ""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from aar.formats.bookmark import parse_bookmark
 from aar.formats.checkpoint import open_checkpoint
 from aar.formats.errors import FormatError
 from aar.formats.policy import Policy, parse_policy
@@ -146,7 +147,70 @@ def _verify_once(
         if report.verdict == "ok":
             # No number is told of a record that does not hold.
             report.leaderboard = [row.as_json() for row in leaderboard(entries.claiming)]
+            report.bookmark = entries.bookmark(log.note)
     enclose_entries(report, log)
+    return report
+
+
+def verify_new(
+    directory: Path,
+    bookmark: bytes,
+    *,
+    policy: bytes | None = None,
+    pins: Sequence[bytes] = (),
+    now_ms: int | None = None,
+    pause: Callable[[float], None] = time.sleep,
+) -> Report:
+    """Verify what a study's record says since `bookmark` was made; the cost is that of what is new.
+
+    The log must extend what held then, byte by byte, and each new entry must be its author's, in order. What
+    the entries claim of each other (budgets, receipts, decisions) is not derived again, and older files are
+    not read. Where anything is not as it should be, the whole study is verified, and the report is of that.
+    """
+    report = _verify_new_once(directory, bookmark, policy, pins, now_ms)
+    if report is not None:
+        return report
+    seen = parse_bookmark(bookmark).checkpoint
+    return verify_study(directory, policy=policy, pins=[*pins, seen], now_ms=now_ms, pause=pause)
+
+
+def _verify_new_once(
+    directory: Path, data: bytes, policy: bytes | None, pins: Sequence[bytes], now_ms: int | None
+) -> Report | None:
+    """The report when everything new holds, or when nothing can be said; `None` for all else."""
+    try:
+        bookmark = parse_bookmark(data)
+    except FormatError as error:
+        return cannot_judge(f"{error}; remove it to verify the whole study")
+    record = directory / "record"
+    try:
+        trusted = parse_policy((policy or _plain_bytes(directory / "policy")).decode("utf-8"))
+    except (OSError, UnicodeDecodeError, FormatError):
+        return None
+    try:
+        since, _note = open_checkpoint(bookmark.checkpoint, trusted.log)
+    except FormatError as error:
+        return cannot_judge(f"the bookmark is not of this log: {error}")
+    report = Report(origin=trusted.log.name, verified_from=since.size)
+    memories = [*_of_the_witness(directory, trusted, report)]
+    memories += [Memory("a pinned checkpoint", pin) for pin in pins]
+    sizes = [one.size(trusted) for one in memories]
+    # What is older than the bookmark, or no checkpoint at all, is for a whole verification to judge.
+    if any(size is None or size < since.size for size in sizes):
+        return None
+    log = LogCheck(record, trusted, report, sizes=[size for size in sizes if size is not None])
+    entries = EntryCheck(trusted, report, now_ms)
+    entries.resume(bookmark, since.size)
+    if not log.run_from(since, [entries]):
+        return None
+    for memory in memories:
+        check_seen(memory.note, memory.what, trusted, log, report)
+    if report.verdict != "ok" or entries.too_late.verdict != "ok":
+        return None
+    report.warnings.append(
+        "only what is new was read; budgets, receipts and decisions are derived again by a whole verification"
+    )
+    report.bookmark = entries.bookmark(log.note)
     return report
 
 
