@@ -32,9 +32,12 @@ CODES = {
         "POLICY",
     ),
     *("ROLLBACK", "FORK", "REPLAY", "CLOCK_REGRESSION", "AUTHOR_SIG", "AUTHOR_KEY", "AUTHOR_SEQ_GAP"),
-    *("RECEIPT", "DECISION", "UNKNOWN_KIND", "OMISSION"),
+    *("RECEIPT", "DECISION", "UNKNOWN_KIND", "OMISSION", "WORM_DIVERGENCE", "WORM_VERSIONS"),
 }
-HELD = {"nothing", "a pinned checkpoint", "the witness's state", "a receipt", "the policy", "a clock"}
+HELD = {
+    *("nothing", "a pinned checkpoint", "the witness's state", "a receipt", "the policy", "a clock"),
+    *("an anchor", "a mirror"),
+}
 # Where full bundles, or tiles above the lowest level, make a difference.
 ON_LONG_LOGS = (
     "flip-entry",
@@ -53,6 +56,11 @@ ON_LONG_LOGS = (
     "claim-more",
     "written-ahead",
     "edit-leaving-partials",
+    "edit-after-pin-anchored",
+    "edit-mirrored",
+    "anchor-flip-entry",
+    "mirror-flip-bundle",
+    "truncate-anchored",
 )
 
 

@@ -6,6 +6,7 @@ from random import Random
 
 from aar.formats.tile import entries_path, format_bundle, tile_path
 from aar.outside.redteam.forgery import Forgery, flipped
+from aar.outside.redteam.on_anchors import anchor_of, mirror_of
 from aar.outside.redteam.on_history import truncate
 from aar.outside.redteam.specimen import LOG, WITNESS, Specimen
 
@@ -39,6 +40,13 @@ def vary(specimen: Specimen, dice: Random) -> tuple[Forgery, list[str]]:
             # Whoever hands over a receipt that shows nothing accuses nobody.
             copy.receipts.append(_spoiled(copy.receipts[0], dice))
         oddities.append(f"{len(copy.receipts)} receipts")
+    if has_keys and dice.randrange(2):
+        anchored = dice.choice(sizes)
+        copy.anchor = anchor_of(specimen, dice, anchored)
+        oddities.append(f"an anchor of {anchored} entries")
+    elif size == len(specimen.leaves) and dice.randrange(2):
+        copy.anchor = mirror_of(specimen)
+        oddities.append("a mirror")
     if dice.randrange(2):
         copy.policy = specimen.policy_bytes
         oddities.append("the policy given")

@@ -32,6 +32,7 @@ class Forgery:
         self.policy: bytes | None = None
         self.pins: list[bytes] = []
         self.receipts: list[bytes] = []
+        self.anchor: dict[str, bytes] | None = None
         self.witness_state: bytes | None = None
         self.now_ms: int | None = None
 
@@ -79,6 +80,10 @@ class Forgery:
         kept = {path: data for path, data in self.files.items() if not path.startswith("tile/")}
         tiles = new_tiles(tree, lambda start, end: self.leaves[start:end], 0, len(self.leaves))
         self.files = {**kept, **dict(tiles)}
+
+    def tree_root(self) -> bytes:
+        """The root over the leaves as they are."""
+        return Tree(map(hash_leaf, self.leaves)).root()
 
     def sign(self, tree: Tree | None = None, *, size: int | None = None) -> bytes:
         """A checkpoint over the leaves as they are, with the log's key and the witnesses'."""
@@ -151,8 +156,12 @@ class Forgery:
         return [self.specimen.authors[name] for name in names]
 
     def write(self, directory: Path) -> None:
-        """Put the public part into a new directory, with what the witness kept if the reader has that."""
+        """Put the public part into a new directory, with what the witness kept if the reader has that.
+
+        What an anchor holds lies in `anchor` there.
+        """
         files = {f"record/{path}": data for path, data in self.files.items()}
+        files |= {f"anchor/{path}": data for path, data in (self.anchor or {}).items()}
         files["policy"] = self.study_policy
         if self.witness_state is not None:
             files[witness_state_path(self.origin)] = self.witness_state

@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from aar.outside.redteam import on_authors, on_claims, on_files, on_history
+from aar.outside.redteam import on_anchors, on_authors, on_claims, on_files, on_history
 from aar.outside.redteam.attack import ATTACKS, Attack
 from aar.outside.redteam.benign import vary
 from aar.outside.redteam.forgery import Forgery
@@ -19,7 +19,7 @@ from aar.verify.report import Report
 from aar.verify.study import verify_study
 
 # Importing them fills the table.
-FAMILIES = (on_files, on_history, on_authors, on_claims)
+FAMILIES = (on_files, on_history, on_authors, on_claims, on_anchors)
 NOT_REPORTED = "not reported"
 
 
@@ -135,6 +135,7 @@ def judge(copy: Forgery, directory: Path) -> Report:
             policy=copy.policy,
             pins=copy.pins,
             receipts=copy.receipts,
+            anchors=[directory / "anchor"] if copy.anchor is not None else [],
             now_ms=copy.now_ms,
             pause=lambda _seconds: None,
         )
