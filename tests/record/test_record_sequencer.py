@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aar.formats.entry import parse_leaf
+from aar.formats.entry import parse_leaf, parse_signed_entry
 from aar.formats.errors import FormatError, MalformedEntry
 from aar.formats.keys import COSIGNATURE, Signer
 from aar.formats.proof import format_proof, parse_proof
@@ -49,6 +49,16 @@ def test_entries_are_numbered_and_stamped_in_order(world: World):
     assert [leaf.received_ms for leaf in leaves] == [5_000] * 5
     assert [leaf.signed.data for leaf in leaves] == entries(0, 5)
     assert (sequencer.size, sequencer.published_size) == (5, 0)
+
+
+def test_entries_that_were_parsed_before_are_taken_as_they_are(world: World):
+    sequencer = world.open()
+    given = [parse_signed_entry(data) for data in entries(0, 3)]
+    assert sequencer.append(given) == range(3)
+    assert [parse_leaf(sequencer.leaf(index)).signed.data for index in range(3)] == entries(0, 3)
+    foreign = parse_signed_entry(signed_entry(3, origin="aar.local/study-ffeeddccbbaa99887766"))
+    with pytest.raises(RefusedEntry):
+        sequencer.append([foreign])
 
 
 def test_the_time_of_receipt_never_runs_back_over_a_restart(world: World):

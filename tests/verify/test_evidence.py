@@ -181,7 +181,7 @@ def test_a_fork_at_another_size_than_the_proof_is_for_is_not_shown(tmp_path: Pat
 
 def test_a_prefix_that_leads_elsewhere_shows_no_fork(tmp_path: Path) -> None:
     files = fork_files(tmp_path, 300)
-    files[PREFIX] = format_prefix(300, bytes(32), [bytes(32)])
+    files[PREFIX] = format_prefix(300, sha256(b"another"), [bytes(32)] * 9)
     assert judge("FORK", -1, files, POLICY)[0] == REPORTED
 
 

@@ -122,7 +122,7 @@ class RecordService:
             try:
                 if before_write is not None:
                     before_write()
-                indices = self._sequencer.append([signed.data for signed in signed_entries])
+                indices = self._sequencer.append(signed_entries)
             except (OSError, RecordError, FormatError) as error:
                 # The projection is ahead of the record now: neither may be used any more.
                 self._on_fatal(error)

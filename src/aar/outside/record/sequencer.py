@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Self
 
 from aar.formats.checkpoint import Checkpoint, format_checkpoint_text, open_checkpoint
-from aar.formats.entry import format_leaf, parse_leaf
+from aar.formats.entry import SignedEntry, format_leaf, parse_leaf, parse_signed_entry
 from aar.formats.errors import FormatError
 from aar.formats.keys import ED25519, Signer
 from aar.formats.note import Note, format_note
 from aar.formats.proof import TlogProof, format_proof, parse_proof
+from aar.formats.strict import parse_decimal
 from aar.formats.tile import TILE_WIDTH, entries_path, parse_bundle
 from aar.outside.record.disk import Disk, halting, refusing_when_full, replace
 from aar.outside.record.errors import DiskFull, NotPublished, QuorumNotMet, RecordHalted, RefusedEntry
@@ -166,13 +167,16 @@ class Sequencer:
         """How much of an unfinished write `open` cut from the write-ahead log."""
         return self._wal.torn_bytes
 
-    def append(self, batch: Sequence[bytes]) -> range:
+    def append(self, batch: Sequence[bytes | SignedEntry]) -> range:
         """Sequence signed entries and make them durable, all or none; returns their indices.
 
+        Bytes are parsed first, so that nothing else gets in; a `SignedEntry` was parsed by the caller.
         Raises `RefusedEntry` or `FormatError` for a bad one and `DiskFull`: nothing happened then.
         """
         with self._running():
             received_ms = max(self._clock_ms(), self._last_received_ms)
+            # A leaf can state no other time: refuse before anything is written.
+            parse_decimal(str(received_ms))
             first = self.size
             leaves = [self._frame(first + at, received_ms, data) for at, data in enumerate(batch)]
             if leaves:
@@ -235,12 +239,11 @@ class Sequencer:
 
     # Commit, step by step.
 
-    def _frame(self, index: int, received_ms: int, data: bytes) -> bytes:
-        leaf = format_leaf(index, received_ms, data)
-        origin = parse_leaf(leaf).signed.entry.origin
-        if origin != self.origin:
-            raise RefusedEntry(f"an entry for {origin!r} came to the record of {self.origin!r}")
-        return leaf
+    def _frame(self, index: int, received_ms: int, given: bytes | SignedEntry) -> bytes:
+        signed = given if isinstance(given, SignedEntry) else parse_signed_entry(given)
+        if signed.entry.origin != self.origin:
+            raise RefusedEntry(f"an entry for {signed.entry.origin!r} came to the record of {self.origin!r}")
+        return format_leaf(index, received_ms, signed.data)
 
     def _take(self, record: Record) -> None:
         """Make a durable batch part of the tree in memory, after a commit and again after a restart."""
