@@ -530,3 +530,20 @@ def test_a_process_that_gave_up_its_user_still_reaches_its_relative_paths(tmp_pa
         finally:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_what_is_published_is_proved_from_the_public_tiles(world: World):
+    sequencer = world.open()
+    for start in range(0, 700, 100):
+        sequencer.append(entries(start, 100))
+        sequencer.publish()
+    sequencer.close()
+    again = world.open()
+    for index in (0, 300, 511, 699):
+        merkle.check_inclusion(
+            merkle.leaf_hash(again.leaf(index)),
+            index,
+            700,
+            again.prove_inclusion(index).hashes,
+            world.check_public().root,
+        )

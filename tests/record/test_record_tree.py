@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aar.outside.record.errors import RecordHalted
 from aar.outside.record.frontier import Frontier
 from aar.outside.record.tree import Tree, hash_leaf
 from aar.verify import merkle
@@ -96,3 +97,69 @@ def test_what_is_not_in_the_tree_cannot_be_asked_for():
 def test_a_leaf_hash_of_another_length_is_refused():
     with pytest.raises(ValueError, match="31 bytes"):
         Tree([b"x" * 31])
+
+
+# What was let go.
+
+TILE = 256
+MANY = [hash_leaf(b"%d" % number) for number in range(5 * TILE + 9)]
+
+
+def tiles_on_disk(tile: int) -> bytes:
+    return b"".join(MANY[tile * TILE : (tile + 1) * TILE])
+
+
+@pytest.mark.parametrize("gone", [0, 1, 3, 5])
+def test_a_tree_that_let_tiles_go_answers_as_before(gone: int) -> None:
+    whole, lean = Tree(MANY), Tree(MANY, load=tiles_on_disk)
+    lean.let_go(gone)
+    assert len(lean) == len(whole)
+    for size in (1, 255, 256, 257, 700, 1280, len(MANY)):
+        assert lean.root(size) == whole.root(size)
+        assert lean.prove_consistency(size) == whole.prove_consistency(size)
+    for index in (0, 255, 256, 511, 700, 1279, len(MANY) - 1):
+        assert lean.prove_inclusion(index) == whole.prove_inclusion(index)
+    assert lean.subtrees(0, 250, 520) == whole.subtrees(0, 250, 520)
+    assert lean.subtrees(7, 1, 6) == whole.subtrees(7, 1, 6)
+
+
+def test_a_tree_grows_on_after_it_let_tiles_go_step_by_step() -> None:
+    lean = Tree(load=tiles_on_disk)
+    for number, one in enumerate(MANY):
+        lean.append(one)
+        if number % 100 == 99:
+            lean.let_go(len(lean) // TILE)
+    assert lean.root() == Tree(MANY).root()
+    assert sum(len(level) for level in lean._levels[:8]) < 4 * TILE * 32
+
+
+@pytest.mark.parametrize("data", [None, b"", bytes(TILE * 32), bytes(32)])
+def test_a_tile_that_comes_back_different_halts_the_record(data: bytes | None) -> None:
+    lean = Tree(MANY, load=lambda _tile: data)
+    lean.let_go(2)
+    with pytest.raises(RecordHalted, match="tile 1 of the public directory"):
+        lean.prove_inclusion(300)
+    assert lean.prove_inclusion(2 * TILE) == Tree(MANY).prove_inclusion(2 * TILE)
+
+
+@pytest.mark.parametrize("tiles", [-1, 1, 6])
+def test_only_full_tiles_are_let_go_and_once(tiles: int) -> None:
+    lean = Tree(MANY, load=tiles_on_disk)
+    lean.let_go(2)
+    with pytest.raises(IndexError):
+        lean.let_go(tiles)
+
+
+def test_few_tiles_are_held_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def load(tile: int) -> bytes:
+        asked.append(tile)
+        return tiles_on_disk(tile)
+
+    monkeypatch.setattr("aar.outside.record.tree.MAX_LOADED", 2)
+    lean = Tree(MANY, load=load)
+    lean.let_go(5)
+    for tile in (0, 1, 0, 2, 0, 1):
+        lean.subtrees(0, tile * TILE, 1)
+    assert asked == [0, 1, 2, 1]

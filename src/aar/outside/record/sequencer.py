@@ -24,7 +24,7 @@ from aar.formats.keys import ED25519, Signer
 from aar.formats.note import Note, format_note
 from aar.formats.proof import TlogProof, format_proof, parse_proof
 from aar.formats.strict import parse_decimal
-from aar.formats.tile import TILE_WIDTH, entries_path, parse_bundle
+from aar.formats.tile import TILE_WIDTH, entries_path, parse_bundle, tile_path
 from aar.outside.record.disk import Disk, halting, refusing_when_full, replace
 from aar.outside.record.errors import DiskFull, NotPublished, QuorumNotMet, RecordHalted, RefusedEntry
 from aar.outside.record.frontier import Frontier
@@ -53,7 +53,7 @@ class _Head:
 
 
 class Sequencer:
-    """The one writer of a record. In memory: per entry 64 bytes of hashes and its place on the disk."""
+    """The one writer of a record. In memory: 10 bytes per entry, and the hashes of what is not published."""
 
     @classmethod
     def open(
@@ -119,7 +119,8 @@ class Sequencer:
         self._signer = signer
         self._quorum = quorum
         self._clock_ms = clock_ms
-        self._tree = Tree()
+        # The leaf hashes of what is published lie in the public directory.
+        self._tree = Tree(load=lambda tile: store.read(tile_path(0, tile)))
         self._offsets = array("Q")
         self._lengths = array("H")
         self._last_received_ms = 0
@@ -314,6 +315,7 @@ class Sequencer:
         self._published = published
         self._is_confirmed = True
         self._store.remove_partials(filled_tiles(old_size, published.size))
+        self._tree.let_go(published.size // TILE_WIDTH)
         return published.data
 
     def _check_acceptable(self, head: _Head) -> None:
@@ -355,8 +357,10 @@ class Sequencer:
 
     def _recover(self) -> None:
         last = b""
+        published = self._published_tiles()
         for record in self._wal.recover():
             self._take(record)
+            self._tree.let_go(min(published, self.size // TILE_WIDTH))
             last = record.leaves[-1]
         if last:
             self._last_received_ms = _received_ms(last)
@@ -375,6 +379,14 @@ class Sequencer:
         except QuorumNotMet:
             # The entries are durable all the same; the next publish asks again before it signs anything.
             return
+
+    def _published_tiles(self) -> int:
+        """How many full tiles the published checkpoint implies; whether it is right is looked at later."""
+        try:
+            checkpoint, _note = open_checkpoint(self._store.read("checkpoint") or b"", self._signer.vkey)
+        except FormatError:
+            return 0
+        return checkpoint.size // TILE_WIDTH
 
     def _read_signed(self) -> _Head:
         path = self._private / "signed"

@@ -1,16 +1,23 @@
 """The tree of the record: built from leaf hashes, asked for roots, tiles and proofs (RFC 6962, section 2.1).
 
 Written apart from ``verify/merkle.py``, which checks what this builds: a bug must be made twice to go unseen.
-Here every complete subtree is stored, so that a root or a proof is a matter of looking up. Costs 64 bytes per
-leaf.
+Here every complete subtree is stored, so that a root or a proof is a matter of looking up: 64 bytes per leaf,
+until `let_go` says that the lowest levels of a tile lie elsewhere. They are loaded again when asked for, and
+believed only if they lead to the hash that was kept.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+
+from aar.outside.record.errors import RecordHalted
 
 HASH_BYTES = 32
+TILE_HEIGHT = 8
+# Tiles whose lower levels are held at a time, 16 KiB each.
+MAX_LOADED = 1_024
 
 
 def hash_leaf(leaf: bytes) -> bytes:
@@ -24,14 +31,21 @@ def _join(left: bytes, right: bytes) -> bytes:
 class Tree:
     """A growing tree; every size up to the present one can still be asked for."""
 
-    def __init__(self, leaf_hashes: Iterable[bytes] = ()) -> None:
+    def __init__(
+        self, leaf_hashes: Iterable[bytes] = (), *, load: Callable[[int], bytes | None] = lambda _tile: None
+    ) -> None:
+        """`load` gives the leaf hashes of a full tile that was let go, 256 of them in one."""
         # _levels[k] holds, one after the other, the hashes of the complete subtrees of 2^k leaves.
         self._levels: list[bytearray] = [bytearray()]
+        self._load = load
+        # So many tiles, from the first on, are held by their root alone.
+        self._gone = 0
+        self._loaded: OrderedDict[int, list[bytes]] = OrderedDict()
         for one in leaf_hashes:
             self.append(one)
 
     def __len__(self) -> int:
-        return len(self._levels[0]) // HASH_BYTES
+        return (self._gone << TILE_HEIGHT) + len(self._levels[0]) // HASH_BYTES
 
     def append(self, leaf_hash: bytes) -> None:
         """Add one leaf by its hash of 32 bytes."""
@@ -48,15 +62,62 @@ class Tree:
             if level == len(self._levels):
                 self._levels.append(bytearray())
 
+    def let_go(self, tiles: int) -> None:
+        """Forget the leaf hashes of the first so many full tiles, and what joins them below a tile's root."""
+        if not self._gone <= tiles <= len(self) >> TILE_HEIGHT:
+            raise IndexError(f"{tiles} tiles of {len(self) >> TILE_HEIGHT}, {self._gone} are gone already")
+        for level in range(min(TILE_HEIGHT, len(self._levels))):
+            del self._levels[level][: ((tiles - self._gone) << (TILE_HEIGHT - level)) * HASH_BYTES]
+        self._gone = tiles
+
     def subtrees(self, level: int, start: int, count: int) -> bytes:
         """`count` hashes in one: of the complete subtrees of 2^`level` leaves from the `start`-th on."""
-        stored = self._levels[level] if level < len(self._levels) else b""
-        found = bytes(stored[start * HASH_BYTES : (start + count) * HASH_BYTES])
+        found = self._stored(level, start, count) if start >= 0 and level < len(self._levels) else b""
         if start < 0 or len(found) != count * HASH_BYTES:
             raise IndexError(
                 f"subtrees {start} to {start + count} of level {level}: the tree has {len(self)} leaves"
             )
         return found
+
+    def _stored(self, level: int, start: int, count: int) -> bytes:
+        base = self._gone << (TILE_HEIGHT - level) if level < TILE_HEIGHT else 0
+        found = []
+        while count and start < base:
+            per_tile = 1 << (TILE_HEIGHT - level)
+            tile, place = divmod(start, per_tile)
+            part = min(count, per_tile - place)
+            found.append(self._lower_levels(tile)[level][place * HASH_BYTES : (place + part) * HASH_BYTES])
+            start += part
+            count -= part
+        found.append(
+            bytes(self._levels[level][(start - base) * HASH_BYTES : (start - base + count) * HASH_BYTES])
+        )
+        return b"".join(found)
+
+    def _lower_levels(self, tile: int) -> list[bytes]:
+        """The hashes of a full tile that was let go: its leaves, their pairs, and so on."""
+        if tile in self._loaded:
+            self._loaded.move_to_end(tile)
+            return self._loaded[tile]
+        levels = [self._load(tile) or b""]
+        for _level in range(TILE_HEIGHT):
+            below = levels[-1]
+            levels.append(
+                b"".join(
+                    _join(below[at : at + HASH_BYTES], below[at + HASH_BYTES : at + 2 * HASH_BYTES])
+                    for at in range(0, len(below), 2 * HASH_BYTES)
+                )
+            )
+        kept = self._levels[TILE_HEIGHT][tile * HASH_BYTES : (tile + 1) * HASH_BYTES]
+        if len(levels[0]) != HASH_BYTES << TILE_HEIGHT or levels[TILE_HEIGHT] != kept:
+            raise RecordHalted(
+                f"tile {tile} of the public directory is not the one that was written there: "
+                "restore it, and find out who changed it"
+            )
+        self._loaded[tile] = levels
+        if len(self._loaded) > MAX_LOADED:
+            self._loaded.popitem(last=False)
+        return levels
 
     def root(self, size: int | None = None) -> bytes:
         """Root hash of the first `size` leaves (all when None)."""
@@ -116,7 +177,7 @@ class Tree:
             width = end - start
             level = (width & -width).bit_length() - 1
             last = end >> level
-            stored = bytes(self._levels[level][(last - 1) * HASH_BYTES : last * HASH_BYTES])
+            stored = self._stored(level, last - 1, 1)
             joined = _join(stored, joined) if joined else stored
             end -= 1 << level
         return joined
