@@ -26,6 +26,7 @@ from aar.witness.store import WitnessHalted, WitnessStore
 from aar.witness.witness import logs_by_origin
 
 BACKLOG = 128
+STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 LOCK_TIMEOUT_S = 1.0
 
 
@@ -60,9 +61,9 @@ def _serve(options: argparse.Namespace) -> int:
     signer = _signer(store, state, options.name)
     cosigner = Cosigner(logs, store, signer, clock_s=lambda: int(time.time()), on_fatal=_halt)
     listener = _listen(options.listen, host, port)
-    ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda _number, _frame: ended.set())
+    # Waited for, not handled: a handler that wakes the thread it runs in can come upon a lock that this holds.
+    # Threads started from here on never get them.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     server = WitnessServer(listener, cosigner)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True).start()
     bound_host, bound_port = listener.getsockname()[:2]
@@ -71,7 +72,7 @@ def _serve(options: argparse.Namespace) -> int:
     for origin in logs:
         say(f"log {origin}")
     say(f"listening on http://{shown_host}:{bound_port}; Ctrl-C ends it")
-    ended.wait()
+    signal.sigwait(STOP_SIGNALS)
     server.stop()
     say("stopped in order")
     return EXIT_OK
