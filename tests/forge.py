@@ -436,6 +436,8 @@ def opening() -> dict[str, Any]:
         "researchers": ["r1", "r2"],
         "witnesses": [format_vkey(WITNESS.vkey)],
         "quorum": 1,
+        "anchors": [],
+        "anchors_needed": 0,
         "budget": {"submissions": 5, "seconds": 100},
         "commitments": {
             "seed_secret": commit_secret(SECRET),

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Resolve pyproject.toml again into requirements.lock and requirements-dev.lock, with a hash for every file.
+# Resolve pyproject.toml again into requirements.lock, -s3.lock and -dev.lock, with a hash for every file.
 set -eu
 cd "$(dirname -- "$0")/.."
 work=$(mktemp -d)
@@ -16,5 +16,8 @@ lock() {
     { printf '# Made by tools/lock.sh from pyproject.toml.\n'; cat "$work/lock"; } >"$file"
     rm "$work/lock"
 }
-lock requirements.lock "$@"
+# botocore (requirements-s3.lock) takes no later one, and all of these must fit into one environment.
+printf 'python-dateutil<3\n' >"$work/limits"
+lock requirements.lock --constraint "$work/limits" "$@"
+lock requirements-s3.lock --extra s3 --constraint requirements.lock "$@"
 lock requirements-dev.lock --extra dev --constraint requirements.lock "$@"

@@ -42,6 +42,8 @@ def opening(**changes: Any) -> dict[str, Any]:
         "researchers": ["researcher-1", "researcher-2"],
         "witnesses": [],
         "quorum": 0,
+        "anchors": [],
+        "anchors_needed": 0,
         "budget": {"submissions": 3, "seconds": 60},
         "commitments": {
             "seed_secret": commit_secret(SECRET),

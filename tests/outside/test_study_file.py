@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from aar.formats.keys import COSIGNATURE, Signer, format_vkey
@@ -34,6 +36,87 @@ name = "example.org/w1"
 vkey = "{format_vkey(KEY.vkey)}"
 url = "http://w.example:8080"
 """
+
+
+VAULT = """
+[[anchor]]
+name = "vault"
+kind = "s3"
+bucket = "records"
+prefix = "aar/"
+region = "eu-central-1"
+retain_days = 365
+
+[[anchor]]
+name = "copy"
+kind = "mirror"
+path = "/mnt/copy"
+
+[[anchor]]
+name = "worm"
+kind = "directory"
+path = "/mnt/worm"
+append_only = true
+
+[[task]]"""
+
+
+def with_anchors(text: str = VAULT, study: str = "") -> str:
+    return default().replace("[[task]]", text, 1).replace("[study]", f"[study]\n{study}", 1)
+
+
+def test_anchors_are_read_and_written_again_as_they_are() -> None:
+    study = parse_study(with_anchors(), source="x", problems=PROBLEMS)
+    assert study.anchors_needed == 3
+    assert [one.where for one in study.anchors] == ["s3/records/aar/", "/mnt/copy", "/mnt/worm"]
+    assert [one.append_only for one in study.anchors] == [False, False, True]
+    again = parse_study(study.as_written().text, source="x", problems=PROBLEMS)
+    assert (again.anchors, again.anchors_needed) == (study.anchors, 3)
+    fewer = parse_study(with_anchors(study="anchors = 2"), source="x", problems=PROBLEMS)
+    assert parse_study(fewer.as_written().text, source="x", problems=PROBLEMS).anchors_needed == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('kind = "mirror"', 'kind = "tape"', "kind 'tape', want one of directory, mirror, s3"),
+        ('path = "/mnt/copy"', 'path = "copy"', "want an absolute one"),
+        ('path = "/mnt/copy"', 'path = "/mnt/worm"', "place /mnt/worm is that of another anchor"),
+        ('name = "copy"', 'name = "vault"', "name vault is that of another anchor"),
+        ("retain_days = 365", "retain_days = 0", "retain_days: got 0"),
+        ("retain_days = 365", "", "retain_days"),
+        ('prefix = "aar/"', 'prefix = "aar"', "want names that each end with a slash"),
+        ('prefix = "aar/"', 'prefix = "../"', "want names that each end with a slash"),
+        ('prefix = "aar/"', 'endpoint = "ftp://x"', "want http(s)://HOST[:PORT]"),
+        ("append_only = true", 'append_only = "yes"', "want true or false"),
+        ('kind = "mirror"', 'kind = "mirror"\nbucket = "x"', "bucket"),
+        ('bucket = "records"', "", "bucket"),
+    ],
+)
+def test_an_anchor_that_cannot_be_is_named(old: str, new: str, says: str) -> None:
+    text = with_anchors().replace(old, new, 1)
+    with pytest.raises(StudyFileError, match=re.escape(says)):
+        parse_study(text, source="x", problems=PROBLEMS)
+
+
+@pytest.mark.parametrize(
+    ("study", "text", "says"),
+    [
+        ("anchors = 1", "[[task]]", "there are none"),
+        ("anchors = 4", VAULT, "anchors: got 4"),
+        ("anchors = 0", VAULT, "anchors: got 0"),
+        ("", VAULT.replace("[[task]]", "\n[[anchor]]\nname = 'x'\n[[task]]"), "kind"),
+    ],
+)
+def test_a_study_needs_no_more_anchors_than_it_has(study: str, text: str, says: str) -> None:
+    with pytest.raises(StudyFileError, match=re.escape(says)):
+        parse_study(with_anchors(text, study), source="x", problems=PROBLEMS)
+
+
+def test_anchors_are_tables_and_not_too_many() -> None:
+    for text in ("anchor = 1\n" + default(), "anchor = [1]\n" + default()):
+        with pytest.raises(StudyFileError, match="anchor"):
+            parse_study(text, source="x", problems=PROBLEMS)
 
 
 def test_witnesses_that_are_not_ours_count_beside_the_local_one() -> None:

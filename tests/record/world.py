@@ -16,6 +16,7 @@ from aar.formats.entry import Entry, sign_entry
 from aar.formats.keys import COSIGNATURE, Signer, VerifierKey
 from aar.formats.note import Note, format_note, parse_note
 from aar.formats.tile import parse_bundle, tiles_of
+from aar.outside.record.anchors.write_through import WriteThrough
 from aar.outside.record.disk import Disk
 from aar.outside.record.errors import RecordInUse, WitnessError
 from aar.outside.record.sequencer import Sequencer
@@ -308,6 +309,7 @@ class World:
         self.quorum = quorum
         self.now_ms = START_MS
         self.signer = LOG
+        self.anchors: WriteThrough | None = None
 
     def open(self) -> Sequencer:
         return Sequencer.open(
@@ -318,6 +320,7 @@ class World:
             quorum=self.quorum,
             clock_ms=lambda: self.now_ms,
             disk=self.disk,
+            anchors=self.anchors,
         )
 
     def check_public(self) -> Checkpoint:

@@ -285,7 +285,7 @@ def test_versions_that_cannot_be_read_accuse_nobody(
 
 
 def test_files_that_are_none_of_the_log_s_are_counted(tmp_path: Path, held: dict[str, bytes]) -> None:
-    held |= {"lost+found/x": b"", "tile/strange": b"", "segment/1-2-3": b""}
+    held |= {".staging/half": b"", "lost+found/x": b"", "tile/strange": b"", "segment/1-2-3": b""}
     report = verdict(tmp_path, held)
     assert_ok(report)
     assert ["3 files that are none of this log's" in one for one in report.warnings] == [True]
@@ -304,6 +304,17 @@ def test_what_an_anchor_holds_counts_as_anchored_without_a_witness(tmp_path: Pat
     report = verify_study(study, policy=files["policy"], anchors=[store])
     assert_ok(report)
     assert report.anchored_up_to == 9
+
+
+def test_a_record_that_names_anchors_warns_who_compares_with_none(tmp_path: Path) -> None:
+    forge = honest()
+    forge["opened"].body["anchors"] = [{"name": "vault", "kind": "s3", "where": "s3/b/"}]
+    study = forge.write(tmp_path / "study")
+    report = verify_study(study, policy=FILES["policy"])
+    assert_ok(report)
+    assert ["written through to vault" in one for one in report.warnings] == [True]
+    store = write(tmp_path / "store", dict([segment(0, 9, forge.leaves())]))
+    assert verify_study(study, policy=FILES["policy"], anchors=[store]).warnings == []
 
 
 @pytest.mark.parametrize("what", ["missing", "empty", "another's"])

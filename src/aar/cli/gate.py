@@ -20,7 +20,7 @@ from aar.formats.keys import Signer
 from aar.outside.control_plane import ControlPlane, attach
 from aar.outside.projection import Finding, Projection
 from aar.outside.review import Evidence, decision_body, evidence, find, reproduce
-from aar.outside.staff_client import StaffClient
+from aar.outside.staff_client import GatewayGone, StaffClient
 from aar.outside.study_directory import StudyDirectory, StudyInUse
 from aar.outside.study_file import check_task, parse_study
 from aar.outside.study_run import parameters_of
@@ -47,6 +47,9 @@ def gateway_of(study: StudyDirectory, *, with_evaluator: bool) -> Iterator[Staff
     try:
         plane.start(opening=False, with_evaluator=with_evaluator)
         yield plane.control
+    except GatewayGone:
+        plane.check_soon()
+        raise
     finally:
         plane.stop()
         study.unlock()

@@ -134,6 +134,12 @@ def build_parser() -> argparse.ArgumentParser:
     _add_witness(commands)
     _add_receipt(commands)
 
+    anchor = _add(commands, "anchor", "what an anchor of a study holds", _anchor)
+    anchor.add_argument("action", choices=("fetch",), help="bring the first version of everything")
+    anchor.add_argument("dir", metavar="DIR", help="a study that names the anchor")
+    anchor.add_argument("name", metavar="NAME", help="of an anchor of kind s3")
+    anchor.add_argument("out", metavar="OUT", help="a new directory; give it to verify --anchor")
+
     redteam = _add(
         commands, "redteam", "falsify copies of a study in every way we know; verify must notice", _redteam
     )
@@ -262,6 +268,12 @@ def _receipt(options: argparse.Namespace) -> int:
     from aar.cli.receipt import receipt
 
     return receipt(options)
+
+
+def _anchor(options: argparse.Namespace) -> int:
+    from aar.cli.anchor import anchor
+
+    return anchor(options)
 
 
 def _redteam(options: argparse.Namespace) -> int:

@@ -291,6 +291,9 @@ def status(options: argparse.Namespace) -> int:
     for name, budget in budgets.items():
         if budget:
             say(f"  {name}: {budget['used']} of {budget['budget']} used")
+    if projection.opened and projection.opened["anchors"]:
+        places = ", ".join(f"{one['name']} ({one['kind']})" for one in projection.opened["anchors"])
+        say(f"  anchors: {places}; {projection.opened['anchors_needed']} needed")
     say(f"  alarms: {len(told['alarms'])}")
     for alarm in told["alarms"]:
         say(f"    #{alarm['index']} {alarm['code']} by {alarm['who']}: " + terminal_safe(alarm["what"]))

@@ -61,7 +61,7 @@ def _serve(options: argparse.Namespace) -> int:
     signer = _signer(store, state, options.name)
     cosigner = Cosigner(logs, store, signer, clock_s=lambda: int(time.time()), on_fatal=_halt)
     listener = _listen(options.listen, host, port)
-    # Waited for, not handled: a handler that wakes the thread it runs in can come upon a lock that this holds.
+    # Waited for, not handled: a handler that wakes its own thread can come upon a lock that it holds.
     # Threads started from here on never get them.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     server = WitnessServer(listener, cosigner)

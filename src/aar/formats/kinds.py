@@ -151,6 +151,10 @@ KINDS: Mapping[str, Kind] = {
                 "researchers": _list(NAME, least=1, most=512),
                 "witnesses": _list(_text(300, least=1), most=64),
                 "quorum": _integer(0, 64),
+                "anchors": _list(
+                    _object(name=NAME, kind=_one_of("directory", "mirror", "s3"), where=_text(500)), most=16
+                ),
+                "anchors_needed": _integer(0, 16),
                 "budget": _object(submissions=_integer(1, 100_000), seconds=_integer(1, 10_000_000)),
                 "commitments": _object(seed_secret=HEX32, split=HEX32),
                 "pool": _object(

@@ -18,13 +18,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from aar.formats.keys import Signer, VerifierKey, format_vkey, parse_vkey
 from aar.formats.policy import Policy, format_policy
 from aar.outside.keyring import load_or_create_key, write_durably
+from aar.outside.record.anchors.directory import prepare
+from aar.outside.record.anchors.s3 import CREDENTIALS
 from aar.outside.sandbox.client import Launcher, LauncherClient
 from aar.outside.sandbox.identity import slot_uid
 from aar.outside.sandbox.runtime import package_root
@@ -32,10 +34,11 @@ from aar.outside.sandbox.spec import SandboxError
 from aar.outside.service import EXIT_DISK_FULL, EXIT_REFUSED
 from aar.outside.staff_client import GatewayGone, StaffClient
 from aar.outside.study_directory import NotAStudy, StudyDirectory, Uids, service_uids
-from aar.outside.study_file import LOCAL_WITNESS, WitnessSpec
+from aar.outside.study_file import LOCAL_WITNESS, AnchorSpec, WitnessSpec
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 2.0
+LAST_WORDS_S = 2.0
 # What a service needs of the caller's environment; a key in it stays where it is.
 MAY_ENTER_SERVICE = ("PATH", "LANG", "LC_ALL", "TMPDIR", "TZ")
 
@@ -62,6 +65,8 @@ class RunParameters:
     draws: int
     witnesses: tuple[WitnessSpec, ...] = ()
     quorum: int = 1
+    anchors: tuple[AnchorSpec, ...] = ()
+    anchors_needed: int = 0
 
 
 class ControlPlane:
@@ -151,6 +156,10 @@ class ControlPlane:
         ]
         for spec in self._parameters.witnesses:
             arguments += ["--other-witness", spec.vkey, spec.url]
+        for anchor in self._parameters.anchors:
+            self._prepare_anchor(anchor)
+            arguments += ["--anchor", json.dumps(asdict(anchor))]
+        arguments += ["--anchors-needed", str(self._parameters.anchors_needed)]
         for name, listener in listeners.items():
             arguments += ["--listen", f"{name}={listener.fileno()}"]
         ready = self._spawn(
@@ -196,12 +205,38 @@ class ControlPlane:
                 "witness's own key: a study keeps the witnesses it was opened with; put back what was changed"
             )
 
+    def _prepare_anchor(self, anchor: AnchorSpec) -> None:
+        """Make the directory of an anchor ready for the gateway's uid, while we may."""
+        if anchor.kind == "s3":
+            return
+        path = Path(anchor.path)
+        try:
+            if anchor.kind == "directory":
+                prepare(path, self._uids.gateway)
+            elif not path.is_dir():
+                path.mkdir(parents=True)
+                path.chmod(0o755)
+            if anchor.kind == "mirror" and self._uids.gateway:
+                os.chown(path, self._uids.gateway, self._uids.gateway)
+        except OSError as error:
+            raise NotAStudy(
+                f"anchor {anchor.name}: {anchor.path} cannot be made ready: {error.strerror}; mount it, or "
+                "name another"
+            ) from error
+
     def check(self) -> None:
         """Raise `ServiceEnded` if a service is gone."""
         for name, process in self._all():
             code = process.poll()
             if code is not None:
                 raise ServiceEnded(name, code, self._last_words(name))
+
+    def check_soon(self) -> None:
+        """As `check`, for a while: who does not answer has ended, or is about to, and its exit says why."""
+        deadline = time.monotonic() + LAST_WORDS_S
+        while time.monotonic() < deadline:
+            self.check()
+            time.sleep(0.02)
 
     def pids(self) -> dict[str, int]:
         """Process ids of the services, for tests that kill them."""
@@ -257,7 +292,10 @@ class ControlPlane:
         if ready_far_end is not None:
             passed.append(ready_far_end)
             arguments = [*arguments, "--ready-fd", str(ready_far_end)]
-        environment = {key: os.environ[key] for key in MAY_ENTER_SERVICE if key in os.environ}
+        may_enter: tuple[str, ...] = MAY_ENTER_SERVICE
+        if name == "gateway" and any(one.kind == "s3" for one in self._parameters.anchors):
+            may_enter += CREDENTIALS
+        environment = {key: os.environ[key] for key in may_enter if key in os.environ}
         with (self._study.log / f"{name}.log").open("ab") as log:
             self._services[name] = subprocess.Popen(
                 [sys.executable, "-P", "-m", module, *arguments, "--lifeline-fd", str(lifeline)],

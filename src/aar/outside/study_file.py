@@ -17,6 +17,11 @@ name = "example.org/w1"    # its key's name
 vkey = "example.org/w1+..."
 url = "http://witness.example.org:8080"
 
+[[anchor]]                 # where the record is written through to; [study] anchors = N wants N of them
+name = "vault"
+kind = "directory"         # or "mirror", both with a path; or "s3", with a bucket, a region and retain_days
+path = "/mnt/vault"
+
 [[task]]
 task = "t1"
 title = "..."
@@ -66,6 +71,13 @@ _STUDY_KEYS = (
     "quorum",
 )
 _WITNESS_KEYS = ("name", "vkey", "url")
+# What each kind of anchor takes beside a name and a kind.
+_ANCHOR_KEYS = {
+    "directory": ("path", "append_only"),
+    "mirror": ("path",),
+    "s3": ("bucket", "prefix", "region", "endpoint", "retain_days"),
+}
+MAX_ANCHORS = 16
 _TASK_KEYS = ("task", "title", "direction", "workflow", "submissions")
 
 
@@ -118,6 +130,28 @@ class WitnessSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AnchorSpec:
+    """Where the record is written through to, as the human wrote it."""
+
+    name: str
+    kind: str
+    path: str = ""
+    append_only: bool = False
+    bucket: str = ""
+    prefix: str = ""
+    region: str = ""
+    endpoint: str = ""
+    retain_days: int = 0
+
+    @property
+    def where(self) -> str:
+        """In a word, for the record."""
+        if self.kind == "s3":
+            return f"{self.endpoint or 's3'}/{self.bucket}/{self.prefix}"
+        return self.path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StudyFile:
     """A whole study as the human wrote it; budgets are totals over the study."""
 
@@ -133,6 +167,8 @@ class StudyFile:
     least_submissions: int = 0
     witnesses: tuple[WitnessSpec, ...] = ()
     quorum: int = 1
+    anchors: tuple[AnchorSpec, ...] = ()
+    anchors_needed: int = 0
 
     @property
     def submissions(self) -> int:
@@ -161,6 +197,12 @@ class StudyFile:
         for witness in self.witnesses:
             lines += ["", "[[witness]]"]
             lines += [f"{key} = {_toml(getattr(witness, key))}" for key in _WITNESS_KEYS]
+        if self.anchors:
+            lines.insert(len(_STUDY_KEYS) + 1, f"anchors = {self.anchors_needed}")
+        for anchor in self.anchors:
+            lines += ["", "[[anchor]]"]
+            keys = ("name", "kind", *_ANCHOR_KEYS[anchor.kind])
+            lines += [f"{key} = {_toml(getattr(anchor, key))}" for key in keys]
         for task in self.tasks:
             lines += ["", "[[task]]"]
             lines += [f"{key} = {_toml(getattr(task, key))}" for key in _TASK_KEYS]
@@ -181,9 +223,9 @@ def parse_study(text: str, *, source: str, problems: tuple[str, ...]) -> StudyFi
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise StudyFileError(f"{source}: not TOML: {error}") from error
-    _only(document, {"study", "task", "witness"}, source)
+    _only(document, {"study", "task", "witness", "anchor"}, source)
     study = _table(document, "study", source)
-    _only(study, set(_STUDY_KEYS), f"{source} [study]")
+    _only(study, {*_STUDY_KEYS, "anchors"}, f"{source} [study]")
     problem = _string(study, "problem", f"{source} [study]")
     if problem not in problems:
         raise StudyFileError(
@@ -197,6 +239,7 @@ def parse_study(text: str, *, source: str, problems: tuple[str, ...]) -> StudyFi
     if len(set(names)) != len(names):
         raise StudyFileError(f"{source}: two tasks have the same name: {', '.join(names)}")
     witnesses = _witnesses(document.get("witness", []), source)
+    anchors = _anchors(document.get("anchor", []), source)
     return StudyFile(
         name=_name(study, "name", f"{source} [study]"),
         problem=problem,
@@ -210,7 +253,66 @@ def parse_study(text: str, *, source: str, problems: tuple[str, ...]) -> StudyFi
         least_submissions=_integer(study, "submissions", f"{source} [study]", 1, 1_000_000),
         witnesses=witnesses,
         quorum=_integer(study, "quorum", f"{source} [study]", 1 + len(witnesses), 1 + len(witnesses)),
+        anchors=anchors,
+        anchors_needed=_anchors_needed(study, len(anchors), source),
     )
+
+
+def _anchors_needed(study: Mapping[str, Any], count: int, source: str) -> int:
+    if count == 0:
+        if "anchors" in study:
+            raise StudyFileError(f"{source} [study]: anchors wants [[anchor]] tables: there are none")
+        return 0
+    return _integer(study, "anchors", f"{source} [study]", count, count)
+
+
+def _anchors(value: object, source: str) -> tuple[AnchorSpec, ...]:
+    """Where the record is written through to: a name and a place once each."""
+    if not isinstance(value, list) or len(value) > MAX_ANCHORS:
+        raise StudyFileError(f"{source}: [[anchor]]: want at most {MAX_ANCHORS} tables")
+    taken: set[str] = set()
+    specs = []
+    for number, table in enumerate(value, 1):
+        where = f"{source} [[anchor]] {number}"
+        if not isinstance(table, dict):
+            raise StudyFileError(f"{where}: want a table")
+        spec = _anchor(table, where)
+        for part in (f"name {spec.name}", f"place {spec.where}"):
+            if part in taken:
+                raise StudyFileError(f"{where}: its {part} is that of another anchor: want each once")
+            taken.add(part)
+        specs.append(spec)
+    return tuple(specs)
+
+
+def _anchor(table: Mapping[str, Any], where: str) -> AnchorSpec:
+    kind = _string(table, "kind", where)
+    if kind not in _ANCHOR_KEYS:
+        raise StudyFileError(f"{where}: kind {kind!r:.60}, want one of {', '.join(_ANCHOR_KEYS)}")
+    _only(table, {"name", "kind", *_ANCHOR_KEYS[kind]}, where)
+    name = _name(table, "name", where)
+    if kind == "s3":
+        endpoint, prefix = str(table.get("endpoint", "")), str(table.get("prefix", ""))
+        if endpoint and not re.fullmatch(r"https?://[^\s/]+/?", endpoint):
+            raise StudyFileError(f"{where}: endpoint {endpoint!r:.80}, want http(s)://HOST[:PORT]")
+        if not re.fullmatch(r"(?:(?!\.{1,2}/)[A-Za-z0-9._-]+/)*", prefix):
+            raise StudyFileError(f"{where}: prefix {prefix!r:.80}, want names that each end with a slash")
+        return AnchorSpec(
+            name=name,
+            kind=kind,
+            bucket=_string(table, "bucket", where),
+            prefix=prefix,
+            region=_string(table, "region", where),
+            endpoint=endpoint,
+            retain_days=_integer(table, "retain_days", where, None, 36_500),
+        )
+    path = _string(table, "path", where)
+    if not path.startswith("/"):
+        raise StudyFileError(f"{where}: path {path!r:.80}, want an absolute one")
+    append_only = table.get("append_only", False)
+    if not isinstance(append_only, bool):
+        raise StudyFileError(f"{where}: append_only {append_only!r:.40}, want true or false")
+    return AnchorSpec(name=name, kind=kind, path=path, append_only=append_only)
 
 
 def _witnesses(value: object, source: str) -> tuple[WitnessSpec, ...]:

@@ -28,7 +28,6 @@ from aar.verify.reader import NotARecord, RecordReader
 
 POLL_S = 0.25
 STATUS_EVERY_S = 1.0
-LAST_WORDS_S = 2.0
 
 
 class StudyStopped(Exception):
@@ -64,8 +63,17 @@ def parameters_of(study_file: StudyFile, projection: Projection) -> RunParameter
             draws=study_file.draws,
             witnesses=study_file.witnesses,
             quorum=study_file.quorum,
+            anchors=study_file.anchors,
+            anchors_needed=study_file.anchors_needed,
         )
     opened = projection.opened
+    given = [{"name": one.name, "kind": one.kind, "where": one.where} for one in study_file.anchors]
+    if (given, study_file.anchors_needed) != (opened["anchors"], opened["anchors_needed"]):
+        raise StudyFileError(
+            "the record was opened with other anchors than the study file names: a study keeps those it was "
+            f"opened with ({', '.join(one['name'] for one in opened['anchors']) or 'none'}); put back what "
+            "was changed"
+        )
     return RunParameters(
         problem=opened["problem"],
         seeds=opened["runs"]["seeds"],
@@ -73,6 +81,8 @@ def parameters_of(study_file: StudyFile, projection: Projection) -> RunParameter
         draws=opened["interval"]["draws"],
         witnesses=study_file.witnesses,
         quorum=study_file.quorum,
+        anchors=study_file.anchors,
+        anchors_needed=study_file.anchors_needed,
     )
 
 
@@ -128,11 +138,7 @@ class StudyRun:
         except KeyboardInterrupt as error:
             raise StudyStopped from error
         except GatewayGone:
-            # Who does not answer has ended, or is about to: why is in its exit status.
-            deadline = time.monotonic() + LAST_WORDS_S
-            while time.monotonic() < deadline:
-                self.plane.check()
-                time.sleep(POLL_S / 10)
+            self.plane.check_soon()
             raise
         finally:
             if self._fleet is not None:
@@ -188,6 +194,8 @@ class StudyRun:
             "researchers": self._researchers,
             "witnesses": [format_vkey(plane.witness_key), *(spec.vkey for spec in file.witnesses)],
             "quorum": file.quorum,
+            "anchors": [{"name": one.name, "kind": one.kind, "where": one.where} for one in file.anchors],
+            "anchors_needed": file.anchors_needed,
             "budget": {"submissions": file.submissions, "seconds": max(int(file.minutes * 60), 1)},
             "commitments": material["commitments"],
             "pool": {

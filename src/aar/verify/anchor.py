@@ -37,6 +37,7 @@ CHECKPOINT = re.compile("checkpoint/([0-9]{20})-([0-9a-f]{16})", re.ASCII)
 SEGMENT = re.compile("segment/([0-9]{20})-([0-9]{20})-([0-9a-f]{16})", re.ASCII)
 MAX_NOTE_BYTES = 1 << 20
 VERSIONS = "versions.json"
+STAGING = ".staging/"
 
 
 class NotAnAnchor(Exception):
@@ -115,6 +116,8 @@ class AnchorCheck:
         """Take every file for what its path says."""
         for path in sorted(self._present):
             segment = SEGMENT.fullmatch(path)
+            if path.startswith(STAGING):
+                continue  # what a crash left half done, under no name yet
             if self._present[path] not in ("file", "blob"):
                 self._strange += 1
             elif path == "checkpoint" or CHECKPOINT.fullmatch(path):

@@ -13,9 +13,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from aar.formats.bookmark import parse_bookmark
 from aar.formats.checkpoint import open_checkpoint
+from aar.formats.entry import Leaf
 from aar.formats.errors import FormatError
 from aar.formats.policy import Policy, parse_policy
 from aar.verify.anchor import AnchorCheck, NotAnAnchor
@@ -148,8 +150,20 @@ def _verify_once(
             # No number is told of a record that does not hold.
             report.leaderboard = [row.as_json() for row in leaderboard(entries.claiming)]
             report.bookmark = entries.bookmark(log.note)
+        if report.verdict == "ok" and not anchors:
+            _warn_of_anchors(entries.claiming, report)
     enclose_entries(report, log)
     return report
+
+
+def _warn_of_anchors(leaves: Sequence[Leaf], report: Report) -> None:
+    """The record says where else it was written to; whoever did not look there should know."""
+    body: Any = leaves[0].signed.entry.body if leaves else {}
+    names = [str(one["name"]) for one in body.get("anchors", ())]
+    if names:
+        report.warnings.append(
+            f"it was written through to {', '.join(names)}, with which nothing was compared: see --anchor"
+        )
 
 
 def verify_new(

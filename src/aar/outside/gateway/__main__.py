@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import json
 import os
 import socket
 import threading
@@ -18,11 +19,14 @@ from aar.outside.gateway.researcher_desk import ResearcherDesk
 from aar.outside.gateway.server import UnixServer, now_ms, serve_in_thread
 from aar.outside.gateway.staff_desk import ControlDesk, EvaluatorDesk, Staff
 from aar.outside.keyring import Keyring
+from aar.outside.record.anchors.anchor import AnchorRefused
+from aar.outside.record.anchors.opening import open_anchor
+from aar.outside.record.anchors.write_through import WriteThrough
 from aar.outside.record.disk import Disk
 from aar.outside.record.errors import DiskFull, RecordError, RecordInUse
 from aar.outside.record.sequencer import Sequencer
 from aar.outside.record.witness_client import Witness, WitnessClient, parse_witness_url
-from aar.outside.service import EXIT_DISK_FULL, EXIT_HALTED, enter, halt
+from aar.outside.service import EXIT_DISK_FULL, EXIT_HALTED, EXIT_REFUSED, enter, halt
 
 OTHER_GATEWAY_S = 5.0
 # A quorum that is not met holds the record for so long; entries are taken between two tries.
@@ -38,10 +42,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--witness-socket", required=True)
     parser.add_argument("--other-witness", nargs=2, action="append", default=[], metavar=("VKEY", "URL"))
     parser.add_argument("--quorum", type=int, default=1)
+    parser.add_argument("--anchor", action="append", default=[], metavar="JSON")
+    parser.add_argument("--anchors-needed", type=int, default=0)
     parser.add_argument("--uid", type=int, default=0)
     parser.add_argument("--lifeline-fd", type=int, required=True)
     parser.add_argument("--ready-fd", type=int, required=True)
     options = parser.parse_args(arguments)
+    try:
+        # While we may: what a directory of ours lies below may be closed to the uid that we become.
+        anchors = [open_anchor(json.loads(one)) for one in options.anchor]
+    except (AnchorRefused, OSError) as error:
+        halt(EXIT_REFUSED, str(error))
+        raise
     enter(options.directory, uid=options.uid, lifeline_fd=options.lifeline_fd)
     keyring = Keyring(Path("gateway"), os.urandom)
     clock = FrozenClock(now_ms)
@@ -50,6 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         witnesses.append(
             WitnessClient(parse_vkey(vkey), parse_witness_url(url), timeout_s=OTHER_WITNESS_TIMEOUT_S)
         )
+    try:
+        for anchor in anchors:
+            anchor.probe()
+    except AnchorRefused as error:
+        halt(EXIT_REFUSED, str(error))
+        raise
+    write_through = WriteThrough(anchors, options.anchors_needed, blobs=Path("record") / "blobs")
     try:
         sequencer = _open_when_free(
             lambda: Sequencer.open(
@@ -60,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 quorum=options.quorum,
                 clock_ms=clock,
                 disk=Disk(),
+                anchors=write_through if anchors else None,
             )
         )
         service = RecordService(sequencer, keyring, origin=options.origin, clock=clock, on_fatal=_fatal)

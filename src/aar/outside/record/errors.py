@@ -23,6 +23,10 @@ class QuorumNotMet(RecordError):
     """Too few witnesses cosigned: the entries stay durable, the published checkpoint stays as it was."""
 
 
+class AnchorsNotMet(QuorumNotMet):
+    """Too few anchors took what was to be signed or published: the published checkpoint stays as it was."""
+
+
 class RefusedEntry(RecordError, ValueError):
     """An entry that this record cannot hold; nothing of its batch was written."""
 

@@ -25,6 +25,7 @@ from aar.formats.note import Note, format_note
 from aar.formats.proof import TlogProof, format_proof, parse_proof
 from aar.formats.strict import parse_decimal
 from aar.formats.tile import TILE_WIDTH, entries_path, parse_bundle, tile_path
+from aar.outside.record.anchors.write_through import WriteThrough
 from aar.outside.record.disk import Disk, halting, refusing_when_full, replace
 from aar.outside.record.errors import DiskFull, NotPublished, QuorumNotMet, RecordHalted, RefusedEntry
 from aar.outside.record.frontier import Frontier
@@ -66,11 +67,13 @@ class Sequencer:
         quorum: int,
         clock_ms: Callable[[], int],
         disk: Disk | None = None,
+        anchors: WriteThrough | None = None,
     ) -> Self:
         """Open a record, or begin one, and finish what a crash left undone.
 
         `signer`: the log's Ed25519 key; its name is the origin. `clock_ms`: unix time in ms. `public` and
-        `private` are directories of one file system, their parents exist. A quorum that does not answer is no
+        `private` are directories of one file system, their parents exist. `anchors`: where else everything
+        goes before it is signed and published. A quorum that does not answer is no
         error here; a later `publish` says so. Raises `RecordInUse`, `DiskFull`, and `RecordHalted` when what
         is on the disk is damaged, or older than what was signed or what a witness saw.
         """
@@ -91,7 +94,7 @@ class Sequencer:
         except BaseException:
             disk.close(lock)
             raise
-        opened = cls(disk, lock, store, wal, private, signer, agreed, clock_ms)
+        opened = cls(disk, lock, store, wal, private, signer, agreed, clock_ms, anchors)
         try:
             opened._recover()
         except BaseException:
@@ -109,6 +112,7 @@ class Sequencer:
         signer: Signer,
         quorum: Quorum,
         clock_ms: Callable[[], int],
+        anchors: WriteThrough | None,
     ) -> None:
         """Use `open`."""
         self._disk = disk
@@ -119,6 +123,7 @@ class Sequencer:
         self._signer = signer
         self._quorum = quorum
         self._clock_ms = clock_ms
+        self._anchors = anchors
         # The leaf hashes of what is published lie in the public directory.
         self._tree = Tree(load=lambda tile: store.read(tile_path(0, tile)))
         self._offsets = array("Q")
@@ -259,8 +264,21 @@ class Sequencer:
             self._release()
         self._integrate()
         if self._signed.size < self.size:
+            self._anchor_entries(self.size)
             self._sign()
         return self._release()
+
+    def _anchor_entries(self, size: int) -> None:
+        if self._anchors is not None:
+            self._anchors.write_entries(size, self.size, self._tree.root, self._read_leaves)
+
+    def _anchor_published(self, head: _Head) -> None:
+        if self._anchors is not None:
+            self._anchors.write_published(
+                head.size,
+                head.data,
+                lambda old: new_tiles(self._tree, self._read_leaves, old, head.size),
+            )
 
     def _integrate(self) -> None:
         """Read back what was written since the last time, hash it by other code, want the same root.
@@ -302,6 +320,8 @@ class Sequencer:
     def _release(self) -> bytes:
         """Cosignatures, tiles, publication of what is signed; every step may be done already."""
         head = self._signed
+        # Signed by an earlier life of the process, perhaps, and not yet everywhere.
+        self._anchor_entries(head.size)
         cosignatures = self._quorum.collect(
             head.size, head.data, lambda old: self._tree.prove_consistency(old, head.size)
         )
@@ -310,6 +330,7 @@ class Sequencer:
         # Not before the quorum: a reader should find no tile that no published checkpoint covers.
         self._store.put(new_tiles(self._tree, self._read_leaves, self.published_size, head.size))
         self._check_acceptable(published)
+        self._anchor_published(published)
         self._store.publish_checkpoint(published.data)
         old_size = self.published_size
         self._published = published
