@@ -145,8 +145,8 @@ def test_the_lock_files_hold_what_the_project_declares_and_agree() -> None:
 
     runtime, dev = pins("requirements.lock"), pins("requirements-dev.lock")
     assert runtime < dev
-    declared = {re.split("[>=<]", one)[0] for one in project["dependencies"]}
+    declared = {re.split(r"[>=<\[]", one)[0] for one in project["dependencies"]}
     assert declared <= {pin.split("==")[0] for pin in runtime}
-    assert {re.split("[>=<]", one)[0] for one in project["optional-dependencies"]["dev"]} <= {
+    assert {re.split(r"[>=<\[]", one)[0] for one in project["optional-dependencies"]["dev"]} <= {
         pin.split("==")[0] for pin in dev
     }

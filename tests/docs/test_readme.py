@@ -70,6 +70,7 @@ def test_the_readme_links_to_files_that_exist() -> None:
         "SECURITY.md",
         "docs/threat-model.md",
         "docs/witness.md",
+        "docs/anchors.md",
         "docs/decisions/README.md",
     ):
         page = ROOT / name
@@ -126,6 +127,17 @@ def run_shown(page: str, checkout: Path) -> None:
 @pytest.mark.timeout(600)
 def test_the_commands_of_the_readme_run_in_order_and_print_what_it_says(tmp_path: Path) -> None:
     run_shown((ROOT / "README.md").read_text("utf-8"), a_checkout(tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_commands_of_the_anchors_page_run_in_order_and_print_what_it_says(tmp_path: Path) -> None:
+    checkout = a_checkout(tmp_path)
+    (checkout / "study.toml").write_text(SMALL, "utf-8")
+    try:
+        run_shown((ROOT / "docs" / "anchors.md").read_text("utf-8"), checkout)
+    finally:
+        subprocess.run(["chattr", "-R", "-a", str(checkout / "shelf")], check=False, capture_output=True)
 
 
 @pytest.mark.slow
