@@ -11,6 +11,7 @@ import pytest
 from aar.formats.keys import Signer
 from aar.formats.note import Signature
 from aar.formats.policy import NO_QUORUM, Policy, format_policy
+from aar.formats.proof import TlogProof, format_proof
 from aar.verify.log_check import MAX_BLOB_BYTES, MAX_RESOURCE_BYTES
 from aar.verify.report import MAX_FINDINGS
 from aar.verify.study import verify_study
@@ -33,6 +34,7 @@ from forge import (
     with_votes,
     write,
 )
+from verify.test_receipt import path_of
 
 HONEST = honest()
 LEAVES = HONEST.leaves()
@@ -594,6 +596,18 @@ def test_a_report_names_so_many_findings_and_counts_the_rest(files: dict[str, by
     files |= {f"record/extra-{number}": b"" for number in range(MAX_FINDINGS + 3)}
     report = verdict_on(HONEST, tmp_path, files=files)
     assert (len(report.findings), report.more_findings) == (MAX_FINDINGS, 3)
+
+
+def test_a_log_is_not_called_sound_because_a_report_is_full(files: dict[str, bytes], tmp_path: Path) -> None:
+    strangers = [Signer(f"stranger-{number}", sha256(b"%d" % number)) for number in range(99)]
+    lines = [Signature(one.name, one.vkey.key_id, bytes(64)) for one in strangers]
+    files["record/checkpoint"] = checkpoint(LEAVES, witnesses=(), more=lines)
+    del files[f"record/{BUNDLE}"]
+    held = format_proof(TlogProof(0, tuple(path_of(0, LEAVES)), checkpoint(LEAVES), LEAVES[0]))
+    report = verdict_on(HONEST, tmp_path, files=files, receipts=[held], pins=[checkpoint(LEAVES, size=9)])
+    assert report.verdict == "tampered"
+    assert report.count > MAX_FINDINGS
+    assert report.leaderboard == []
 
 
 def test_a_run_of_checks_says_what_it_saw(tmp_path: Path) -> None:

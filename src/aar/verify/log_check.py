@@ -117,14 +117,14 @@ class LogCheck:
         report = self._report
         if not self._open_checkpoint():
             return False
-        before = len(report.findings)
+        before = report.count
         self._look_around()
         self._read_leaves(readers)
-        if len(report.findings) == before:
+        if report.count == before:
             root = root_of_peaks(self._peaks_at(self.checkpoint.size))
             if root != self.checkpoint.root:
                 self._say_first_difference(root)
-        self.is_sound = len(report.findings) == before
+        self.is_sound = report.count == before
         self._check_resources()
         return self.is_sound
 

@@ -67,6 +67,11 @@ class Report:
     # Where to go on the next time; there is one when everything held.
     bookmark: Bookmark | None = None
 
+    @property
+    def count(self) -> int:
+        """How many things are wrong, those included that the report does not name."""
+        return len(self.findings) + self.more_findings
+
     def add(self, finding: Finding) -> None:
         """Take in something that is wrong under the record: the verdict is tampered from here on."""
         self.verdict = "tampered"
