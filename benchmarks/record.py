@@ -62,6 +62,7 @@ AUTHOR = Signer("researcher-1", b"a" * 32)
 WRITERS = (1, 64, 512)
 PER_ROUND_S = 0.4
 TEXT_CHARACTERS = 180
+PUBLISH_EVERY = 16_384
 
 Figures = dict[str, float]
 
@@ -264,6 +265,8 @@ def fill(directory: Path, count: int) -> Sequencer:
     batch = signed_entries(512)
     for start in range(0, count, 512):
         sequencer.append(batch[: min(512, count - start)])
+        if start % PUBLISH_EVERY == 0:
+            sequencer.publish()
     sequencer.publish()
     return sequencer
 

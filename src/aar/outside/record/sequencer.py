@@ -54,7 +54,7 @@ class _Head:
 
 
 class Sequencer:
-    """The one writer of a record. In memory: 10 bytes per entry, and the hashes of what is not published."""
+    """The one writer of a record. In memory: 18 bytes per entry, and 56 more of what is not published."""
 
     @classmethod
     def open(

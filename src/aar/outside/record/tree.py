@@ -2,8 +2,8 @@
 
 Written apart from ``verify/merkle.py``, which checks what this builds: a bug must be made twice to go unseen.
 Here every complete subtree is stored, so that a root or a proof is a matter of looking up: 64 bytes per leaf,
-until `let_go` says that the lowest levels of a tile lie elsewhere. They are loaded again when asked for, and
-believed only if they lead to the hash that was kept.
+until `let_go` says that the leaf hashes of a tile lie elsewhere; then 8. What was let go is loaded again when
+asked for, eight leaves at a time, and believed only if it leads to the hash that was kept.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from aar.outside.record.errors import RecordHalted
 
 HASH_BYTES = 32
 TILE_HEIGHT = 8
-# Tiles whose lower levels are held at a time, 16 KiB each.
-MAX_LOADED = 1_024
+# From this level on every hash is kept: eight leaves are a quick thing to hash again, a whole tile is not.
+KEPT_LEVEL = 3
+# Groups of eight leaves, with what joins them, that are held at a time: half a KiB each.
+MAX_LOADED = 4_096
 
 
 def hash_leaf(leaf: bytes) -> bytes:
@@ -38,7 +40,7 @@ class Tree:
         # _levels[k] holds, one after the other, the hashes of the complete subtrees of 2^k leaves.
         self._levels: list[bytearray] = [bytearray()]
         self._load = load
-        # So many tiles, from the first on, are held by their root alone.
+        # Of so many tiles, from the first on, only the kept levels are held.
         self._gone = 0
         self._loaded: OrderedDict[int, list[bytes]] = OrderedDict()
         for one in leaf_hashes:
@@ -63,10 +65,10 @@ class Tree:
                 self._levels.append(bytearray())
 
     def let_go(self, tiles: int) -> None:
-        """Forget the leaf hashes of the first so many full tiles, and what joins them below a tile's root."""
+        """Forget the leaf hashes of the first so many full tiles, and what joins them below a kept level."""
         if not self._gone <= tiles <= len(self) >> TILE_HEIGHT:
             raise IndexError(f"{tiles} tiles of {len(self) >> TILE_HEIGHT}, {self._gone} are gone already")
-        for level in range(min(TILE_HEIGHT, len(self._levels))):
+        for level in range(min(KEPT_LEVEL, len(self._levels))):
             del self._levels[level][: ((tiles - self._gone) << (TILE_HEIGHT - level)) * HASH_BYTES]
         self._gone = tiles
 
@@ -80,13 +82,16 @@ class Tree:
         return found
 
     def _stored(self, level: int, start: int, count: int) -> bytes:
-        base = self._gone << (TILE_HEIGHT - level) if level < TILE_HEIGHT else 0
+        base = self._gone << (TILE_HEIGHT - level) if level < KEPT_LEVEL else 0
+        if start >= base:
+            first = (start - base) * HASH_BYTES
+            return bytes(self._levels[level][first : first + count * HASH_BYTES])
         found = []
         while count and start < base:
-            per_tile = 1 << (TILE_HEIGHT - level)
-            tile, place = divmod(start, per_tile)
-            part = min(count, per_tile - place)
-            found.append(self._lower_levels(tile)[level][place * HASH_BYTES : (place + part) * HASH_BYTES])
+            per_group = 1 << (KEPT_LEVEL - level)
+            group, place = divmod(start, per_group)
+            part = min(count, per_group - place)
+            found.append(self._lower_levels(group)[level][place * HASH_BYTES : (place + part) * HASH_BYTES])
             start += part
             count -= part
         found.append(
@@ -94,27 +99,25 @@ class Tree:
         )
         return b"".join(found)
 
-    def _lower_levels(self, tile: int) -> list[bytes]:
-        """The hashes of a full tile that was let go: its leaves, their pairs, and so on."""
-        if tile in self._loaded:
-            self._loaded.move_to_end(tile)
-            return self._loaded[tile]
-        levels = [self._load(tile) or b""]
-        for _level in range(TILE_HEIGHT):
+    def _lower_levels(self, group: int) -> list[bytes]:
+        """The hashes of eight leaves that were let go, of their pairs, and so on."""
+        if group in self._loaded:
+            self._loaded.move_to_end(group)
+            return self._loaded[group]
+        tile, place = divmod(group, 1 << (TILE_HEIGHT - KEPT_LEVEL))
+        width = HASH_BYTES << KEPT_LEVEL
+        levels = [(self._load(tile) or b"")[place * width : (place + 1) * width]]
+        for _level in range(KEPT_LEVEL):
             below = levels[-1]
-            levels.append(
-                b"".join(
-                    _join(below[at : at + HASH_BYTES], below[at + HASH_BYTES : at + 2 * HASH_BYTES])
-                    for at in range(0, len(below), 2 * HASH_BYTES)
-                )
-            )
-        kept = self._levels[TILE_HEIGHT][tile * HASH_BYTES : (tile + 1) * HASH_BYTES]
-        if len(levels[0]) != HASH_BYTES << TILE_HEIGHT or levels[TILE_HEIGHT] != kept:
+            pairs = [below[at : at + 2 * HASH_BYTES] for at in range(0, len(below), 2 * HASH_BYTES)]
+            levels.append(b"".join([hashlib.sha256(b"\x01" + pair).digest() for pair in pairs]))
+        kept = self._levels[KEPT_LEVEL][group * HASH_BYTES : (group + 1) * HASH_BYTES]
+        if len(levels[0]) != width or levels[KEPT_LEVEL] != kept:
             raise RecordHalted(
                 f"tile {tile} of the public directory is not the one that was written there: "
                 "restore it, and find out who changed it"
             )
-        self._loaded[tile] = levels
+        self._loaded[group] = levels
         if len(self._loaded) > MAX_LOADED:
             self._loaded.popitem(last=False)
         return levels
@@ -177,7 +180,10 @@ class Tree:
             width = end - start
             level = (width & -width).bit_length() - 1
             last = end >> level
-            stored = self._stored(level, last - 1, 1)
+            if level < KEPT_LEVEL:
+                stored = self._stored(level, last - 1, 1)
+            else:
+                stored = bytes(self._levels[level][(last - 1) * HASH_BYTES : last * HASH_BYTES])
             joined = _join(stored, joined) if joined else stored
             end -= 1 << level
         return joined
