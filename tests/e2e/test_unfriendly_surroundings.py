@@ -58,6 +58,41 @@ def test_a_forged_score_whose_log_is_signed_anew_is_on_no_leaderboard(copied: tu
     assert "MISSING" in done.stderr
 
 
+def test_evidence_of_what_was_found_is_for_others_to_judge(copied: tuple[Commands, Path]) -> None:
+    commands, study = copied
+    tamper(study)
+    done = commands.run("verify", str(study), "--evidence", "shown")
+    assert done.returncode == 1
+    assert "whoever has the keys checks it alone" in done.stderr
+    folders = sorted(one.name for one in (commands.directory / "shown").iterdir())
+    assert folders
+    assert all((commands.directory / "shown" / one / "finding.json").is_file() for one in folders)
+    again = commands.run("verify", str(study), "--evidence", "shown")
+    assert again.returncode == 2
+    assert "it is not empty: name a new directory" in again.stderr
+    judged = subprocess.run(
+        [sys.executable, "-m", "aar.verify.evidence", "shown", "--policy", str(study / "policy")],
+        cwd=commands.directory,
+        env=commands.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    # Bytes of a copy were changed: that accuses nobody.
+    assert (judged.returncode, judged.stdout.split()[0]) == (1, "reported")
+
+
+def test_an_old_record_is_stale_only_to_who_asks(copied: tuple[Commands, Path]) -> None:
+    commands, study = copied
+    time.sleep(1.1)
+    done = commands.run("verify", str(study), "--max-age", "0")
+    assert done.returncode == 1
+    assert "STALE" in done.stdout
+    assert commands.run("verify", str(study), "--max-age", "86400").returncode == 0
+    done = commands.run("verify", str(study), "--max-age", "0", "--incremental")
+    assert (done.returncode, "leave --incremental out" in done.stderr) == (2, True)
+
+
 def test_a_tampered_study_run_again_is_not_drawn_and_its_figures_stay(copied: tuple[Commands, Path]) -> None:
     commands, study = copied
     kept = {name: (study / name).read_bytes() for name in ("pgr.png", "pgr.svg", "summary.json")}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,11 +13,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import nacl
 import pytest
 
+from aar.formats.cosignature import cosigned_at
+from aar.formats.note import parse_note
 from aar.formats.policy import Policy, format_policy
 from aar.verify import study as study_module
 from aar.verify.__main__ import main
+from aar.verify.evidence import judge
 from aar.verify.report import Report
 from aar.verify.study import verify_study
 from forge import (
@@ -25,6 +30,7 @@ from forge import (
     WITNESS,
     WITNESS_STATE,
     assert_ok,
+    assert_only,
     checkpoint,
     honest,
     publication,
@@ -209,6 +215,57 @@ def _unnamed_blobs() -> set[str]:
     said = b"".join(HONEST.leaves())
     blobs = {path.removeprefix("record/blobs/") for path in FILES if path.startswith("record/blobs/")}
     return {digest for digest in blobs if digest.encode() not in said}
+
+
+# How old it may be.
+
+
+@pytest.mark.parametrize(("late_s", "is_stale"), [(0, False), (60, False), (61, True)])
+def test_a_record_that_no_witness_saw_lately_is_stale(study: Path, late_s: int, is_stale: bool) -> None:
+    last_s = cosigned_s(study)
+    now_ms = (last_s + late_s) * 1000
+    report = verify_study(study, policy=FILES["policy"], now_ms=now_ms, max_age_s=60)
+    if is_stale:
+        assert_only(report, "STALE", -1, "not older than 60 s", resource="checkpoint")
+        outcome, why = judge("STALE", -1, report.findings[0].evidence, HONEST.policy)
+        assert (outcome, str(last_s) in why) == ("shown", True)
+    else:
+        assert "STALE" not in {one.code for one in report.findings}
+    assert "STALE" not in {
+        one.code for one in verify_study(study, policy=FILES["policy"], now_ms=now_ms).findings
+    }
+
+
+def cosigned_s(study: Path) -> int:
+    note = parse_note((study / "record" / "checkpoint").read_bytes())
+    times = [cosigned_at(note, key) for _name, key in HONEST.policy.witnesses]
+    return max(one for one in times if one is not None)
+
+
+# The verifier alone.
+
+
+def test_the_verifier_runs_from_a_copied_folder_with_nothing_but_the_crypto_library(
+    study: Path, tmp_path: Path
+) -> None:
+    source = Path(study_module.__file__).parents[1]
+    for name in ("formats", "verify"):
+        shutil.copytree(source / name, tmp_path / "copied" / "aar" / name)
+    shutil.copy(source / "__init__.py", tmp_path / "copied" / "aar")
+    (tmp_path / "crypto").mkdir()
+    packages = Path(nacl.__file__).parents[1]
+    for one in ("nacl", "cffi", "pycparser"):
+        if (packages / one).exists():
+            (tmp_path / "crypto" / one).symlink_to(packages / one)
+    for one in packages.glob("_cffi_backend*"):
+        (tmp_path / "crypto" / one.name).symlink_to(one)
+    code = (
+        f"import sys, runpy; sys.path[:0] = {[str(tmp_path / 'copied'), str(tmp_path / 'crypto')]!r}; "
+        f"sys.argv = ['aar.verify', {str(study)!r}]; runpy.run_module('aar.verify', run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "OK: everything holds" in done.stdout
 
 
 # A record that is written while it is read.

@@ -71,6 +71,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="what was written elsewhere as the record grew: a write-once directory or a mirror",
     )
     verify.add_argument(
+        "--max-age", type=int, metavar="SECONDS", help="how old the newest cosignature may be"
+    )
+    verify.add_argument(
         "--incremental",
         action="store_true",
         help="read only what is new since you last verified it: the log and its authors, not the numbers",

@@ -28,13 +28,22 @@ from aar.verify.study import verify_log, verify_new, verify_study
 def verify(options: argparse.Namespace) -> int:
     """Check everything; the keys are the given policy's, else the pinned ones, else the study's own."""
     study = StudyDirectory(Path(options.dir))
+    if options.evidence is not None and _holds_something(Path(options.evidence)):
+        raise CommandFailed(f"--evidence {options.evidence}: it is not empty: name a new directory")
     try:
         receipts = [Path(one).read_bytes() for one in options.receipt]
         anchors = [Path(one) for one in options.anchor]
-        if options.incremental and (receipts or anchors):
-            raise CommandFailed("--receipt and --anchor take a whole verification: leave --incremental out")
+        if options.incremental and (receipts or anchors or options.max_age is not None):
+            raise CommandFailed(
+                "--receipt, --anchor and --max-age take a whole verification: leave --incremental out"
+            )
         report = verify_with_pins(
-            study, options.policy, receipts, anchors, is_incremental=options.incremental
+            study,
+            options.policy,
+            receipts,
+            anchors,
+            max_age_s=options.max_age,
+            is_incremental=options.incremental,
         )
     except (NotAStudy, NotARecord, OSError) as error:
         report = cannot_judge(str(error))
@@ -47,6 +56,10 @@ def verify(options: argparse.Namespace) -> int:
     else:
         say(format_report(report))
     return {"ok": EXIT_OK, "tampered": EXIT_TAMPERED}.get(report.verdict, EXIT_BAD_INPUT)
+
+
+def _holds_something(path: Path) -> bool:
+    return path.exists() and not (path.is_dir() and not any(path.iterdir()))
 
 
 def _write_evidence(study: StudyDirectory, report: Report, options: argparse.Namespace) -> None:
@@ -70,6 +83,7 @@ def verify_with_pins(
     receipts: Sequence[bytes] = (),
     anchors: Sequence[Path] = (),
     *,
+    max_age_s: int | None = None,
     is_incremental: bool = False,
 ) -> Report:
     """Verify against what this user saw of the study before; remember what verified.
@@ -99,6 +113,7 @@ def verify_with_pins(
             receipts=receipts,
             anchors=anchors,
             now_ms=now_ms,
+            max_age_s=max_age_s,
         )
     else:
         report = verify_new(study.path, bookmark, policy=policy, pins=pins.checkpoints, now_ms=now_ms)

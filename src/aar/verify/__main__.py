@@ -34,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--anchor", type=Path, action="append", default=[], metavar="DIR", help="what was written elsewhere"
     )
     parser.add_argument(
+        "--max-age", type=int, metavar="SECONDS", help="how old the newest cosignature may be"
+    )
+    parser.add_argument(
         "--evidence", type=Path, metavar="DIR", help="write files there that show each finding to others"
     )
     parser.add_argument(
@@ -51,8 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         pins = [pin.read_bytes() for pin in options.pin]
         receipts = [receipt.read_bytes() for receipt in options.receipt]
         bookmark = _read_bookmark(options.bookmark)
-        if bookmark is not None and (receipts or options.anchor):
-            parser.error("--receipt and --anchor take a whole verification: leave --bookmark out")
+        if bookmark is not None and (receipts or options.anchor or options.max_age is not None):
+            parser.error("--receipt, --anchor and --max-age take a whole verification: leave --bookmark out")
         if bookmark is None:
             report = verify_study(
                 options.directory,
@@ -61,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 receipts=receipts,
                 anchors=options.anchor,
                 now_ms=now_ms,
+                max_age_s=options.max_age,
             )
         else:
             report = verify_new(options.directory, bookmark, policy=policy, pins=pins, now_ms=now_ms)

@@ -97,6 +97,7 @@ def judge(code: str, first_index: int, files: Mapping[str, bytes], policy: Polic
         "OMISSION": _judge_omission,
         "CHECKPOINT_SIG": _judge_signature,
         "POLICY": _judge_quorum,
+        "STALE": _judge_age,
     }
     try:
         if code in judges:
@@ -165,6 +166,12 @@ def _judge_quorum(_index: int, files: Mapping[str, bytes], policy: Policy) -> st
     _checkpoint, note = open_checkpoint(files[HERE], policy.log)
     cosigned = {name for name, key in policy.witnesses if cosigned_at(note, key) is not None}
     return "" if is_quorum_met(policy, cosigned) else f"cosigned by {sorted(cosigned) or 'nobody'}"
+
+
+def _judge_age(_index: int, files: Mapping[str, bytes], policy: Policy) -> str:
+    _checkpoint, note = open_checkpoint(files[HERE], policy.log)
+    times = [when for _name, key in policy.witnesses if (when := cosigned_at(note, key)) is not None]
+    return f"the newest cosignature that was shown is of {max(times)}" if times else "no witness cosigned it"
 
 
 def _judge_entry(code: str, index: int, files: Mapping[str, bytes], policy: Policy) -> tuple[str, str]:

@@ -90,6 +90,8 @@ class LogCheck:
         self._report = report
         self.checkpoint = Checkpoint(policy.log.name, 0, EMPTY_ROOT)
         self.note = b""
+        # Unix seconds of the newest cosignature; 0 when there is none.
+        self.cosigned_s = 0
         self.is_opened = False
         self.is_sound = False
         self.blobs: set[str] = set()
@@ -246,6 +248,7 @@ class LogCheck:
                 continue
             if when is not None:
                 cosigned.add(name)
+                self.cosigned_s = max(self.cosigned_s, when)
         if not is_quorum_met(self._policy, cosigned):
             report.add(
                 Finding(

@@ -42,6 +42,7 @@ def verify_study(
     receipts: Sequence[bytes] = (),
     anchors: Sequence[Path] = (),
     now_ms: int | None = None,
+    max_age_s: int | None = None,
     pause: Callable[[float], None] = time.sleep,
 ) -> Report:
     """Verify the study in `directory`; never raises on what it finds there.
@@ -50,13 +51,14 @@ def verify_study(
     warns: whoever can rewrite the directory can rewrite that file). `pins` are checkpoints kept elsewhere,
     `receipts` held proofs of single entries (`check_receipt`): each is checked alone, and against this copy.
     `anchors` are directories that hold what was written elsewhere as the log grew (`verify.anchor`).
+    `max_age_s`: how old the newest cosignature may be at `now_ms`; a record that runs renews it every minute.
 
     A record that is being written grows while it is read. When something does not hold and the published
     checkpoint has changed meanwhile, what did not hold was a mixture of two moments: it is read again.
     Between a cosignature and the publication of what it is for lies a moment, too: `pause` waits that long.
     """
     return _settled(
-        directory, lambda: _verify_once(directory, policy, pins, now_ms, receipts, anchors), pause
+        directory, lambda: _verify_once(directory, policy, pins, now_ms, receipts, anchors, max_age_s), pause
     )
 
 
@@ -94,6 +96,7 @@ def _verify_once(
     now_ms: int | None,
     receipts: Sequence[bytes] = (),
     anchors: Sequence[Path] = (),
+    max_age_s: int | None = None,
     *,
     is_log_only: bool = False,
 ) -> Report:
@@ -134,6 +137,7 @@ def _verify_once(
     entries = EntryCheck(trusted, of_entries, now_ms)
     is_sound = log.run([*elsewhere] if is_log_only else [*elsewhere, entries])
     if log.is_opened:
+        _check_age(log, now_ms, max_age_s, report)
         for memory in memories:
             check_seen(memory.note, memory.what, trusted, log, report)
         for one in shown:
@@ -154,6 +158,21 @@ def _verify_once(
             _warn_of_anchors(entries.claiming, report)
     enclose_entries(report, log)
     return report
+
+
+def _check_age(log: LogCheck, now_ms: int | None, max_age_s: int | None, report: Report) -> None:
+    """A record that stands still, or a reader who is shown an old one: no witness saw it lately."""
+    if now_ms is None or max_age_s is None or now_ms // 1000 - log.cosigned_s <= max_age_s:
+        return
+    report.add(
+        Finding(
+            code="STALE",
+            resource="checkpoint",
+            expected=f"a cosignature not older than {max_age_s} s at {now_ms // 1000}",
+            got=f"the newest is of {log.cosigned_s}" if log.cosigned_s else "none",
+            evidence={HERE: log.note},
+        )
+    )
 
 
 def _warn_of_anchors(leaves: Sequence[Leaf], report: Report) -> None:

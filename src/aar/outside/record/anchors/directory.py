@@ -24,6 +24,7 @@ from aar.outside.record.anchors.anchor import (
 from aar.outside.record.anchors.layout import (
     blob_path,
     checkpoint_path,
+    entries_held,
     format_segment,
     segment_path,
 )
@@ -139,18 +140,11 @@ class DirectoryAnchor:
         raise AnchorRefused(f"anchor {self._name}: a file in {path.parent} could be renamed: no append-only")
 
     def start(self) -> int:
-        """Segments tell: as many entries as they hold from the first on without a gap."""
-        held = 0
+        """What its segments hold."""
         try:
-            names = self._disk.list(self._path / "segment")
+            return entries_held(self._disk.list(self._path / "segment"))
         except OSError as error:
             raise AnchorError(f"anchor {self._name}: {error}") from error
-        for name in names:
-            first, _, rest = name.partition("-")
-            end = rest.partition("-")[0]
-            if first.isdigit() and end.isdigit() and int(first) <= held:
-                held = max(held, int(end))
-        return held
 
     def put_entries(self, first: int, end: int, root: bytes, leaves: ReadLeaves) -> None:
         self._put(segment_path(first, end, root), format_segment(leaves(first, end)))

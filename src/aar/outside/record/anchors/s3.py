@@ -23,7 +23,13 @@ from aar.outside.record.anchors.anchor import (
     NewTiles,
     ReadLeaves,
 )
-from aar.outside.record.anchors.layout import blob_path, checkpoint_path, format_segment, segment_path
+from aar.outside.record.anchors.layout import (
+    blob_path,
+    checkpoint_path,
+    entries_held,
+    format_segment,
+    segment_path,
+)
 
 MODE = "COMPLIANCE"
 CANARY_S = 60
@@ -100,14 +106,8 @@ class S3Anchor:
         return self._name
 
     def start(self) -> int:
-        """Segments tell: as many entries as they hold from the first on without a gap."""
-        held = 0
-        for key in self._keys("segment/"):
-            first, _, rest = key.removeprefix("segment/").partition("-")
-            end = rest.partition("-")[0]
-            if first.isdigit() and end.isdigit() and int(first) <= held:
-                held = max(held, int(end))
-        return held
+        """What its segments hold."""
+        return entries_held(key.removeprefix("segment/") for key in self._keys("segment/"))
 
     def put_entries(self, first: int, end: int, root: bytes, leaves: ReadLeaves) -> None:
         self._put(segment_path(first, end, root), format_segment(leaves(first, end)))
