@@ -274,7 +274,7 @@ def test_objects_that_a_store_shows_as_written_again_are_named(
     assert report.findings[0].got == "2 versions, 1 delete markers"
 
 
-@pytest.mark.parametrize("data", [b"", b"{}x", b"[1]", b'[{"key": "x"}]'])
+@pytest.mark.parametrize("data", [b"", b"{}x", b"[1]", b'[{"key": "x"}]', b"[" * 100_000])
 def test_versions_that_cannot_be_read_accuse_nobody(
     tmp_path: Path, held: dict[str, bytes], data: bytes
 ) -> None:

@@ -275,15 +275,15 @@ def test_of_a_study_that_holds_there_is_no_evidence(tmp_path: Path) -> None:
     assert not (tmp_path / "shown").exists()
 
 
-@pytest.mark.parametrize("what", ["no directory", "no evidence", "no policy", "odd finding"])
+@pytest.mark.parametrize("what", ["no directory", "no evidence", "no policy", "odd finding", "deep finding"])
 def test_what_cannot_be_judged_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str], what: str) -> None:
     policy, shown = tmp_path / "trusted", tmp_path / "shown"
     policy.write_bytes(FILES["policy"] if what != "no policy" else b"x")
     if what != "no directory":
         shown.mkdir()
-    if what == "odd finding":
+    if what.endswith("finding"):
         (shown / "000-FORK").mkdir()
-        (shown / "000-FORK" / "finding.json").write_text("[]")
+        (shown / "000-FORK" / "finding.json").write_text("[]" if what == "odd finding" else "[" * 100_000)
     assert main([str(shown), "--policy", str(policy)]) == 2
     assert capsys.readouterr().err.startswith("cannot judge: ")
 

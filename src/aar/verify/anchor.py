@@ -317,7 +317,7 @@ class AnchorCheck:
         try:
             listed = json.loads(data)
             changed = [(one["key"], int(one["versions"]), int(one["delete_markers"])) for one in listed]
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             self._report.warnings.append(f"{self._name}: {VERSIONS} cannot be read: versions were not judged")
             return
         for key, versions, markers in changed:

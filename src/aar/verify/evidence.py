@@ -221,7 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             outcome, why = judge(code, index if isinstance(index, int) else -1, _files_of(folder), policy)
             worst = max(worst, int(outcome == REPORTED))
             sys.stdout.write(f"{outcome:9}  {folder.name}: {_plain(why)}\n")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         sys.stderr.write(f"cannot judge: {_plain(str(error))}\n")
         return 2
     if not folders:
