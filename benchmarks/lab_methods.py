@@ -21,8 +21,7 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from aar.lab.blocks import BLOCKS
-from aar.lab.blocks.block import STUDENT_L2
-from aar.lab.instance import Instance
+from aar.lab.instance import STUDENT_L2, Instance
 from aar.lab.pipeline import parse_pipeline, pipeline_name, run_pipeline
 from aar.lab.probe import Probe, predict
 from aar.lab.problems.digits import SIZES, Digits

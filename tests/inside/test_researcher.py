@@ -249,7 +249,7 @@ def test_what_somebody_else_tried_is_not_tried_again(gateway: GatewayDouble) -> 
         double.close()
 
 
-@pytest.mark.parametrize("config", ["", "[[", '[["probe", {"l2": "x"}]]', "[" * 3_000])
+@pytest.mark.parametrize("config", ["", "[[", '[["probe", {"l2_factor": "x"}]]', "[" * 3_000])
 def test_a_method_that_is_no_pipeline_is_passed_over(gateway: GatewayDouble, config: str) -> None:
     gateway.somebody_else({"method.py": "own code", "config.json": config}, pgr=0.9)
     gateway.somebody_else({"method.py": "own code"}, pgr=0.9)
@@ -399,7 +399,7 @@ def test_a_researcher_that_dies_again_and_again_still_gets_to_the_end(gateway: G
 
 def test_a_request_is_a_function_of_what_is_handed_in() -> None:
     one, other = parse_pipeline([["probe", {}]]), parse_pipeline([["knn_vote", {}]])
-    assert request_of("t", "s", one) == request_of("t", "s", parse_pipeline([["probe", {"l2": 0.01}]]))
+    assert request_of("t", "s", one) == request_of("t", "s", parse_pipeline([["probe", {"l2_factor": 1.0}]]))
     assert len({request_of("t", "s", one), request_of("t", "s", other), request_of("t", "u", one)}) == 3
     assert len(request_of("t" * 300, "s", one)) == 128
 

@@ -145,7 +145,7 @@ def test_when_nothing_is_left_there_is_no_choice(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(search, "KEYWORDS", {"prior": ("prior",)})
     only = choose([], "", np.random.default_rng(0))
     assert only is not None
-    assert format_pipeline(only.pipeline) == '[["balance",{}],["probe",{"l2":0.01}]]'
+    assert format_pipeline(only.pipeline) == '[["balance",{}],["probe",{"l2_factor":1.0}]]'
     known = [tried([list(step) for step in only.pipeline], 0.4)]
     for seed in range(20):
         assert choose(known, "", np.random.default_rng(seed)) is None
@@ -195,4 +195,4 @@ def test_the_worth_of_a_failure_below_everything_is_finite() -> None:
 
 
 def test_the_plain_method_is_where_everything_starts() -> None:
-    assert format_pipeline(PLAIN) == '[["probe",{"l2":0.01}]]'
+    assert format_pipeline(PLAIN) == '[["probe",{"l2_factor":1.0}]]'

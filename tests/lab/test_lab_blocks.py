@@ -13,8 +13,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsRegressor, NearestNeighbors
 
 from aar.lab.blocks import BLOCKS
-from aar.lab.blocks.block import KINDS, STUDENT_L2, State
-from aar.lab.instance import Instance
+from aar.lab.blocks.block import KINDS, State
+from aar.lab.instance import STUDENT_L2, Instance
 from aar.lab.pipeline import parse_pipeline, run_pipeline
 
 RNG = np.random.default_rng(21)
@@ -217,7 +217,7 @@ def test_a_column_without_variance_whitens_to_zero() -> None:
 @pytest.mark.parametrize("l2", [1e-3, 1e-2, 1.0])
 def test_probe_predicts_what_scikit_learn_predicts(l2: float) -> None:
     wanted = sklearn_probe(STATE.train_x, STATE.targets, STATE.weights, l2).predict_proba(STATE.test_x)[:, 1]
-    np.testing.assert_allclose(answer_of("probe", l2=l2), wanted, atol=0.01)
+    np.testing.assert_allclose(answer_of("probe", l2_factor=l2 / STUDENT_L2), wanted, atol=0.01)
 
 
 @pytest.mark.parametrize("steps", [1, 6])
@@ -247,7 +247,7 @@ def test_logconf_mixes_in_its_own_hardened_predictions_warmed_up() -> None:
 
 
 def test_logconf_without_confidence_is_the_probe() -> None:
-    np.testing.assert_allclose(answer_of("logconf", c=0.0), answer_of("probe", l2=STUDENT_L2), atol=1e-12)
+    np.testing.assert_allclose(answer_of("logconf", c=0.0), answer_of("probe"), atol=1e-12)
 
 
 def test_knn_vote_is_the_neighbours_regressor_where_all_weights_are_equal() -> None:
@@ -284,7 +284,7 @@ def test_bagging_is_the_mean_over_subsets_without_replacement() -> None:
         chosen = rng.choice(N, N // 2, replace=False)
         model = sklearn_probe(INSTANCE.train_x[chosen], INSTANCE.weak[chosen], np.ones(N // 2), 0.01)
         answers.append(model.predict_proba(INSTANCE.test_x)[:, 1])
-    bagged = parse_pipeline([["bag", {"count": 4, "share": 0.5}], ["probe", {"l2": 0.01}]])
+    bagged = parse_pipeline([["bag", {"count": 4, "share": 0.5}], ["probe", {"l2_factor": 1.0}]])
     got = run_pipeline(bagged, INSTANCE, np.random.default_rng(4))
     np.testing.assert_allclose(got, np.mean(answers, axis=0), atol=0.02)
 

@@ -129,7 +129,7 @@ def test_the_digest_is_this_construction_s() -> None:
     """It stands in study files: a change of it is a new problem, not a detail."""
     digest = Digits().digest
     assert digest == Digits().digest
-    assert digest == "d0a9a7c05ee07d1f167662a3fb0e22fb41c7f2d11e8073a293da716d1dcab8fb"
+    assert digest == "1830a5cba63851082460832dec429c18aa5f46504972aecf4a2cba59cdb6d0c1"
 
 
 def test_teacher_and_ceiling_are_the_models_that_the_notes_describe(digits: Digits) -> None:

@@ -54,14 +54,14 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "parameters that are null": ([["probe", None]], "want an object with some of: l2"),
     "an unknown parameter": ([["probe", {"l1": 1}]], "want an object with some of: l2"),
     "a parameter where none is": ([["harden", {"k": 1}], ["probe", {}]], "harden: got .* some of: nothing"),
-    "a text for a number": ([["probe", {"l2": "0.1"}]], "probe.l2: got '0.1', want a number"),
+    "a text for a number": ([["probe", {"l2_factor": "0.1"}]], "probe.l2_factor: got '0.1', want a number"),
     "true for a number": ([["knn_vote", {"k": True}]], "knn_vote.k: got True, want a number from 1 to 200"),
-    "null for a number": ([["probe", {"l2": None}]], "probe.l2: got None"),
+    "null for a number": ([["probe", {"l2_factor": None}]], "probe.l2_factor: got None"),
     "too small": ([["knn_vote", {"k": 0}]], "want a number from 1 to 200"),
     "too large": ([["knn_vote", {"k": 201}]], "want a number from 1 to 200"),
-    "not a number": ([["probe", {"l2": float("nan")}]], "probe.l2: got nan"),
-    "infinity": ([["probe", {"l2": float("inf")}]], "probe.l2: got inf"),
-    "an integer beyond floats": ([["probe", {"l2": 10**400}]], "probe.l2"),
+    "not a number": ([["probe", {"l2_factor": float("nan")}]], "probe.l2_factor: got nan"),
+    "infinity": ([["probe", {"l2_factor": float("inf")}]], "probe.l2_factor: got inf"),
+    "an integer beyond floats": ([["probe", {"l2_factor": 10**400}]], "probe.l2_factor"),
     "a fraction for a count": ([["knn_vote", {"k": 2.5}]], "knn_vote.k: got 2.5, want a whole number"),
 }
 
@@ -79,8 +79,8 @@ REFUSED_TEXTS = {
     "a key twice": ('[["knn",{"k":1,"k":2}],["probe",{}]]', "stands twice in .'k', 'k'"),
     "too long": ("[" + " " * MAX_TEXT_CHARACTERS + "]", "characters, at most"),
     "too deep": ("[" * 3_999, "is not JSON"),
-    "digits without end": ('[["probe",{"l2":' + "9" * 3_900 + "}]]", "probe.l2"),
-    "a word of Python's": ('[["probe",{"l2":NaN}]]', "probe.l2: got nan"),
+    "digits without end": ('[["probe",{"l2_factor":' + "9" * 3_900 + "}]]", "probe.l2_factor"),
+    "a word of Python's": ('[["probe",{"l2_factor":NaN}]]', "probe.l2_factor: got nan"),
 }
 
 
@@ -91,8 +91,10 @@ def test_what_is_no_text_of_a_pipeline_is_refused_with_the_reason(case: str) -> 
         parse_pipeline_text(text)
 
 
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from([*BLOCKS, "k", "l2"])
-KEYS = st.sampled_from(["k", "l2", "x"])
+SCALARS = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from([*BLOCKS, "k", "l2_factor"])
+)
+KEYS = st.sampled_from(["k", "l2_factor", "x"])
 
 
 @given(
@@ -139,15 +141,15 @@ def test_the_text_of_a_pipeline_leads_back_to_it(value: Any) -> None:
 
 def test_defaults_are_filled_in_and_written_out() -> None:
     assert format_pipeline(parse_pipeline([["knn", {"mix": 1}], ["probe", {}]])) == (
-        '[["knn",{"k":20,"mix":1.0}],["probe",{"l2":0.01}]]'
+        '[["knn",{"k":20,"mix":1.0}],["probe",{"l2_factor":1.0}]]'
     )
 
 
 def test_one_method_has_one_digest_however_it_was_spelled() -> None:
     spellings: list[Any] = [
         [["label_prop", {}], ["probe", {}]],
-        (("label_prop", {"steps": 50, "k": 12}), ("probe", {"l2": 0.01})),
-        [["label_prop", {"k": 12.0, "alpha": 0.9, "steps": 50}], ["probe", {"l2": 1e-2}]],
+        (("label_prop", {"steps": 50, "k": 12}), ("probe", {"l2_factor": 1.0})),
+        [["label_prop", {"k": 12.0, "alpha": 0.9, "steps": 50}], ["probe", {"l2_factor": 1.0}]],
     ]
     assert len({pipeline_digest(parse_pipeline(one)) for one in spellings}) == 1
     other = parse_pipeline([["label_prop", {"k": 13}], ["probe", {}]])
@@ -159,7 +161,7 @@ def test_a_name_shows_the_parameters_that_are_not_the_default() -> None:
         ["bag", {"count": 3}],
         ["label_prop", {"k": 24, "alpha": 0.97}],
         ["harden", {}],
-        ["probe", {"l2": 0.01}],
+        ["probe", {"l2_factor": 1.0}],
     ]
     assert pipeline_name(parse_pipeline(value)) == "bag(count=3)+label_prop(k=24,alpha=0.97)+harden+probe"
 
@@ -228,7 +230,15 @@ def test_a_pipeline_starts_from_the_weak_labels_with_all_weights_one() -> None:
 
 
 def test_there_is_no_place_for_a_label_in_an_instance() -> None:
-    assert set(Instance.__dataclass_fields__) == {"train_x", "weak", "test_x", "class_prior"}
+    assert set(Instance.__dataclass_fields__) == {
+        "train_x",
+        "weak",
+        "test_x",
+        "class_prior",
+        "student_l2",
+        "votes",
+        "zero_shot",
+    }
     with pytest.raises((AttributeError, TypeError)):
         INSTANCE.truth = TRUTH  # type: ignore[attr-defined]
 
@@ -268,5 +278,5 @@ def test_on_practice_data_a_student_can_be_better_than_a_coin_and_confidence_hel
 
 def test_a_problem_text_is_plain_json() -> None:
     text = format_pipeline(parse_pipeline([["probe", {}]]))
-    assert json.loads(text) == [["probe", {"l2": 0.01}]]
+    assert json.loads(text) == [["probe", {"l2_factor": 1.0}]]
     assert " " not in text

@@ -23,6 +23,9 @@ from aar.lab.instance import Instance, Probabilities
 Step: TypeAlias = "tuple[str, Mapping[str, float]]"
 Pipeline: TypeAlias = "tuple[Step, ...]"
 
+# The plain baseline of every comparison: the student on hard weak labels (Burns et al. 2023).
+VANILLA = '[["harden", {}], ["probe", {}]]'
+
 MAX_BLOCKS = 12
 MAX_TEXT_CHARACTERS = 4_000
 LEAST_BAGGED = 2
@@ -110,6 +113,9 @@ def _bagged(
             weak=instance.weak[chosen],
             test_x=instance.test_x,
             class_prior=instance.class_prior,
+            student_l2=instance.student_l2,
+            votes=None if instance.votes is None else instance.votes[chosen],
+            zero_shot=instance.zero_shot and (instance.zero_shot[0][chosen], instance.zero_shot[1]),
         )
         answers.append(run_pipeline(rest, part, rng))
     mean: Probabilities = np.mean(answers, axis=0)

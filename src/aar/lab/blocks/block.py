@@ -7,11 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aar.lab.instance import Floats, Instance, Probabilities
+from aar.lab.instance import STUDENT_L2, Floats, Instance, Probabilities
 
 KINDS = ("aggregate", "represent", "relabel", "select", "reweight", "objective")
-# The student's penalty wherever a block fits one on the way; the ceiling is fitted with it too.
-STUDENT_L2 = 1e-2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +17,8 @@ class State:
     """An experiment between two blocks.
 
     `targets` and `weights` [n] belong to the rows of `train_x`; `answer` [m] is P(y = 1) on the rows of
-    `test_x` once an objective ran.
+    `test_x` once an objective ran. `student_l2` is the penalty wherever a block fits a student on the way.
+    `votes` and `zero_shot` are the instance's.
     """
 
     train_x: Floats
@@ -27,6 +26,9 @@ class State:
     weights: Probabilities
     test_x: Floats
     class_prior: float
+    student_l2: float = STUDENT_L2
+    votes: Probabilities | None = None
+    zero_shot: tuple[Probabilities, Probabilities] | None = None
     answer: Probabilities | None = None
 
     @classmethod
@@ -38,6 +40,9 @@ class State:
             weights=np.ones(len(instance.weak)),
             test_x=instance.test_x,
             class_prior=instance.class_prior,
+            student_l2=instance.student_l2,
+            votes=instance.votes,
+            zero_shot=instance.zero_shot,
         )
 
 

@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from aar.lab.blocks.block import STUDENT_L2, Block, Parameters, State, real, whole
+from aar.lab.blocks.block import Block, Parameters, State, real, whole
 from aar.lab.neighbours import nearest
 from aar.lab.probe import Probe, descend, predict
 
 
 def _probe(state: State, p: Parameters, _rng: np.random.Generator) -> State:
     """The plain student: a logistic probe on the targets."""
-    fitted = Probe(state.train_x, l2=p["l2"]).fit(state.targets, state.weights)
+    fitted = Probe(state.train_x, l2=p["l2_factor"] * state.student_l2).fit(state.targets, state.weights)
     return replace(state, answer=predict(fitted, state.test_x))
 
 
@@ -25,7 +25,7 @@ def _early_stop(state: State, p: Parameters, _rng: np.random.Generator) -> State
 
 def _logconf(state: State, p: Parameters, _rng: np.random.Generator) -> State:
     """Targets (1 - c) target + c 1[student above its quantile at the class prior], c warmed up from 0."""
-    probe = Probe(state.train_x, l2=STUDENT_L2)
+    probe = Probe(state.train_x, l2=state.student_l2)
     fitted = probe.fit(state.targets, state.weights)
     for share in np.linspace(0, p["c"], int(p["rounds"]) + 1)[1:]:
         own = predict(fitted, state.train_x)
@@ -48,7 +48,7 @@ OBJECTIVES = (
         name="probe",
         kind="objective",
         family="baseline",
-        parameters={"l2": real(1e-6, 100, STUDENT_L2, 0.003, 0.01, 0.03, 0.1)},
+        parameters={"l2_factor": real(1e-4, 1e4, 1.0, 0.3, 1.0, 3.0, 10.0)},
         source="Burns et al. 2023, arXiv:2312.09390 (naive finetuning on weak labels)",
         step=_probe,
     ),

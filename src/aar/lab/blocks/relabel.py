@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from aar.lab.blocks.block import STUDENT_L2, Block, Parameters, State, real, whole
+from aar.lab.blocks.block import Block, Parameters, State, real, whole
 from aar.lab.instance import Probabilities
 from aar.lab.neighbours import nearest, neighbour_means, normalised_graph
 from aar.lab.probe import Probe, predict, sigmoid
@@ -40,7 +40,7 @@ def _label_prop(state: State, p: Parameters, _rng: np.random.Generator) -> State
 
 def _self_train(state: State, p: Parameters, rng: np.random.Generator) -> State:
     """Students relabel the items that they were not trained on, a few times over."""
-    probe = Probe(state.train_x, l2=STUDENT_L2)
+    probe = Probe(state.train_x, l2=state.student_l2)
     count = len(state.targets)
     folds = min(FOLDS, count)
     targets = state.targets

@@ -14,8 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
-from aar.lab.blocks.block import STUDENT_L2
-from aar.lab.instance import Floats
+from aar.lab.instance import STUDENT_L2, Floats
 from aar.lab.probe import Probe, predict
 from aar.lab.problems.problem import Sizes, Taught, check_split
 
@@ -40,6 +39,7 @@ class Digits:
 
     sizes = SIZES
     statement = STATEMENT
+    student_l2 = STUDENT_L2
 
     def __init__(self) -> None:
         from sklearn.datasets import load_digits

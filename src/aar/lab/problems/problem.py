@@ -20,13 +20,28 @@ Marks = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """Items in the pool, of those sealed, and per split how many teach the teacher and train the student."""
+    """How many items a problem has, and what each split does with them.
+
+    A fixed data set has a `pool`, of which `sealed` are sealed for good; per split `labelled` teach the
+    teacher, `unlabelled` train the student, and the rest of the public items are tested (`tested` is 0).
+    Items [g * group, (g + 1) * group) are about the same thing and stand on the same side of every wall.
+
+    A procedural problem has no pool (0): each split draws its items anew. `tested` of them are tested, of
+    which the last `sealed` are the sealed half.
+    """
 
     pool: int
     features: int
     sealed: int
     labelled: int
     unlabelled: int
+    tested: int = 0
+    group: int = 1
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether every split draws items that nobody saw before."""
+        return self.pool == 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +49,8 @@ class Taught:
     """What the teacher and the ceiling make of one split.
 
     `weak` [unlabelled] are the teacher's P(y = 1); the marks are over the tested items in their order.
+    `votes` [unlabelled, K] are several teachers' where the problem has them, `zero_shot` the strong model's
+    own answers on training and test items where the study allows them (`Instance` has the same two).
     """
 
     weak: Probabilities
@@ -41,13 +58,16 @@ class Taught:
     truth: Marks
     weak_correct: Marks
     ceiling_correct: Marks
+    votes: Probabilities | None = None
+    zero_shot: tuple[Probabilities, Probabilities] | None = None
 
 
 class Problem(Protocol):
-    """A problem with its labels; only the bench constructs one."""
+    """A fixed data set with its labels; only the bench constructs one."""
 
     sizes: Sizes
     statement: str
+    student_l2: float
 
     @property
     def digest(self) -> str:
@@ -61,6 +81,30 @@ class Problem(Protocol):
         self, seed: int, labelled: Sequence[int], unlabelled: Sequence[int], tested: Sequence[int]
     ) -> Taught:
         """Train the weak teacher and the ceiling of one split and look at what they get right."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn:
+    """One split of a procedural problem: strong features [unlabelled, d] and [tested, d], and both judged."""
+
+    train_x: Floats
+    test_x: Floats
+    taught: Taught
+
+
+class FreshProblem(Protocol):
+    """A problem whose items are drawn anew for every split; only the bench constructs one."""
+
+    sizes: Sizes
+    statement: str
+    student_l2: float
+
+    @property
+    def digest(self) -> str:
+        """Hex SHA-256 of what defines the problem."""
+
+    def draw(self, seed: int) -> Drawn:
+        """Items, teacher and ceiling of one split: a pure function of the seed (any integer from 0)."""
 
 
 def check_split(pool: int, labelled: Sequence[int], unlabelled: Sequence[int], tested: Sequence[int]) -> None:
