@@ -22,8 +22,8 @@ class Instance:
 
     `train_x` [n, d] are strong features of unlabelled items, `weak` [n] the weak teacher's P(y = 1) on them,
     `test_x` [m, d] the items to predict, `class_prior` the weak teacher's estimate of the share of ones.
-    `student_l2` is the penalty of this problem's student and of its ceiling. Where a problem has them, `votes`
-    [n, K] are the opinions P(y = 1) of several weak teachers, and `zero_shot` the strong model's own
+    `student_l2` is the penalty of this problem's student and of its ceiling. Where a problem has them,
+    `votes` [n, K] are the opinions P(y = 1) of several weak teachers, and `zero_shot` the strong model's own
     unsupervised answers [n] and [m] on training and test items; else they are `None`.
     """
 
