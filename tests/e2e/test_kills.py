@@ -76,5 +76,5 @@ def test_a_second_run_right_after_a_kill_waits_for_the_first_ones_end(
         process.communicate(timeout=2.5)
     kill(processes_of(study)["supervisor"])
     done = commands.run(*arguments)
-    process.communicate(timeout=20)
+    process.communicate(timeout=90)
     assert done.returncode == 0, done.stderr

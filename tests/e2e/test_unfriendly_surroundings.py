@@ -228,7 +228,7 @@ def test_a_stream_that_is_closed_or_narrow_ends_no_command(copied: tuple[Command
         ('title = "Search"', f'title = "{"x" * 300}"', "200 characters"),
         ("""'[["knn", {}], ["probe", {}]]'""", "'zzz'", "is not JSON"),
         ("""'[["knn", {}], ["probe", {}]]'""", """'[["nope", {}]]'""", "no block 'nope'"),
-        ("""'[["knn", {}], ["probe", {}]]'""", """'[["probe", {"l2": -5}]]'""", "l2"),
+        ("""'[["knn", {}], ["probe", {}]]'""", """'[["probe", {"l2_factor": -5}]]'""", "l2_factor"),
         ("""'[["knn", {}], ["probe", {}]]'""", """'[["probe", {}]]'""", "stands in step s1 already"),
         ("""['[["knn", {}], ["probe", {}]]']""", "[]", "no pipeline"),
         ('what = "neighbours"', f'what = "{"x" * 7_900}"\n' + 'name = "s2"', "not TOML"),

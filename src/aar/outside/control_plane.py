@@ -229,7 +229,15 @@ class ControlPlane:
         for name, process in self._all():
             code = process.poll()
             if code is not None:
-                raise ServiceEnded(name, code, self._last_words(name))
+                raise self._ended(name, code)
+
+    def _ended(self, name: str, code: int) -> ServiceEnded:
+        """Who ends in order (exit 0) follows the gateway, which may need a moment more: its end says why."""
+        gateway = self._services.get("gateway")
+        if code == 0 and name != "gateway" and gateway is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                name, code = "gateway", gateway.wait(LAST_WORDS_S)
+        return ServiceEnded(name, code, self._last_words(name))
 
     def check_soon(self) -> None:
         """As `check`, for a while: who does not answer has ended, or is about to, and its exit says why."""
