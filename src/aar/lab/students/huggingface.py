@@ -7,6 +7,7 @@ transformers and peft are imported when a student is fitted.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -158,13 +159,18 @@ class HFClassifier(Generic[Item]):
                 bias="none",
                 task_type="CAUSAL_LM",
             )
-            model = peft.get_peft_model(model, lora).get_base_model()
+            with warnings.catch_warnings():
+                # peft asks transformers by a name that transformers is about to change.
+                warnings.simplefilter("ignore", FutureWarning)
+                model = peft.get_peft_model(model, lora).get_base_model()
             for module in model.modules():
                 # Under autocast the adapter computes in bf16: widening its inputs first only costs memory.
                 if config.is_bf16 and hasattr(module, "cast_input_dtype_enabled"):
                     module.cast_input_dtype_enabled = False
         if config.gradient_checkpointing:
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            # transformers 5.24 renamed it; the older releases of the fifth have the older name alone.
+            renamed = getattr(model, "activation_checkpointing_enable", None)
+            (renamed or model.gradient_checkpointing_enable)({"use_reentrant": False})
         model.train()
         return model, [one for one in model.parameters() if one.requires_grad]
 
@@ -175,7 +181,7 @@ class _Reader:
     def __init__(self, torch: Any, model: Any, config: HFConfig, encoded: Encoded) -> None:
         self._torch = torch
         self._config = config
-        self._rows = encoded.rows
+        self._rows = [np.array(row, dtype=np.int64) for row in encoded.rows]
         self._answers = [encoded.no, encoded.yes]
         self._backbone = model.base_model
         self._head = model.get_output_embeddings()
@@ -199,9 +205,10 @@ class _Reader:
         torch, device = self._torch, self._config.device
         rows = [self._rows[number] for number in numbers]
         lengths = [len(row) for row in rows]
-        ids = torch.zeros((len(rows), max(lengths)), dtype=torch.long)
+        padded = np.zeros((len(rows), max(lengths)), dtype=np.int64)
         for number, row in enumerate(rows):
-            ids[number, : len(row)] = torch.tensor(row)
+            padded[number, : len(row)] = row
+        ids = torch.from_numpy(padded)
         last = torch.tensor(lengths, device=device) - 1
         kind = "cuda" if device.startswith("cuda") else "cpu"
         computing = torch.autocast(kind, dtype=torch.bfloat16) if self._config.is_bf16 else nullcontext()
