@@ -59,7 +59,7 @@ class Artefacts:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             text = arrays.pop("key").tobytes().decode()
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise DamagedCache(
                 f"{path} is no kept artefact ({error}): delete it, it will be made again"
             ) from error

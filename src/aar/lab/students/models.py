@@ -45,7 +45,7 @@ def library(name: str) -> Any:
     except ImportError as error:
         raise LibraryMissing(
             f"{name} cannot be imported ({error}): fine-tuned students need torch, transformers and peft; "
-            "install them with: pip install 'aar[hf]' -c constraints-hf.txt"
+            "install the extra hf, as docs/students.md says"
         ) from error
 
 

@@ -205,7 +205,7 @@ def read_directory(directory: Path) -> tuple[Template, Items[Text]]:
             items.append(_fields(value, template, where))
             labels.append(_label(value, where))
             if "id" in value:
-                if value["id"] in seen or not isinstance(value["id"], (str, int)):
+                if not isinstance(value["id"], (str, int)) or value["id"] in seen:
                     raise MalformedTexts(f"{where}: id {value['id']!r:.60} stands twice, or is no text")
                 seen.add(value["id"])
         splits[name] = items, labels
