@@ -109,7 +109,7 @@ class Pretrained:
 
     def load(self, device: str, dtype: Any) -> Any:
         """The model as `AutoModelForCausalLM` reads it, from safetensors alone, without code of its own."""
-        transformers = library("transformers")
+        transformers, broken = library("transformers"), library("safetensors").SafetensorError
         directory = self.directory()
         try:
             model = transformers.AutoModelForCausalLM.from_pretrained(
@@ -118,9 +118,8 @@ class Pretrained:
                 local_files_only=True,
                 use_safetensors=True,
                 trust_remote_code=False,
-                attn_implementation="sdpa",
             )
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, broken) as error:
             raise ModelUnavailable(
                 f"{directory} holds no causal language model as safetensors: {error}"
             ) from error
@@ -168,19 +167,17 @@ class Configured:
         cuda = [torch.device(device)] if device.startswith("cuda") else []
         with torch.random.fork_rng(devices=cuda), torch.device(device):
             torch.manual_seed(self.seed)
-            model = transformers.AutoModelForCausalLM.from_config(
-                config, dtype=dtype, attn_implementation="sdpa"
-            )
+            model = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype)
         if self.weights is not None:
             self._fill(model, self.weights)
         return model
 
     def _fill(self, model: Any, path: Path) -> None:
-        safetensors = library("safetensors.torch")
+        broken = library("safetensors").SafetensorError
         try:
-            weights = safetensors.load_file(path)
+            weights = library("safetensors.torch").load_file(path)
             lacking, strange = model.load_state_dict(weights, strict=False)
-        except (OSError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError, broken) as error:
             raise ModelUnavailable(f"{path} holds no weights for this configuration: {error}") from error
         # A head that is the embedding is filled with it.
         tied = {"lm_head.weight"} if model.config.tie_word_embeddings else set()
