@@ -25,7 +25,7 @@ from aar.verify.pgr import UndefinedPGR, pgr
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the seeds; exit status 0, or 2 when something given cannot be used."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         _run(options)
     except LabError as error:
@@ -34,33 +34,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m aar.lab.students", description=__doc__)
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    """All arguments."""
+    arguments = argparse.ArgumentParser(prog="python -m aar.lab.students", description=__doc__)
+    arguments.add_argument(
         "directory", type=Path, metavar="DIR", help="train_label, train_unlabel, test (.jsonl)"
     )
-    parser.add_argument(
+    arguments.add_argument(
         "--cache", type=Path, required=True, metavar="DIR", help="what teachers and ceilings said"
     )
-    parser.add_argument("--device", required=True, help='as torch names it: "cuda" or "cpu"')
-    parser.add_argument(
+    arguments.add_argument("--device", required=True, help='as torch names it: "cuda" or "cpu"')
+    arguments.add_argument(
         "--weak", default=PRESETS["weak"], help="model name or directory (default: %(default)s)"
     )
-    parser.add_argument(
+    arguments.add_argument(
         "--strong", default=PRESETS["strong"], help="model name or directory (default: %(default)s)"
     )
-    parser.add_argument("--offline", action="store_true", help="fetch nothing: only files that are here")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44, 45, 46], metavar="N")
-    parser.add_argument("--loss", choices=list(LOSSES), default="xent", help="the student's")
-    parser.add_argument(
+    arguments.add_argument("--offline", action="store_true", help="fetch nothing: only files that are here")
+    arguments.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44, 45, 46], metavar="N")
+    arguments.add_argument("--loss", choices=list(LOSSES), default="xent", help="the student's")
+    arguments.add_argument(
         "--labels", choices=list(RELABELS), default="hard", help="what becomes of weak labels"
     )
-    parser.add_argument("--adaptation", choices=ADAPTATIONS, default="lora")
+    arguments.add_argument("--adaptation", choices=ADAPTATIONS, default="lora")
     for name in ("epochs", "batch", "micro-batch", "rank", "max-tokens", "predict-batch"):
-        parser.add_argument(f"--{name}", type=int, metavar="N")
-    parser.add_argument("--learning-rate", type=float, metavar="X")
-    parser.add_argument("--gradient-checkpointing", action="store_true", help="less memory, more time")
-    return parser
+        arguments.add_argument(f"--{name}", type=int, metavar="N")
+    arguments.add_argument("--learning-rate", type=float, metavar="X")
+    arguments.add_argument("--gradient-checkpointing", action="store_true", help="less memory, more time")
+    return arguments
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -20,9 +20,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
-from aar.lab.blocks.block import Range, real
 from aar.lab.students.errors import MalformedSettings
 
 # A torch.Tensor. torch is no dependency of the lab, so its types are none either.
@@ -31,19 +30,24 @@ Tensor: TypeAlias = Any
 # A target this near to 0 or 1 has no logarithm of use.
 LEAST_TARGET = 1e-4
 
-_WARMUP = real(0, 1, 0.2, 0.0, 0.2, 0.5)
 
-LOSSES: Mapping[str, Mapping[str, Range]] = MappingProxyType(
+class Span(NamedTuple):
+    """The values that a parameter may take, and the one it has where nothing is said."""
+
+    low: float
+    high: float
+    default: float
+
+
+_WARMUP = Span(0, 1, 0.2)
+
+LOSSES: Mapping[str, Mapping[str, Span]] = MappingProxyType(
     {
         "xent": {},
-        "logconf": {"c": real(0, 0.95, 0.5, 0.3, 0.5, 0.75), "warmup": _WARMUP},
-        "product": {
-            "alpha": real(0, 4, 1.0, 0.5, 1.0, 2.0),
-            "beta": real(0, 4, 1.0, 0.5, 1.0, 2.0),
-            "warmup": _WARMUP,
-        },
+        "logconf": {"c": Span(0, 0.95, 0.5), "warmup": _WARMUP},
+        "product": {"alpha": Span(0, 4, 1.0), "beta": Span(0, 4, 1.0), "warmup": _WARMUP},
         "reverse_kl": {},
-        "window": {"radius": real(0.01, 0.5, 0.3, 0.1, 0.2, 0.3, 0.4)},
+        "window": {"radius": Span(0.01, 0.5, 0.3)},
     }
 )
 

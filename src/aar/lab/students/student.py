@@ -9,7 +9,6 @@ from typing import Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from aar.lab.instance import STUDENT_L2, Floats, Probabilities
 from aar.lab.probe import ITERATIONS, Coefficients, Probe, predict, sigmoid
@@ -100,6 +99,9 @@ class MLPProbe:
         self, inputs: Floats, targets: Probabilities, weights: Probabilities | None = None, *, seed: int
     ) -> MLPProbe:
         """Find the weights; where no item has weight the network says one half of everything."""
+        # Here, so that fine-tuned students need no scipy.
+        from scipy.optimize import minimize
+
         check_targets(len(inputs), targets, weights)
         features = inputs.astype(np.float64)
         share = np.ones(len(features)) if weights is None else weights.astype(np.float64)
