@@ -15,7 +15,7 @@ from aar.lab.students.errors import MalformedSettings, ModelUnavailable
 from aar.lab.students.experiment import Outcome, confident, hard, hf_experiment, soft
 from aar.lab.students.huggingface import HFClassifier
 from aar.lab.students.losses import Loss
-from aar.lab.students.models import SMALL, Configured
+from aar.lab.students.models import SMALL, Configured, Pretrained
 from aar.lab.students.texts import SPLITS, Items, items_of
 from aar.verify.pgr import UndefinedPGR
 from students import ANSWERS, SMALL_MODEL, claims, need_libraries, settings
@@ -93,6 +93,16 @@ def test_teacher_and_ceiling_are_kept_and_only_the_student_is_trained_again(
     assert len(seen) == 8
     run(tmp_path, weak_config=settings(epochs=2))
     assert [count for _model, count, _loss in seen[8:]] == [40, 64]
+
+
+def test_a_model_that_cannot_be_had_is_an_error_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = fits_of(monkeypatch)
+    absent = Pretrained("aar-tests/absent", local_files_only=True)
+    with pytest.raises(ModelUnavailable):
+        hf_experiment(DATA, ANSWERS, WEAKER, absent, config=settings(), seed=1, cache=tmp_path)
+    assert not seen
 
 
 def test_a_ceiling_that_is_not_above_its_teacher_has_no_pgr() -> None:
@@ -175,4 +185,3 @@ def test_the_command_says_what_is_wrong_with_what_it_is_given(
     assert main([str(directory), *given, "--epochs", "0"]) == 2
     assert "epochs" in capsys.readouterr().err
     assert not (tmp_path / "cache").exists()
-    assert issubclass(ModelUnavailable, ValueError)

@@ -199,7 +199,10 @@ def test_weights_that_cannot_be_had_are_an_error_that_says_what_to_do(tmp_path: 
     with pytest.raises(ModelUnavailable, match="hf download aar-tests/absent --local-dir DIR"):
         Pretrained("aar-tests/absent", local_files_only=True).load("cpu", torch.float32)
     with pytest.raises(ModelUnavailable, match="hf download"):
-        Pretrained("no such/name/at all", local_files_only=True).identity()
+        Pretrained("no such/name", local_files_only=True).identity()
+    for name in ("./absent", "/absent", "~/absent", "models/of/mine"):
+        with pytest.raises(ModelUnavailable, match="is no directory"):
+            Pretrained(name).identity()
     with pytest.raises(ModelUnavailable, match="no causal language model as safetensors"):
         Pretrained(str(tmp_path)).load("cpu", torch.float32)
     torch.save({}, tmp_path / "pytorch_model.bin")

@@ -102,6 +102,8 @@ def hf_experiment(
     weak_source, strong_source = (
         Pretrained(model) if isinstance(model, str) else model for model in (weak_model, strong_model)
     )
+    # Before the first training: a model that cannot be had is an error now, and not in two hours.
+    weak_name, strong_name = weak_source.identity(), strong_source.identity()
     plain = Loss.of("xent")
     of_teacher = replace(weak_config or config, loss=plain, seed=seed)
     of_ceiling = replace(config, loss=plain, seed=seed)
@@ -124,8 +126,8 @@ def hf_experiment(
         _free(of_ceiling)
         return answers
 
-    taught = kept.of(_key("teacher", weak_source, data, of_teacher, reading), teach)
-    reached = kept.of(_key("ceiling", strong_source, data, of_ceiling, reading), reach)
+    taught = kept.of(_key("teacher", weak_name, data, of_teacher, reading), teach)
+    reached = kept.of(_key("ceiling", strong_name, data, of_ceiling, reading), reach)
     student = HFClassifier[Any](strong_source, of_student, reading)
     targets, weights = method(taught["unlabelled"])
     student.fit(data.unlabelled, targets, weights)
@@ -146,12 +148,12 @@ def _right(answers: Probabilities, truth: Marks) -> Marks:
 
 
 def _key(
-    role: str, source: Source, data: Items[Any], config: HFConfig, reading: Template | Answers
+    role: str, model: str, data: Items[Any], config: HFConfig, reading: Template | Answers
 ) -> dict[str, Any]:
     return {
         "v": 1,
         "role": role,
-        "model": source.identity(),
+        "model": model,
         "data": data.fingerprint,
         "seed": config.seed,
         "settings": config.digest,

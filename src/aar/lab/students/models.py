@@ -79,6 +79,8 @@ class Pretrained:
         path = Path(self.name)
         if path.is_dir():
             return path
+        if self.name.startswith((".", "/", "~")) or self.name.count("/") > 1:
+            raise ModelUnavailable(f"{self.name} is no directory: want one, or a name as OWNER/MODEL")
         hub = library("huggingface_hub")
         errors = library("huggingface_hub.errors")
         try:
