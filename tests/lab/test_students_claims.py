@@ -1,4 +1,4 @@
-"""Fine-tuning the transformer that the lab ships: it answers claims about facts that LoRA did not teach it."""
+"""The transformer that the lab ships, fine-tuned: it judges claims about facts that LoRA did not teach it."""
 
 from __future__ import annotations
 
