@@ -60,6 +60,7 @@ def fits_of(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, Loss]]:
     return seen
 
 
+@pytest.mark.slow
 def test_a_run_trains_teacher_student_and_ceiling_and_judges_each_item(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,6 +77,7 @@ def test_a_run_trains_teacher_student_and_ceiling_and_judges_each_item(
     assert outcome.pgr == pytest.approx((student - weak_accuracy) / (ceiling - weak_accuracy))
 
 
+@pytest.mark.slow
 def test_teacher_and_ceiling_are_kept_and_only_the_student_is_trained_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,6 +147,7 @@ def written(directory: Path) -> Path:
     return directory
 
 
+@pytest.mark.slow
 def test_the_command_goes_from_jsonl_files_and_model_directories_to_a_pgr(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sklearn.neural_network import MLPClassifier
 
+import aar
 from aar.lab.instance import Floats, Probabilities
 from aar.lab.probe import Probe, predict
 from aar.lab.students.errors import MalformedInputs, MalformedSettings
@@ -157,5 +160,11 @@ def test_importing_every_student_imports_no_torch() -> None:
         "heavy = {'torch', 'transformers', 'peft', 'safetensors', 'huggingface_hub'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": str(Path(aar.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
