@@ -307,12 +307,8 @@ def test_an_honest_data_set_passes_and_the_numbers_are_told(problem: JsonlProble
     found = preflight(problem)
     assert found.verdict == "passed"
     found.check()
-    assert {one.predictor for one in found.findings} == {
-        "id pattern",
-        "id number",
-        "place in file",
-        "lengths",
-    }
+    told = {one.predictor for one in found.findings}
+    assert told == {"id pattern", "id prefix", "id number", "place in file", "lengths"}
     for one in found.findings:
         assert one.accuracy < found.weak
         assert one.pgr == pytest.approx((one.accuracy - found.weak) / (found.ceiling - found.weak))
@@ -330,6 +326,10 @@ def id_s_words_tell(row: dict[str, Any]) -> None:
     row["id"] = f"{'good' if row['label'] else 'evil'}-{row['id']}"
 
 
+def id_s_pattern_tells(row: dict[str, Any]) -> None:
+    row["id"] = f"q-{row['id'][8:]}-{'good' if row['label'] else 'evil'}"
+
+
 def id_s_parity_tells(row: dict[str, Any]) -> None:
     row["id"] = f"{row['id'][:-1]}{row['label'] + 4}"
 
@@ -341,7 +341,8 @@ def length_tells(row: dict[str, Any]) -> None:
 LEAKS = {
     "field subset": subset_tells,
     "field source": source_tells,
-    "id pattern": id_s_words_tell,
+    "id prefix": id_s_words_tell,
+    "id pattern": id_s_pattern_tells,
     "id number": id_s_parity_tells,
     "lengths": length_tells,
 }
