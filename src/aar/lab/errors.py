@@ -23,3 +23,19 @@ class MalformedSplit(LabError):
 
 class DegenerateGapError(LabError):
     """Weak teacher and ceiling are too close for a PGR to mean anything."""
+
+
+class MalformedWeights(LabError):
+    """A file of a model's weights that is cut, of another kind, or of another shape."""
+
+
+class MalformedData(LabError):
+    """A data set's file does not fit the layout; `file` and `line` (0: all of it) say where."""
+
+    def __init__(self, file: str, line: int, message: str) -> None:
+        super().__init__(f"{file}:{line}: {message}" if line else f"{file}: {message}")
+        self.file, self.line = file, line
+
+
+class MetadataPredictsLabels(LabError):
+    """What stands beside the questions predicts the label better than the weak teacher does."""
