@@ -180,7 +180,7 @@ def test_components_are_those_of_scipy(seed: int) -> None:
 
 @pytest.mark.parametrize("k", [1, 5, 32, 40])
 def test_among_many_twins_the_lowest_indices_are_taken(k: int) -> None:
-    """Rows that are the same several times over, as repeated sentences are; around zero, so that all is exact."""
+    """Rows that are the same several times over, as sentences are; around zero, so that all is exact."""
     half = np.random.default_rng(2).integers(-1, 2, (45, 2)).astype(np.float32)
     few = np.vstack([half, -half])
     chosen, squared = nearest(few, few, k, skip_self=True)
