@@ -262,7 +262,7 @@ def test_ccs_ends_where_no_angle_is_better() -> None:
     white = white * ((len(ALL_X)) / (len(ALL_X) - 1)) ** 0.5
 
     def loss(angle: float) -> float:
-        scores = white @ (3 * np.array([np.cos(angle), np.sin(angle)]))
+        scores = white[:N] @ (3 * np.array([np.cos(angle), np.sin(angle)]))
         return float((expit(-np.abs(scores)) ** 2).mean())
 
     best = min(minimize(lambda a: loss(a[0]), [a]).fun for a in np.linspace(0, np.pi, 12))

@@ -72,21 +72,20 @@ def _ccs(state: State, p: Parameters, _rng: np.random.Generator) -> State:
     so what is left of the loss is its confidence term, min(p, 1 - p)^2, at a fixed length. Descent starts at
     every principal axis and at the difference of the weak classes; the lowest end is taken.
     """
-    items = whitened(state, int(p["pcs"]))
-    train = items[: len(state.targets)]
+    train = whitened(state, int(p["pcs"]))[: len(state.targets)]
     apart = train.T @ (state.targets - state.targets.mean())
     starts = np.column_stack(
-        [np.eye(items.shape[1]), apart if np.linalg.norm(apart) > 0 else np.eye(items.shape[1], 1)]
+        [np.eye(train.shape[1]), apart if np.linalg.norm(apart) > 0 else np.eye(train.shape[1], 1)]
     )
     axes = CCS_LENGTH * starts / np.linalg.norm(starts, axis=0)
     for _step in range(CCS_STEPS):
-        scores = items @ axes
+        scores = train @ axes
         unsure = sigmoid(-np.abs(scores))
-        slope = items.T @ (-2 * np.sign(scores) * unsure**2 * (1 - unsure)) / len(items)
+        slope = train.T @ (-2 * np.sign(scores) * unsure**2 * (1 - unsure)) / len(train)
         # Along the sphere: length is given, only the angle is looked for.
         axes = axes - p["rate"] * slope * CCS_LENGTH
         axes = CCS_LENGTH * axes / np.maximum(np.linalg.norm(axes, axis=0), 1e-12)
-    loss = (sigmoid(-np.abs(items @ axes)) ** 2).mean(axis=0)
+    loss = (sigmoid(-np.abs(train @ axes)) ** 2).mean(axis=0)
     return _named(state, train @ axes[:, int(loss.argmin())])
 
 
