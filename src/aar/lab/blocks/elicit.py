@@ -34,9 +34,8 @@ def _named(state: State, scores: NDArray[np.float64]) -> State:
 
 
 def _pc1(state: State, p: Parameters, _rng: np.random.Generator) -> State:
-    """One principal component as the truth direction: its scores, in deviations, are the log-odds."""
-    items = whitened(state, int(p["component"]))[: len(state.targets)]
-    return _named(state, p["scale"] * items[:, -1])
+    """The first principal component as the truth direction: its scores, in deviations, are the log-odds."""
+    return _named(state, p["scale"] * whitened(state, 1)[: len(state.targets), 0])
 
 
 def _halves(state: State) -> NDArray[np.bool_]:
@@ -114,7 +113,7 @@ ELICIT = (
         name="pc1",
         kind="relabel",
         family="elicitation",
-        parameters={"component": whole(1, 64, 1, 1, 2, 3), "scale": real(0.1, 10, 2.0, 1.0, 2.0, 4.0)},
+        parameters={"scale": real(0.1, 10, 2.0, 1.0, 2.0, 4.0)},
         source="Burns et al. 2022, arXiv:2212.03827 (the top component; here without contrast pairs)",
         step=_pc1,
         needs=("weak", "test inputs"),
