@@ -2,6 +2,9 @@
 
 An `aggregate` block repeats all that follows it; represent changes the features, relabel the targets, select
 and reweight the weights; the objective, which stands last, fits the student and predicts.
+
+Left out of the literature's list: fine-tuning a language model on the task's text, critics and debate, which
+need a generator, and active selection, which needs somebody to ask for labels.
 """
 
 from __future__ import annotations
@@ -9,10 +12,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from aar.lab.blocks.block import Block, real, whole
+from aar.lab.blocks.channel import CHANNEL
+from aar.lab.blocks.elicit import ELICIT
+from aar.lab.blocks.losses import LOSSES
 from aar.lab.blocks.objective import OBJECTIVES
 from aar.lab.blocks.relabel import RELABEL
 from aar.lab.blocks.represent import REPRESENT
 from aar.lab.blocks.select import SELECT
+from aar.lab.blocks.training import TRAINING
 from aar.lab.errors import MalformedPipeline
 
 BAG = Block(
@@ -23,10 +30,22 @@ BAG = Block(
     source="Breiman 1996, Bagging predictors (here: subsets without replacement)",
     # What it does is to run the rest several times over: that is the pipeline's affair.
     step=lambda state, _parameters, _rng: state,
+    needs=(),
 )
 
 BLOCKS: Mapping[str, Block] = {
-    block.name: block for block in (*RELABEL, *SELECT, *REPRESENT, *OBJECTIVES, BAG)
+    block.name: block
+    for block in (
+        *RELABEL,
+        *CHANNEL,
+        *ELICIT,
+        *SELECT,
+        *REPRESENT,
+        *OBJECTIVES,
+        *LOSSES,
+        *TRAINING,
+        BAG,
+    )
 }
 
 
