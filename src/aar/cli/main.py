@@ -136,6 +136,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     _add_witness(commands)
     _add_receipt(commands)
+    _add_lab(commands)
 
     anchor = _add(commands, "anchor", "what an anchor of a study holds", _anchor)
     anchor.add_argument("action", choices=("fetch",), help="bring the first version of everything")
@@ -205,6 +206,18 @@ def _add_receipt(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     check.add_argument("--json", action="store_true")
 
 
+def _add_lab(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    lab = _add(commands, "lab", "weak-to-strong experiments: problems, methods, tables", _lab)
+    actions = lab.add_subparsers(required=True, metavar="ACTION", dest="action")
+    published = actions.add_parser(
+        "import",
+        help="read the published study's cached result files and compute their table again",
+        description="Compute the published study's table again, with intervals that hold; say what is wrong.",
+    )
+    published.add_argument("dir", metavar="DIR", help="directory of result files, one JSON object per seed")
+    published.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+
+
 def _add(
     commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str, command: Command
 ) -> argparse.ArgumentParser:
@@ -271,6 +284,14 @@ def _receipt(options: argparse.Namespace) -> int:
     from aar.cli.receipt import receipt
 
     return receipt(options)
+
+
+def _lab(options: argparse.Namespace) -> int:
+    if options.action == "import":
+        from aar.cli.lab_import import import_published
+
+        return import_published(options)
+    raise AssertionError(options.action)
 
 
 def _anchor(options: argparse.Namespace) -> int:
