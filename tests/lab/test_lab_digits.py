@@ -254,6 +254,6 @@ def test_a_gap_of_exactly_a_tenth_that_all_seeds_agree_on_is_enough() -> None:
 def test_problems_are_known_by_name() -> None:
     check_problem("digits")
     for name in ("Digits", "", None, 3):
-        with pytest.raises(UnknownProblem, match="there is: digits"):
+        with pytest.raises(UnknownProblem, match="there is: .*digits"):
             check_problem(name)
-    assert PROBLEMS == ("digits",)
+    assert "digits" in PROBLEMS
