@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,8 @@ def code_digest() -> str:
 
     That is the source text of the lab and of the splits, and the versions of the numerical libraries.
     """
-    import scipy
-    import sklearn
-
-    digest = hashlib.sha256(f"{np.__version__} {scipy.__version__} {sklearn.__version__}\n".encode())
+    libraries = " ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "scikit-learn"))
+    digest = hashlib.sha256(f"{libraries}\n".encode())
     lab = Path(__file__).parent
     for path in (*sorted(lab.rglob("*.py")), lab.parent / "verify" / "splits.py"):
         digest.update(f"{path.relative_to(lab.parent)}\n".encode() + path.read_bytes())

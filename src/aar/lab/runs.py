@@ -20,7 +20,7 @@ from aar.lab.bootstrap import DRAWS, PLAIN, Bounds, crossed_intervals, recovered
 from aar.lab.errors import LabError, MalformedSplit
 from aar.lab.experiment import Sampled, sample
 from aar.lab.pipeline import VANILLA, Pipeline, format_pipeline, parse_pipeline_text, run_pipeline
-from aar.lab.problems.problem import AnyProblem, Marks, deal
+from aar.lab.problems.problem import AnyProblem, Baselines, Marks, Taught, baselines_of, deal
 
 # Who is marked beside the methods. Neither is the text of a pipeline.
 TEACHER, CEILING = "weak teacher", "ceiling"
@@ -172,6 +172,26 @@ def run_experiment(
         work = Work("", seed, replicate, (TEACHER, CEILING, vanilla_text(), text))
         done |= do_work(problem, work)
     return result_of("", problem, text, seeds, replicates, done, draws=draws)
+
+
+def check_gap(result: ExperimentResult) -> Baselines:
+    """Teacher and ceiling over the experiment's splits; `DegenerateGapError` where PGR would mean nothing."""
+    nothing = np.zeros(0)
+    return baselines_of(
+        [
+            (
+                one.seed,
+                Taught(
+                    weak=nothing,
+                    class_prior=0.5,
+                    truth=one.weak,
+                    weak_correct=one.weak,
+                    ceiling_correct=one.ceiling,
+                ),
+            )
+            for one in result.splits
+        ]
+    )
 
 
 def vanilla_text() -> str:
