@@ -55,6 +55,7 @@ def lab(options: argparse.Namespace) -> int:
 def run(options: argparse.Namespace) -> int:
     """One method on one problem, with vanilla beside it on the same splits."""
     from aar.lab.pipeline import parse_pipeline_text, pipeline_digest, pipeline_name
+    from aar.lab.runs import check_gap
 
     _check_numbers(options)
     problem, method = _problem(options.problem), _method(options.method)
@@ -62,6 +63,7 @@ def run(options: argparse.Namespace) -> int:
     seeds, replicates = _seeds(options), _replicates(options, problem)
     done, ran = _run([problem], [method], options)
     result = _result(problem, method, options, done)
+    check_gap(result)
     vanilla = _result(problem, plain, options, done)
     pipeline = parse_pipeline_text(method.text)
     if options.json:
@@ -121,6 +123,7 @@ def table(options: argparse.Namespace) -> int:
     """Methods by problems: PGR with its interval, and a figure of it."""
     from aar.lab.methods import METHODS
     from aar.lab.problems import PROBLEMS
+    from aar.lab.runs import check_gap
 
     _check_numbers(options)
     names = _listed(options.problems) or list(PROBLEMS)
@@ -133,13 +136,17 @@ def table(options: argparse.Namespace) -> int:
             raise CommandFailed(f"{what}: {twice:.60} stands twice")
     done, _ran = _run(chosen, asked, options)
     results: dict[tuple[str, str], ExperimentResult] = {}
+    left_out: dict[str, list[str]] = {}
     for problem in chosen:
         for method in asked:
             reason = _reason_not_run(problem, method, options, done)
             if reason is None:
                 results[problem, method.name] = _result(problem, method, options, done)
-            elif not options.json:
-                complain(f"{method.name} is left out on {problem}: {terminal_safe(reason)}")
+                check_gap(results[problem, method.name])
+            else:
+                left_out.setdefault(f"{method.name} is left out: {reason}", []).append(problem)
+    for told, where in left_out.items():
+        complain(terminal_safe(f"{told} ({', '.join(where)})"))
     if figure is not None:
         _draw(results, chosen, [method.name for method in asked], figure)
     if options.json:
@@ -192,6 +199,21 @@ def problems(options: argparse.Namespace) -> int:
             indent=1,
         )
         return EXIT_OK
+    rows = [
+        [
+            name,
+            kind,
+            str(sizes.pool or "-"),
+            str(sizes.features),
+            str(sizes.labelled),
+            str(sizes.unlabelled),
+            str(sizes.tested or sizes.pool - sizes.labelled - sizes.unlabelled),
+        ]
+        for name, kind, sizes in found
+    ]
+    head = ["problem", "kind", "pool", "features", "teach", "train", "test"]
+    for line in table_lines(head, rows, left=2):
+        say(line)
     return EXIT_OK
 
 
@@ -356,7 +378,7 @@ def _problem(name: str) -> str:
 def _method(given: str) -> Method:
     """A named method, a pipeline's JSON, or a file that holds one."""
     from aar.lab.methods import METHODS
-    from aar.lab.pipeline import format_pipeline, parse_pipeline_text, pipeline_name
+    from aar.lab.pipeline import VANILLA, format_pipeline, parse_pipeline_text, pipeline_name
 
     name, text = given, METHODS.get(given)
     if text is None and given.lstrip().startswith("["):
@@ -371,7 +393,10 @@ def _method(given: str) -> Method:
             f'[["harden", {{}}], ["probe", {{}}]], or a file with one{hint}'
         )
     pipeline = parse_pipeline_text(text)
-    return Method(name or pipeline_name(pipeline), format_pipeline(pipeline))
+    written = format_pipeline(pipeline)
+    if written == format_pipeline(parse_pipeline_text(VANILLA)):
+        name = "vanilla"
+    return Method(name or pipeline_name(pipeline), written)
 
 
 def _text_of(path: Path) -> str:

@@ -58,7 +58,9 @@ def draw_table(
 
         order = _ordered(shown, methods)
         height = 1.35 + _ROW_INCHES * max(len(order), 3)
-        figure = Figure(figsize=(1.9 + _PANEL_INCHES * len(problems), height), layout="constrained")
+        # Wide enough for title and legend beside each other.
+        width = max(1.9 + _PANEL_INCHES * len(problems), 8.2)
+        figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)
         panels = figure.subplots(1, len(problems), sharey=True, squeeze=False)[0]
         for panel, problem in zip(panels, problems):

@@ -84,8 +84,11 @@ def _results(pieces: Sequence[Work], jobs: int) -> Iterator[tuple[Work, dict[Run
         ) from None
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-        for process in multiprocessing.active_children():
+        workers = multiprocessing.active_children()
+        for process in workers:
             process.terminate()
+        for process in workers:
+            process.join()
 
 
 def _begin(parent: int) -> None:
