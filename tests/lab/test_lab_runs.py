@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import ndtri, stdtrit
 
 from aar.lab import runs
-from aar.lab.bootstrap import crossed_intervals, recovered, seed_intervals
+from aar.lab.bootstrap import crossed_intervals, recovered, seed_intervals, t_quantile
 from aar.lab.errors import DegenerateGapError, LabError, MalformedSplit
 from aar.lab.pipeline import format_pipeline, parse_pipeline_text
 from aar.lab.problems.registry import problem_named
@@ -51,8 +52,6 @@ def simulated(
     roles = list(LEVELS)
     shared = np.repeat(rng.normal(size=items // group), group)
     own = {role: np.repeat(rng.normal(size=items // group), group) for role in roles}
-    from scipy.special import ndtri
-
     splits = []
     for seed in range(seeds):
         chosen = np.sort(rng.permutation(items)[: tested or items])
@@ -205,6 +204,11 @@ def test_a_t_interval_is_the_textbooks() -> None:
     (low, high), _lead = seed_intervals(counts)
     half = 3.1824 * above.std(ddof=1) / 2 / 40
     assert (low, high) == pytest.approx((13 / 40 - half, 13 / 40 + half), abs=1e-5)
+
+
+def test_students_t_is_scipys() -> None:
+    for freedom in (1, 2, 3, 4, 5, 9, 10, 29, 30, 99, 400):
+        assert t_quantile(freedom) == pytest.approx(stdtrit(freedom, 0.975), abs=1e-9)
 
 
 def test_an_experiment_is_the_same_whole_or_in_pieces_and_in_any_order() -> None:

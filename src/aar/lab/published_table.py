@@ -18,6 +18,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from aar.lab.bootstrap import t_quantile
 from aar.lab.errors import LabError
 from aar.lab.published import CachedResult
 from aar.verify.pgr import UndefinedPGR, pgr
@@ -172,7 +173,7 @@ def _row(
     plain = per_seed.get(VANILLA_METHOD, {})
     common = [own[seed] - plain[seed] for seed in own if seed in plain] if method != VANILLA_METHOD else []
     ahead = _mean(common) if common else None
-    half = None if ahead is None or ahead.error is None else _t_quantile(ahead.seeds - 1) * ahead.error
+    half = None if ahead is None or ahead.error is None else t_quantile(ahead.seeds - 1) * ahead.error
     return MethodRow(
         method=method,
         seeds=tuple(own),
@@ -273,9 +274,3 @@ def _exact_mean(values: Iterable[float | Fraction]) -> Fraction:
 def _mean(values: Sequence[float]) -> Mean:
     error = float(np.std(values, ddof=1) / len(values) ** 0.5) if len(values) > 1 else None
     return Mean(value=float(_exact_mean(values)), error=error, seeds=len(values))
-
-
-def _t_quantile(freedom: int) -> float:
-    from scipy.special import stdtrit
-
-    return float(stdtrit(freedom, 0.975))
