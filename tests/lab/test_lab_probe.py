@@ -73,8 +73,10 @@ def test_many_columns_in_one_fit_are_the_fits_one_by_one() -> None:
     together = probe.fit(targets, weights)
     for column in range(3):
         alone = probe.fit(targets[:, column], weights[:, column])
-        np.testing.assert_allclose(together[:, column], alone, atol=1e-12)
-        np.testing.assert_allclose(predict(together, FEATURES)[:, column], predict(alone, FEATURES))
+        np.testing.assert_allclose(together[:, column], alone, atol=1e-6)
+        np.testing.assert_allclose(
+            predict(together, FEATURES)[:, column], predict(alone, FEATURES), atol=1e-6
+        )
 
 
 def test_only_the_ratio_of_weights_counts() -> None:
