@@ -141,6 +141,19 @@ def test_items_that_come_in_groups_are_drawn_in_groups() -> None:
     assert width > 1.3 * narrow
 
 
+def test_each_part_of_the_items_has_its_own_pgr() -> None:
+    result = simulated(np.random.default_rng(10), tested=300)
+    part_of = ["odd" if item % 2 else "even" for item in range(400)]
+    parts = runs.by_part(result, part_of)
+    assert list(parts) == ["even", "odd"]
+    totals = [sum(part.item_counts.sum(axis=(0, 1))) for part in parts.values()]
+    assert sum(totals) == result.item_counts.sum()
+    assert all(set(one.items % 2) == {1} for one in parts["odd"].splits)
+    low, high = parts["odd"].interval
+    assert low < parts["odd"].pgr < high
+    assert list(runs.by_part(result, ["one"] * 400)) == ["one"]
+
+
 def test_vanilla_has_no_lead_over_itself() -> None:
     result = simulated(np.random.default_rng(5))
     own = replace(result, splits=tuple(replace(one, student=one.vanilla) for one in result.splits))

@@ -369,10 +369,11 @@ def _draw(
 
 
 def _problem(name: str) -> str:
-    from aar.lab.problems import PROBLEMS, check_problem
+    """The name of a problem that can be built: it is, here and now."""
+    from aar.lab.problems.registry import problem_named
 
-    check_problem(name)
-    return str(name) if name in PROBLEMS else name
+    problem_named(name)
+    return name
 
 
 def _method(given: str) -> Method:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -192,6 +192,30 @@ def check_gap(result: ExperimentResult) -> Baselines:
             for one in result.splits
         ]
     )
+
+
+def by_part(result: ExperimentResult, part_of: Sequence[str]) -> dict[str, ExperimentResult]:
+    """The experiment on each part of the test items alone; `part_of` names the part of every pool item."""
+    names = np.asarray(part_of)
+    parts = {}
+    for name in sorted(set(part_of)):
+        splits = []
+        for one in result.splits:
+            own = names[one.items] == name
+            if own.any():
+                splits.append(
+                    replace(
+                        one,
+                        items=one.items[own],
+                        student=one.student[own],
+                        weak=one.weak[own],
+                        ceiling=one.ceiling[own],
+                        vanilla=one.vanilla[own],
+                    )
+                )
+        if splits:
+            parts[name] = replace(result, splits=tuple(splits))
+    return parts
 
 
 def vanilla_text() -> str:
