@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +20,7 @@ from aar.lab.bootstrap import DRAWS, PLAIN, Bounds, crossed_intervals, recovered
 from aar.lab.errors import LabError, MalformedSplit
 from aar.lab.experiment import Sampled, sample
 from aar.lab.pipeline import VANILLA, Pipeline, format_pipeline, parse_pipeline_text, run_pipeline
-from aar.lab.problems.problem import AnyProblem, Baselines, Marks, Taught, baselines_of, deal
+from aar.lab.problems.problem import AnyProblem, Baselines, Marks, Sizes, Taught, baselines_of, deal
 
 # Who is marked beside the methods. Neither is the text of a pipeline.
 TEACHER, CEILING = "weak teacher", "ceiling"
@@ -280,6 +280,12 @@ def mark(pipeline: Pipeline, sampled: Sampled, seed: int, replicate: int) -> Mar
     return marks
 
 
+@lru_cache(maxsize=1 << 12)
+def _tested(sizes: Sizes, seed: int, replicate: int) -> NDArray[np.intp]:
+    """The items that a split of a pool tests; every method of a table asks for the same."""
+    return np.asarray(deal(sizes, seed, replicate).tested, dtype=np.intp)
+
+
 def result_of(
     name: str,
     problem: AnyProblem,
@@ -303,7 +309,7 @@ def result_of(
         if problem.sizes.is_fresh:
             items = np.arange(len(student), dtype=np.intp)
         else:
-            items = np.asarray(deal(problem.sizes, seed, replicate).tested, dtype=np.intp)
+            items = _tested(problem.sizes, seed, replicate)
         splits.append(
             SplitMarks(
                 seed=seed,
