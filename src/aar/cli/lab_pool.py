@@ -20,8 +20,8 @@ from aar.lab.problems.registry import problem_named
 from aar.lab.run_cache import RunCache
 from aar.lab.runs import RunKey, Work, do_work, splits_of, work_for
 
-# What one process does in less time than others take to start.
-LEAST_SHARED = 16
+# So many runs one process has done before others have started.
+LEAST_SHARED = 64
 _PR_SET_PDEATHSIG = 1
 
 Plan = tuple[str, Sequence[str], Sequence[int], int]
@@ -66,7 +66,7 @@ def _kept(cache: RunCache, piece: Work, found: dict[RunKey, Marks | str]) -> Run
 
 
 def _results(pieces: Sequence[Work], jobs: int) -> Iterator[tuple[Work, dict[RunKey, Marks | str]]]:
-    if jobs == 1 or len(pieces) < LEAST_SHARED:
+    if jobs == 1 or sum(len(piece.missing) for piece in pieces) < LEAST_SHARED:
         for piece in pieces:
             yield piece, do_work(problem_named(piece.problem), piece)
         return
