@@ -178,6 +178,7 @@ BAD: dict[str, tuple[tuple[str, ...], str]] = {
     "an unknown problem": (("run", "nope", "vanilla"), "no problem 'nope'; there is: "),
     "an unknown method": (("run", "overlap", "labelprop"), "do you mean label_prop"),
     "no method": (("run", "overlap", ""), "no method ''"),
+    "a long name that is none": (("run", "overlap", "a/" * 1000), "no method 'a/a/"),
     "a cut pipeline": (("run", "overlap", '[["probe"'), "is not JSON"),
     "an unknown block": (("run", "overlap", '[["nope", {}]]'), "no block 'nope'"),
     "a parameter out of range": (("run", "overlap", '[["knn", {"k": 0}], ["probe", {}]]'), "knn.k: got 0"),

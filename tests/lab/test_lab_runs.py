@@ -268,6 +268,18 @@ def test_an_answer_that_is_none_is_told_and_not_counted(
         result_of("digits", problem, text, [1], 1, done)
 
 
+def test_a_method_whose_algebra_fails_is_told_and_the_others_are_marked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(*_arguments: object) -> None:
+        raise np.linalg.LinAlgError("Singular matrix")
+
+    monkeypatch.setattr(runs, "run_pipeline", fails)
+    done = do_work(problem_named("overlap"), Work("overlap", 1, 0, (SMOOTH, TEACHER)))
+    assert done[RunKey("overlap", SMOOTH, 1, 0)] == "Singular matrix"
+    assert len(done[RunKey("overlap", TEACHER, 1, 0)]) == 4_000
+
+
 def test_seeds_stand_once_and_there_is_one() -> None:
     for seeds, replicates in (([], 1), ([1, 1], 1), ([1], 0)):
         with pytest.raises(MalformedSplit, match="want at least one, each seed once"):

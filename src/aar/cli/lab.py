@@ -27,7 +27,7 @@ MOST_SEEDS, MOST_REPLICATES, MOST_JOBS = 10_000, 100, 64
 REPLICATES: Mapping[str, int] = {"digits": 8}
 CANARIES = ("shortcut",)
 FIGURES = (".png", ".svg")
-MAX_METHOD_BYTES = 1 << 16
+MAX_METHOD_BYTES, MAX_PATH_CHARACTERS = 1 << 16, 1 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,7 @@ def run(options: argparse.Namespace) -> int:
     result = _result(problem, method, options, done)
     check_gap(result)
     vanilla = _result(problem, plain, options, done)
+    parts = _parts(problem, result)
     pipeline = parse_pipeline_text(method.text)
     if options.json:
         say_json(
@@ -85,6 +86,7 @@ def run(options: argparse.Namespace) -> int:
                     {"seed": seed, "pgr": own, "vanilla": plain_own}
                     for seed, own, plain_own in zip(seeds, result.per_seed, vanilla.per_seed)
                 ],
+                "parts": [_part_json(part, one) for part, one in parts.items()],
                 "splits_run": ran,
             },
             indent=1,
@@ -115,6 +117,10 @@ def run(options: argparse.Namespace) -> int:
     ]
     for line in table_lines(["seed", "PGR", "vanilla"], rows):
         say(line)
+    if parts:
+        say()
+        for line in table_lines(PART_HEAD, [_part_cells(part, one) for part, one in parts.items()]):
+            say(line)
     _warn_of_few_seeds(len(seeds))
     return EXIT_OK
 
@@ -341,6 +347,48 @@ def _row_json(problem: str, name: str, result: ExperimentResult) -> Mapping[str,
     }
 
 
+PART_HEAD = ("part", "items", "weak", "vanilla", "method", "ceiling", "PGR", "95 %", "lead", "95 %")
+
+
+def _parts(problem: str, result: ExperimentResult) -> Mapping[str, ExperimentResult]:
+    """The experiment on each part of the problem's items, where it names more than one."""
+    from aar.lab.problems.registry import problem_named
+    from aar.lab.runs import by_part
+
+    part_of = getattr(problem_named(problem), "part_of", None)
+    parts = by_part(result, part_of) if part_of else {}
+    return parts if len(parts) > 1 else {}
+
+
+def _part_json(part: str, result: ExperimentResult) -> Mapping[str, Any]:
+    told: dict[str, Any] = {"part": part, "items": _items(result), "accuracy": dict(result.accuracies)}
+    names = ("pgr", "low", "high", "lead", "lead_low", "lead_high")
+    return told | dict(zip(names, _values(result)))
+
+
+def _part_cells(part: str, result: ExperimentResult) -> list[str]:
+    own, low, high, lead, lead_low, lead_high = _values(result)
+    names = ("weak", "vanilla", "student", "ceiling")
+    accuracies = [f"{result.accuracies[name]:.3f}" for name in names]
+    values = [signed(own), span(low, high), signed(lead), span(lead_low, lead_high)]
+    return [part, str(_items(result)), *accuracies, *values]
+
+
+def _items(result: ExperimentResult) -> int:
+    """How many different items were tested."""
+    return len({int(item) for one in result.splits for item in one.items})
+
+
+def _values(result: ExperimentResult) -> tuple[float | None, ...]:
+    """PGR and lead with their intervals; nothing where the part has no gap."""
+    from aar.verify.pgr import UndefinedPGR
+
+    try:
+        return (result.pgr, *result.interval, result.lead, *result.lead_interval)
+    except UndefinedPGR:
+        return (None,) * 6
+
+
 def _draw(
     results: Mapping[tuple[str, str], ExperimentResult],
     chosen: Sequence[str],
@@ -384,7 +432,7 @@ def _method(given: str) -> Method:
     name, text = given, METHODS.get(given)
     if text is None and given.lstrip().startswith("["):
         name, text = "", given
-    if text is None and Path(given).is_file():
+    if text is None and len(given) <= MAX_PATH_CHARACTERS and Path(given).is_file():
         name, text = Path(given).stem, _text_of(Path(given))
     if text is None:
         near = get_close_matches(given, METHODS, n=3, cutoff=0.5)

@@ -262,7 +262,7 @@ def do_work(problem: AnyProblem, work: Work) -> dict[RunKey, Marks | str]:
         else:
             try:
                 done[key] = mark(parse_pipeline_text(who), sampled, work.seed, work.replicate)
-            except LabError as error:
+            except (LabError, np.linalg.LinAlgError) as error:
                 done[key] = str(error)
     return done
 
