@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from aar.cli import lab_pool
@@ -237,6 +238,39 @@ def test_the_figure_is_drawn_and_an_svg_is_the_same_every_time(lab: Any, tmp_pat
         assert f"figure: {name}" in out
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
     assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
+
+
+def write_jsonl_problem(directory: Path) -> None:
+    """A small data set in the published layout: the right of two choices has words of a kind more often."""
+    rng = np.random.default_rng(0)
+    right, wrong = ([f"{kind}{number}" for number in range(120)] for kind in ("r", "w"))
+    directory.mkdir()
+    for name, size in (("train_label", 80), ("train_unlabel", 800), ("test", 600)):
+        rows = []
+        for number in range(size // 2):
+            for label in rng.permutation(2):
+                share = 0.7 if label else 0.3
+                words = [str(rng.choice(right if rng.random() < share else wrong)) for _word in range(9)]
+                row = {"id": f"{rng.integers(10**11, 10**12)}", "question": f"{name} {number}"}
+                row |= {"choice": " ".join(words), "label": int(label), "subset": f"part {number % 2}"}
+                rows.append(json.dumps(row) + "\n")
+        (directory / f"{name}.jsonl").write_text("".join(rows))
+
+
+def test_a_data_set_in_the_published_layout_has_a_pgr_for_each_part(lab: Any, tmp_path: Path) -> None:
+    write_jsonl_problem(tmp_path / "data")
+    status, out, err = lab("run", "jsonl:data", "label_prop", *QUICK, "--json")
+    assert status == 0, err
+    told = json.loads(out)
+    assert [one["part"] for one in told["parts"]] == ["part 0", "part 1"]
+    assert all(one["low"] < one["pgr"] < one["high"] for one in told["parts"])
+    assert min(one["pgr"] for one in told["parts"]) < told["pgr"] < max(one["pgr"] for one in told["parts"])
+    status, out, _err = lab("run", "jsonl:data", "label_prop", *QUICK)
+    assert status == 0
+    assert "part 1  " in out
+    status, out, err = lab("run", "jsonl:nowhere", "vanilla")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "nowhere" in err
 
 
 def test_an_import_prints_the_table_and_what_differs(lab: Any, tmp_path: Path) -> None:
