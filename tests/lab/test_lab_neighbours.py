@@ -176,3 +176,16 @@ def test_components_are_those_of_scipy(seed: int) -> None:
     got = components(rows, columns, 60)
     assert (got[:, None] == got).tolist() == (wanted[:, None] == wanted).tolist()
     assert all(got[one] <= one for one in range(60))
+
+
+@pytest.mark.parametrize("k", [1, 5, 32, 40])
+def test_among_many_twins_the_lowest_indices_are_taken(k: int) -> None:
+    """Rows that are the same several times over, as sentences are; around zero, so that all is exact."""
+    half = np.random.default_rng(2).integers(-1, 2, (45, 2)).astype(np.float32)
+    few = np.vstack([half, -half])
+    chosen, squared = nearest(few, few, k, skip_self=True)
+    exact = ((few[:, None] - few[None]) ** 2).sum(2)
+    for i in range(90):
+        others = sorted((j for j in range(90) if j != i), key=lambda j: (exact[i, j], j))[:k]
+        assert chosen[i].tolist() == others
+    np.testing.assert_allclose(squared, np.take_along_axis(exact, chosen, axis=1), atol=1e-5)

@@ -115,10 +115,17 @@ def _lowest(values: Floats, k: int) -> Indices:
     # Partitioning values and looking where they are is several times quicker than partitioning indices.
     last = np.partition(values, k - 1, axis=1)[:, k - 1 : k]
     flat = np.flatnonzero(values <= last)
-    if len(flat) == len(values) * k:
-        few: Indices = flat.reshape(len(values), k) - np.arange(len(values))[:, None] * values.shape[1]
-        return few
-    return np.sort(np.argsort(values, axis=1, kind="stable")[:, :k], axis=1)
+    count, width = values.shape
+    if len(flat) > count * k:
+        # Of those that tie with the last one of a row, the later ones are too many.
+        rows = flat // width
+        ties = values.ravel()[flat] == last.ravel()[rows]
+        surplus = np.bincount(rows, minlength=count) - k
+        through = np.cumsum(ties)
+        allowed = np.cumsum(np.bincount(rows, weights=ties, minlength=count)) - surplus
+        flat = flat[~ties | (through <= allowed[rows])]
+    few: Indices = flat.reshape(count, k) - np.arange(count)[:, None] * width
+    return few
 
 
 def neighbour_means(values: NDArray[np.float64], chosen: Indices) -> NDArray[np.float64]:
