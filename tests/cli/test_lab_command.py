@@ -54,6 +54,11 @@ def test_problems_are_listed_with_kind_and_sizes(lab: Any) -> None:
         "canary",
     )
     assert told["digits"]["unlabelled"] == 750
+    assert told["digits"]["tested"] == 897
+    for one in told.values():
+        assert one["ceiling"] - one["weak"] == pytest.approx(one["gap"], abs=2e-4)
+        assert one["gap"] > max(0.1, 6 * one["gap_error"])
+        assert -0.1 < one["vanilla"] < 0.6
 
 
 def test_methods_are_listed_with_their_blocks_and_a_profile_withholds_some(lab: Any) -> None:

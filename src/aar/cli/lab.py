@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from aar.cli.safe_text import terminal_safe
 from aar.cli.text_table import signed, span, table_lines
 
 if TYPE_CHECKING:
-    from aar.lab.problems.problem import Marks
+    from aar.lab.problems.problem import Marks, Sizes
     from aar.lab.runs import ExperimentResult, RunKey
 
 # Small matrices: more threads of linear algebra only wait for each other, and a sandbox has one.
@@ -25,7 +25,6 @@ ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 MOST_SEEDS, MOST_REPLICATES, MOST_JOBS = 10_000, 100, 64
 # A split of digits is small: eight of them to a seed.
 REPLICATES: Mapping[str, int] = {"digits": 8}
-CANARIES = ("shortcut",)
 # A problem with the strong model's own answers laid open is run when it is asked for.
 VARIANT = "-ue"
 FIGURES = (".png", ".svg")
@@ -182,47 +181,63 @@ def problems(options: argparse.Namespace) -> int:
     """What problems there are, and what is stated of them."""
     from aar.lab.problems import PROBLEMS
     from aar.lab.problems.registry import problem_named
+    from aar.lab.problems.stated import stated
 
-    found = []
-    for name in PROBLEMS:
-        sizes = problem_named(name).sizes
-        kind = "canary" if name in CANARIES else "fresh" if sizes.is_fresh else "fixed"
-        found.append((name, kind, sizes))
+    found = [(stated(name), problem_named(name).sizes) for name in PROBLEMS]
     if options.json:
         say_json(
             [
-                {
-                    "problem": name,
-                    "kind": kind,
+                asdict(told)
+                | {
+                    "kind": _kind(told.is_canary, sizes.is_fresh),
                     "pool": sizes.pool,
                     "features": sizes.features,
                     "labelled": sizes.labelled,
                     "unlabelled": sizes.unlabelled,
-                    "tested": sizes.tested,
-                    "sealed": sizes.sealed,
-                    "replicates": REPLICATES.get(name, 1),
+                    "tested": _tested(sizes),
+                    "group": sizes.group,
+                    "splits_per_seed": REPLICATES.get(told.problem, 1),
                 }
-                for name, kind, sizes in found
+                for told, sizes in found
             ],
             indent=1,
         )
         return EXIT_OK
     rows = [
         [
-            name,
-            kind,
+            told.problem,
+            _kind(told.is_canary, sizes.is_fresh),
             str(sizes.pool or "-"),
             str(sizes.features),
             str(sizes.labelled),
             str(sizes.unlabelled),
-            str(sizes.tested or sizes.pool - sizes.labelled - sizes.unlabelled),
+            str(_tested(sizes)),
+            f"{told.weak:.3f}",
+            f"{told.ceiling:.3f}",
+            f"{told.gap:.3f} ± {told.gap_error:.3f}",
+            f"{signed(told.vanilla, 2)} ± {told.vanilla_sd:.2f}",
         ]
-        for name, kind, sizes in found
+        for told, sizes in found
     ]
-    head = ["problem", "kind", "pool", "features", "teach", "train", "test"]
+    sizes_head = ["pool", "features", "teach", "train", "test"]
+    head = ["problem", "kind", *sizes_head, "weak", "ceiling", "gap ± se", "vanilla PGR ± sd"]
     for line in table_lines(head, rows, left=2):
         say(line)
+    seeds = found[0][0].seeds
+    say(f"stated over {seeds} seeds from 0; sd: of one seed; jsonl:DIR is a data set in the published layout")
     return EXIT_OK
+
+
+def _kind(is_canary: bool, is_fresh: bool) -> str:
+    return "canary" if is_canary else "fresh" if is_fresh else "fixed"
+
+
+def _tested(sizes: Sizes) -> int:
+    """How many items a split tests, where nothing is sealed: whole groups of them."""
+    if sizes.is_fresh:
+        return sizes.tested
+    taken = -(-(sizes.labelled + sizes.unlabelled) // sizes.group) * sizes.group
+    return sizes.pool - taken
 
 
 def methods(options: argparse.Namespace) -> int:
