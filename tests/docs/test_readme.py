@@ -71,6 +71,7 @@ def test_the_readme_links_to_files_that_exist() -> None:
         "docs/threat-model.md",
         "docs/witness.md",
         "docs/anchors.md",
+        "docs/lab.md",
         "docs/decisions/README.md",
     ):
         page = ROOT / name
@@ -154,3 +155,25 @@ def test_the_commands_of_the_witness_page_run_in_order_and_print_what_it_says(tm
         if pid.exists():
             with suppress(ProcessLookupError):
                 os.kill(int(pid.read_text()), signal.SIGKILL)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_commands_of_the_lab_page_run_in_order_and_print_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    run_shown((ROOT / "docs" / "lab.md").read_text("utf-8"), a_checkout(tmp_path))
+
+
+def test_the_python_of_the_lab_page_runs_as_it_stands() -> None:
+    [code] = re.findall(
+        r"^```python\n(.*?)^```$", (ROOT / "docs" / "lab.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], check=True, capture_output=True, text=True, env=environment
+    )
+    assert re.fullmatch(r"PGR 0\.\d\d, 95 % \(.*\), lead over vanilla 0\.\d\d \(.*\)\n", done.stdout), (
+        done.stdout
+    )

@@ -136,6 +136,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     _add_witness(commands)
     _add_receipt(commands)
+    _add_lab(commands)
 
     anchor = _add(commands, "anchor", "what an anchor of a study holds", _anchor)
     anchor.add_argument("action", choices=("fetch",), help="bring the first version of everything")
@@ -205,6 +206,58 @@ def _add_receipt(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     check.add_argument("--json", action="store_true")
 
 
+def _add_lab(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    lab = _add(commands, "lab", "weak-to-strong experiments: problems, methods, tables", _lab)
+    actions = lab.add_subparsers(required=True, metavar="ACTION", dest="action")
+    problems = actions.add_parser(
+        "problems", help="what there is to solve, and what is stated of it", description="List the problems."
+    )
+    methods = actions.add_parser(
+        "methods", help="blocks of pipelines, and methods with a name", description="List blocks and methods."
+    )
+    methods.add_argument("--profile", choices=("starter",), help="only what a profile leaves")
+    run = actions.add_parser(
+        "run",
+        help="one method on one problem, against vanilla on the same splits",
+        description="Run one method on one problem over seeds, and vanilla on the same splits.",
+    )
+    run.add_argument("problem", metavar="PROBLEM", help="a name; ./aar lab problems lists them")
+    run.add_argument("method", metavar="METHOD", help="a name, a pipeline's JSON, or a file that holds one")
+    table = actions.add_parser(
+        "table",
+        help="methods by problems: PGR with intervals, and a figure",
+        description="Run methods on problems over seeds: a table of PGR with intervals.",
+    )
+    table.add_argument("--problems", nargs="+", default=[], metavar="PROBLEM", help="default: all")
+    table.add_argument(
+        "--methods",
+        nargs="+",
+        default=[],
+        metavar="METHOD",
+        help="names, pipelines or files; default: all names",
+    )
+    table.add_argument("--figure", metavar="FILE", help="draw it, too: a .png or .svg")
+    for action in (run, table):
+        action.add_argument("--seeds", type=int, default=10, metavar="N", help="how many; default: 10")
+        action.add_argument(
+            "--first-seed", type=int, default=1_000, metavar="SEED", help="the first of them; default: 1000"
+        )
+        action.add_argument(
+            "--replicates", type=int, metavar="R", help="splits per seed; default: 8 for digits, else 1"
+        )
+        action.add_argument("--jobs", type=int, default=2, metavar="N", help="processes; default: 2")
+        action.add_argument("--no-cache", action="store_true", help="run everything, keep nothing")
+    for action in (problems, methods, run, table):
+        action.add_argument("--json", action="store_true", help="print JSON and nothing else")
+    published = actions.add_parser(
+        "import",
+        help="read the published study's cached result files and compute their table again",
+        description="Compute the published study's table again, with intervals that hold; say what is wrong.",
+    )
+    published.add_argument("dir", metavar="DIR", help="directory of result files, one JSON object per seed")
+    published.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+
+
 def _add(
     commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str, command: Command
 ) -> argparse.ArgumentParser:
@@ -271,6 +324,16 @@ def _receipt(options: argparse.Namespace) -> int:
     from aar.cli.receipt import receipt
 
     return receipt(options)
+
+
+def _lab(options: argparse.Namespace) -> int:
+    if options.action == "import":
+        from aar.cli.lab_import import import_published
+
+        return import_published(options)
+    from aar.cli.lab import lab
+
+    return lab(options)
 
 
 def _anchor(options: argparse.Namespace) -> int:

@@ -28,7 +28,7 @@ _HOW_TO_READ = (
     "mark: one official run, its exact value once that is opened   held-out: with its 95 % interval"
 )
 
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # it comes with matplotlib: the same picture on every machine
     "font.size": 9.0,
     "svg.fonttype": "path",
@@ -77,13 +77,13 @@ def draw_pgr_over_time(
     Left: per researcher the best released value as steps with the interval of that value, a dot per official
     run (its opened value where there is one), and the best of all researchers so far. Right: held-out values.
     """
-    _use_own_matplotlib_directory()
+    use_own_matplotlib_directory()
     import matplotlib
 
     # A matplotlibrc in the current directory must not restyle the picture.
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_STYLE)
+        matplotlib.rcParams.update(STYLE)
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
         from matplotlib.transforms import offset_copy
@@ -153,7 +153,7 @@ def draw_pgr_over_time(
         figure.savefig(path_png, format="png", dpi=150, metadata={"Software": None})
 
 
-def _use_own_matplotlib_directory() -> None:
+def use_own_matplotlib_directory() -> None:
     """Keep matplotlib's font list beside the installation: found again offline, and in nobody's home."""
     own = Path(sys.prefix) / "matplotlib"
     if sys.prefix != sys.base_prefix and os.access(sys.prefix, os.W_OK):

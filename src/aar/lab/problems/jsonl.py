@@ -30,6 +30,8 @@ FILES = ("train_label.jsonl", "train_unlabel.jsonl", "test.jsonl")
 TRAIN_LABEL, TRAIN_UNLABEL, TEST = FILES
 # What a researcher's copy is made of; a label is not.
 MAY_LEAVE = ("id", "question", "choice")
+# Metadata that name a row's part of the data set: figures are told by part, and no method sees which it is.
+PART_FIELDS = ("subset", "split", "source")
 MAX_LINE_BYTES = 1 << 20
 MAX_ID_CHARACTERS = 200
 
@@ -154,6 +156,14 @@ class JsonlProblem:
         """Hex SHA-256 over the data and this construction's parameters, not over floating-point features."""
         parameters = (self.sizes, BUCKETS, COMPONENTS, TEACHER_L2, STUDENT_L2, CLIP, VOTERS)
         return hashlib.sha256(f"jsonl/v1 {parameters}\n{self.data.fingerprint}\n".encode()).hexdigest()
+
+    @property
+    def part_of(self) -> tuple[str, ...] | None:
+        """The part that each item of the pool is of, by a field that test rows have; `None` without one."""
+        for field in PART_FIELDS:
+            if any(field in row.metadata for row in self.data.test):
+                return tuple(row.metadata.get(field, "") for row in self._rows)
+        return None
 
     @property
     def published(self) -> Split:
