@@ -121,10 +121,16 @@ def build_parser() -> argparse.ArgumentParser:
     task.add_argument("--key", metavar="FILE")
     task.add_argument("--json", action="store_true")
 
-    review = _add(commands, "review", "the human gate: list, show, publish, retract, refine", _review)
+    review = _add(
+        commands, "review", "the human gate: list, show, publish, retract, refine, heldout", _review
+    )
     review.add_argument("dir", metavar="DIR")
     review.add_argument(
-        "action", nargs="?", default="list", choices=("list", "show", "publish", "retract", "refine")
+        "action",
+        nargs="?",
+        default="list",
+        choices=("list", "show", "publish", "retract", "refine", "heldout"),
+        help="heldout: run the method that result N claims on the problems held out, before the study ends",
     )
     review.add_argument("number", nargs="?", type=int, metavar="N", help="index of a finding")
     review.add_argument("--note", metavar="TEXT", default="", help="what to say with the decision")
@@ -137,6 +143,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_witness(commands)
     _add_receipt(commands)
     _add_lab(commands)
+    _add_reproduce(commands)
 
     anchor = _add(commands, "anchor", "what an anchor of a study holds", _anchor)
     anchor.add_argument("action", choices=("fetch",), help="bring the first version of everything")
@@ -258,6 +265,25 @@ def _add_lab(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     published.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
 
 
+def _add_reproduce(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    reproduce = _add(
+        commands, "reproduce", "run a receipt's method again, from the record alone, and compare", _reproduce
+    )
+    reproduce.add_argument("dir", metavar="DIR", help="a study, or a copy of its record")
+    reproduce.add_argument("receipt", type=int, metavar="RECEIPT", help="index of a score receipt")
+    reproduce.add_argument(
+        "--tolerance",
+        type=float,
+        metavar="PGR",
+        default=0.0,
+        help="how far an opened value may be off, for another machine; default: the same items right",
+    )
+    reproduce.add_argument(
+        "--secret", metavar="FILE", help="the evaluator's secret, for a study that is not closed"
+    )
+    reproduce.add_argument("--json", action="store_true")
+
+
 def _add(
     commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str, command: Command
 ) -> argparse.ArgumentParser:
@@ -334,6 +360,12 @@ def _lab(options: argparse.Namespace) -> int:
     from aar.cli.lab import lab
 
     return lab(options)
+
+
+def _reproduce(options: argparse.Namespace) -> int:
+    from aar.cli.reproduce import reproduce
+
+    return reproduce(options)
 
 
 def _anchor(options: argparse.Namespace) -> int:
