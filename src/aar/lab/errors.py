@@ -23,3 +23,15 @@ class MalformedSplit(LabError):
 
 class DegenerateGapError(LabError):
     """Weak teacher and ceiling are too close for a PGR to mean anything."""
+
+
+class MalformedWeights(LabError):
+    """A file of a model's weights that is cut, of another kind, or of another shape."""
+
+
+class MalformedData(LabError):
+    """A data set's files do not fit the layout; the message names file and line."""
+
+
+class MetadataPredictsLabels(LabError):
+    """What stands beside the questions predicts the label better than the weak teacher does."""

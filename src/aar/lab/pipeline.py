@@ -3,20 +3,22 @@
 ```json
 [["label_prop", {"k": 12}], ["probe", {}]]
 ```
-The last block is the objective; an aggregate block may stand first and repeats all that follows.
+The last block is the objective; an aggregate block may stand first and repeats all that follows. A block that
+was changed since its first version is written with its version, ``"logconf/2"``; a bare name is the lab's
+current one, any other version is refused.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TypeAlias, TypeGuard
 
 import numpy as np
 
-from aar.lab.blocks import block_named
-from aar.lab.blocks.block import Block, Range, State
+from aar.lab.blocks import BLOCKS, block_named
+from aar.lab.blocks.block import ALWAYS, Block, Range, State
 from aar.lab.errors import MalformedPipeline
 from aar.lab.instance import Instance, Probabilities
 
@@ -31,15 +33,23 @@ MAX_TEXT_CHARACTERS = 4_000
 LEAST_BAGGED = 2
 
 
-def parse_pipeline(value: object) -> Pipeline:
-    """A pipeline from its JSON value, defaults filled in; `MalformedPipeline` says what is wrong where."""
+def parse_pipeline(value: object, *, profile: Collection[str] | None = None) -> Pipeline:
+    """A pipeline from its JSON value, defaults filled in; `MalformedPipeline` says what is wrong where.
+
+    With a `profile` (`aar.lab.methods.STARTER`) blocks that are not of it are refused.
+    """
     if not _is_list(value) or not 1 <= len(value) <= MAX_BLOCKS:
         raise MalformedPipeline(f"want a list of 1 to {MAX_BLOCKS} blocks, got {value!r:.80}")
     steps = []
     for number, item in enumerate(value):
         if not _is_list(item) or len(item) != 2:
             raise MalformedPipeline(f"block {number}: want [NAME, {{PARAMETERS}}], got {item!r:.80}")
-        block = block_named(item[0])
+        block = _current(item[0])
+        if profile is not None and block.name not in profile:
+            raise MalformedPipeline(
+                f"block {number}: {block.name} is withheld by this study's profile; "
+                f"there is: {', '.join(name for name in BLOCKS if name in profile)}"
+            )
         is_last = number == len(value) - 1
         if (block.kind == "objective") != is_last:
             raise MalformedPipeline(f"block {number}, {block.name}: an objective stands last, and only there")
@@ -49,12 +59,30 @@ def parse_pipeline(value: object) -> Pipeline:
     return tuple(steps)
 
 
-def parse_pipeline_text(text: str) -> Pipeline:
+def _current(name: object) -> Block:
+    """The block of a name as pipelines write it, with its version where that is not the first."""
+    if isinstance(name, str) and "/" in name:
+        bare, _slash, version = name.partition("/")
+        block = block_named(bare)
+        if name != _written(block):
+            raise MalformedPipeline(
+                f"{bare} is at version {block.version} here, the pipeline wants {version!r:.20}; "
+                "take the release that had it, or write the bare name"
+            )
+        return block
+    return block_named(name)
+
+
+def _written(block: Block) -> str:
+    return block.name if block.version == 1 else f"{block.name}/{block.version}"
+
+
+def parse_pipeline_text(text: str, *, profile: Collection[str] | None = None) -> Pipeline:
     """A pipeline from its JSON text; a key that stands twice is refused."""
     if len(text) > MAX_TEXT_CHARACTERS:
         raise MalformedPipeline(f"{len(text)} characters, at most {MAX_TEXT_CHARACTERS}")
     try:
-        return parse_pipeline(json.loads(text, object_pairs_hook=_once))
+        return parse_pipeline(json.loads(text, object_pairs_hook=_once), profile=profile)
     except MalformedPipeline:
         raise
     except (ValueError, RecursionError) as error:
@@ -62,9 +90,10 @@ def parse_pipeline_text(text: str) -> Pipeline:
 
 
 def format_pipeline(pipeline: Pipeline) -> str:
-    """The one JSON text of a pipeline, every parameter written out."""
+    """The one JSON text of a pipeline, every parameter written out, and every version from 2 on."""
     return json.dumps(
-        [[name, dict(sorted(values.items()))] for name, values in pipeline], separators=(",", ":")
+        [[_written(block_named(name)), dict(sorted(values.items()))] for name, values in pipeline],
+        separators=(",", ":"),
     )
 
 
@@ -87,8 +116,28 @@ def pipeline_name(pipeline: Pipeline) -> str:
     return "+".join(words)
 
 
+def needs_of(pipeline: Pipeline) -> frozenset[str]:
+    """What its blocks read, of `aar.lab.blocks.block.NEEDS`."""
+    return frozenset(need for name, _values in pipeline for need in block_named(name).needs)
+
+
+def offered_by(instance: Instance) -> frozenset[str]:
+    """What an instance has of `NEEDS`."""
+    more = {"votes": instance.votes, "zero-shot": instance.zero_shot}
+    return ALWAYS | {name for name, value in more.items() if value is not None}
+
+
 def run_pipeline(pipeline: Pipeline, instance: Instance, rng: np.random.Generator) -> Probabilities:
-    """P(y = 1) on the instance's test items [m]; a pure function of its arguments."""
+    """P(y = 1) on the instance's test items [m]; a pure function of its arguments.
+
+    `MalformedPipeline` where a block needs votes or zero-shot answers that the instance does not have.
+    """
+    missing = needs_of(pipeline) - offered_by(instance)
+    if missing:
+        raise MalformedPipeline(
+            f"{pipeline_name(pipeline)} needs {' and '.join(sorted(missing))}, which this instance does not "
+            "have; take another block, or a problem that offers them"
+        )
     name, values = pipeline[0]
     if block_named(name).kind == "aggregate":
         return _bagged(pipeline[1:], instance, rng, count=int(values["count"]), share=values["share"])

@@ -9,10 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from aar.lab.blocks.block import Block, real, whole
+from aar.lab.blocks.channel import CHANNEL
+from aar.lab.blocks.elicit import ELICIT
+from aar.lab.blocks.losses import LOSSES
 from aar.lab.blocks.objective import OBJECTIVES
 from aar.lab.blocks.relabel import RELABEL
 from aar.lab.blocks.represent import REPRESENT
 from aar.lab.blocks.select import SELECT
+from aar.lab.blocks.training import TRAINING
 from aar.lab.errors import MalformedPipeline
 
 BAG = Block(
@@ -23,10 +27,22 @@ BAG = Block(
     source="Breiman 1996, Bagging predictors (here: subsets without replacement)",
     # What it does is to run the rest several times over: that is the pipeline's affair.
     step=lambda state, _parameters, _rng: state,
+    needs=(),
 )
 
 BLOCKS: Mapping[str, Block] = {
-    block.name: block for block in (*RELABEL, *SELECT, *REPRESENT, *OBJECTIVES, BAG)
+    block.name: block
+    for block in (
+        *RELABEL,
+        *CHANNEL,
+        *ELICIT,
+        *SELECT,
+        *REPRESENT,
+        *OBJECTIVES,
+        *LOSSES,
+        *TRAINING,
+        BAG,
+    )
 }
 
 

@@ -10,6 +10,9 @@ import numpy as np
 from aar.lab.instance import STUDENT_L2, Floats, Instance, Probabilities
 
 KINDS = ("aggregate", "represent", "relabel", "select", "reweight", "objective")
+# What a block may read beside the strong features of training items. Every instance has the first three.
+NEEDS = ("weak", "prior", "test inputs", "votes", "zero-shot")
+ALWAYS = frozenset({"weak", "prior", "test inputs"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +76,11 @@ Step = Callable[[State, Parameters, np.random.Generator], State]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """One step; `family` is the idea it stands for, `source` where the idea is from."""
+    """One step; `family` is the idea it stands for, `source` where the idea is from, `needs` what it reads.
+
+    `version` goes up when the same parameters would lead elsewhere, beyond rounding: a method's text names it
+    from 2 on, so that a figure belongs to the code that gave it.
+    """
 
     name: str
     kind: str
@@ -81,3 +88,5 @@ class Block:
     parameters: Mapping[str, Range]
     source: str
     step: Step
+    needs: tuple[str, ...] = ("weak",)
+    version: int = 1

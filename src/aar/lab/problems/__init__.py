@@ -5,7 +5,7 @@ from __future__ import annotations
 from aar.lab.errors import UnknownProblem
 
 # Names only: the command line reads them at every start, and the problems themselves hold labels.
-PROBLEMS = ("digits",)
+PROBLEMS = ("digits", "overlap", "shortcut")
 
 
 def check_problem(name: object) -> None:

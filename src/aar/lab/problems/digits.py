@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
-from aar.lab.instance import STUDENT_L2, Floats
+from aar.lab.instance import STUDENT_L2, Floats, Probabilities
 from aar.lab.probe import Probe, predict
 from aar.lab.problems.problem import Sizes, Taught, check_split
 
@@ -22,12 +23,18 @@ SIZES = Sizes(pool=1_797, features=40, sealed=400, labelled=150, unlabelled=750)
 NEIGHBOURS = 12
 TREE_DEPTH = 5
 LEAF_ITEMS = 2
+# Trees that vote, each on as many items drawn with repetition from the same labelled ones.
+VOTERS = 7
 CLIP = 0.02
+
+Items = NDArray[np.intp]
+
 STATEMENT = (
     "Binary classification with a weak teacher. You never see true labels or test items. A method is a "
     "directory with method.py defining predict(instance, rng) -> P(y = 1) for instance.test_x; "
     "instance.train_x are strong features [750, 40] (float32, standardised), instance.weak the weak "
-    "teacher's P(y = 1) on them, instance.class_prior its share of ones. aar.lab is importable. An "
+    "teacher's P(y = 1) on them, instance.votes [n, K] the same of several teachers, instance.class_prior "
+    "the weak teacher's share of ones. aar.lab is importable. An "
     "official run draws fresh splits under seeds that nobody picks; the score is the performance gap "
     "recovered between weak teacher (0) and the same student with true labels (1). You are told a score "
     "only when it beats your best one by more than 0.05."
@@ -67,26 +74,22 @@ class Digits:
 
         Not over the spectral coordinates: their last bits are another machine's business.
         """
-        construction = f"digits/v1 {SIZES} {NEIGHBOURS} {TREE_DEPTH} {LEAF_ITEMS} {CLIP} {STUDENT_L2}\n"
+        construction = (
+            f"digits/v2 {SIZES} {NEIGHBOURS} {TREE_DEPTH} {LEAF_ITEMS} {VOTERS} {CLIP} {STUDENT_L2}\n"
+        )
         data = construction.encode() + self._pixels.astype("<f8").tobytes() + self._y.astype("u1").tobytes()
         return hashlib.sha256(data).hexdigest()
 
     def teach(
         self, seed: int, labelled: Sequence[int], unlabelled: Sequence[int], tested: Sequence[int]
     ) -> Taught:
-        """Train the weak teacher and the ceiling of one split; about 2 ms of processor time."""
-        from sklearn.tree import DecisionTreeClassifier
-
+        """Train the weak teacher and the ceiling of one split; about 4 ms of processor time."""
         check_split(SIZES.pool, labelled, unlabelled, tested)
         taught, train, test = (np.asarray(items, dtype=np.intp) for items in (labelled, unlabelled, tested))
-        tree = DecisionTreeClassifier(
-            max_depth=TREE_DEPTH, min_samples_leaf=LEAF_ITEMS, random_state=seed & 0x7FFFFFFF
-        )
-        tree.fit(self._pooled[taught], self._y[taught])
-        asked = tree.predict_proba(self._pooled[np.concatenate([train, test])])
-        # A teacher that saw one class only knows no other.
-        ones = asked[:, list(tree.classes_).index(True)] if True in tree.classes_ else np.zeros(len(asked))
+        ones = self._answers(taught, np.concatenate([train, test]), seed)
         weak = np.clip(ones[: len(train)], CLIP, 1 - CLIP)
+        drawn = np.random.default_rng(seed).integers(0, len(taught), size=(VOTERS, len(taught)))
+        votes = np.stack([self._answers(taught[own], train, seed) for own in drawn], axis=1)
         ceiling = Probe(self.features[train], l2=STUDENT_L2).fit(self._y[train].astype(np.float64))
         truth = self._y[test]
         return Taught(
@@ -95,4 +98,19 @@ class Digits:
             truth=truth,
             weak_correct=(ones[len(train) :] > 0.5) == truth,
             ceiling_correct=(predict(ceiling, self.features[test]) > 0.5) == truth,
+            votes=np.clip(votes, CLIP, 1 - CLIP),
         )
+
+    def _answers(self, taught: Items, asked: Items, seed: int) -> Probabilities:
+        """P(odd) of the `asked` items from a tree that learnt from the `taught` ones, repetitions too."""
+        from sklearn.tree import DecisionTreeClassifier
+
+        tree = DecisionTreeClassifier(
+            max_depth=TREE_DEPTH, min_samples_leaf=LEAF_ITEMS, random_state=seed & 0x7FFFFFFF
+        )
+        tree.fit(self._pooled[taught], self._y[taught])
+        if True not in tree.classes_:
+            # A teacher that saw one class only knows no other.
+            return np.zeros(len(asked))
+        answers: Probabilities = tree.predict_proba(self._pooled[asked])[:, list(tree.classes_).index(True)]
+        return answers

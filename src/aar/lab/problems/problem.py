@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aar.lab.errors import DegenerateGapError, MalformedSplit
 from aar.lab.instance import Floats, Probabilities
+from aar.verify.splits import Split, shuffled, split
 
 LEAST_GAP = 0.10
 LEAST_GAP_ERRORS = 6
@@ -105,6 +106,49 @@ class FreshProblem(Protocol):
 
     def draw(self, seed: int) -> Drawn:
         """Items, teacher and ceiling of one split: a pure function of the seed (any integer from 0)."""
+
+
+AnyProblem: TypeAlias = "Problem | FreshProblem"
+
+
+def deal(sizes: Sizes, seed: int, replicate: int, sealed: Sequence[int] = ()) -> Split:
+    """Deal a fixed data set's public items for one replicate of one seed, groups held together.
+
+    Shuffled groups are taken until they cover what teaches and trains; their shuffled items teach, then
+    train, and what is over is not used. All other public groups are tested, ascending. With groups of one
+    this is `verify.splits.split`. `MalformedSplit` unless `sealed` are whole groups of the pool and a group
+    is left to test.
+    """
+    hidden = set(sealed)
+    if len(hidden) != len(sealed) or not hidden <= set(range(sizes.pool)):
+        raise MalformedSplit(f"sealed: {len(sealed)} ids, want some of 0 to {sizes.pool - 1}, once each")
+    public = [item for item in range(sizes.pool) if item not in hidden]
+    needed = sizes.labelled + sizes.unlabelled
+    if sizes.group == 1:
+        if needed >= len(public):
+            raise MalformedSplit(
+                f"{len(public)} public items, {needed} teach and train: none is left to test"
+            )
+        return split(seed, replicate, public, sizes.labelled, sizes.unlabelled)
+    groups = sorted({item // sizes.group for item in public})
+    if len(groups) * sizes.group != len(public):
+        raise MalformedSplit(
+            f"sealed: {len(sealed)} ids that cut a group of {sizes.group}, want whole groups"
+        )
+    label = b"aar-split/v1\n%d\n%d\n" % (seed, replicate)
+    order = shuffled(label, groups)
+    taken = -(-needed // sizes.group)
+    if taken >= len(groups):
+        raise MalformedSplit(f"{len(groups)} public groups, {taken} teach and train: none is left to test")
+    seen = shuffled(
+        label + b"items\n", [item for group in sorted(order[:taken]) for item in _members(sizes, group)]
+    )
+    tested = [item for group in sorted(order[taken:]) for item in _members(sizes, group)]
+    return Split(tuple(seen[: sizes.labelled]), tuple(seen[sizes.labelled : needed]), tuple(tested))
+
+
+def _members(sizes: Sizes, group: int) -> range:
+    return range(group * sizes.group, (group + 1) * sizes.group)
 
 
 def check_split(pool: int, labelled: Sequence[int], unlabelled: Sequence[int], tested: Sequence[int]) -> None:
