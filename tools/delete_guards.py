@@ -48,7 +48,9 @@ FIRST = {
     "pgr.py": "test_pgr.py",
     "reader.py": "test_reader.py",
     "report.py": "test_report.py",
+    "run_errors.py": "test_run_errors.py",
     "splits.py": "test_splits.py",
+    "statistics.py": "test_statistics.py",
     "study.py": "test_study.py",
     "tile_hashes.py": "test_tile_hashes.py",
 }

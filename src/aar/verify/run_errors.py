@@ -2,7 +2,8 @@
 
 The PGR is a ratio, (A - B) / (C - D) in counts. To first order its error is a sum of one term per
 seed and item, (a - b - PGR (c - d)) / (C - D), which gives variances and covariances without any draw
-(clustered by seeds and by items: Cameron, Gelbach and Miller 2011). Of two runs under seeds of their own only the items are shared.
+(clustered by seeds and by items: Cameron, Gelbach and Miller 2011). Of two runs under seeds of their own only
+the items are shared.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from aar.verify.pgr import UndefinedPGR
 
 @dataclass(frozen=True, slots=True)
 class RunErrors:
-    """An estimate and its first-order errors: one sum per seed, one per item of the pool, and squares per cell."""
+    """An estimate and its first-order errors: a sum per seed, one per item, the squares of all cells."""
 
     estimate: float
     by_seed: tuple[float, ...]
@@ -101,7 +102,8 @@ def _variance(of_seeds: float, of_items: float, cells: float) -> float:
 
 
 def _dot(first: Sequence[float], second: Sequence[float]) -> float:
-    return sum(map(mul, first, second))
+    total: float = sum(map(mul, first, second))
+    return total
 
 
 def _mask(one: SplitCounts, name: str) -> int:

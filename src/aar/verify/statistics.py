@@ -73,7 +73,7 @@ def detectable_difference(deviation: float, seeds: int, *, power: float = 0.8, a
 
 @dataclass(frozen=True, slots=True)
 class Excess:
-    """By how much an explored accuracy exceeds a held-out one: the difference, z, and P(z or more by chance)."""
+    """By how much an explored accuracy exceeds a held-out one: difference, z, and P(z or more by chance)."""
 
     difference: float
     z: float
@@ -101,7 +101,7 @@ def explored_minus_held_out(explored: tuple[int, int], held_out: tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class BestOf:
-    """The best of k estimates, corrected for having been picked: place, as it looked, and what is left of it."""
+    """The best of k estimates corrected for having been picked: its place, as it looked, what is left."""
 
     place: int
     naive: float
@@ -113,13 +113,14 @@ class BestOf:
 def best_of(
     estimates: Sequence[float], covariance: Sequence[Sequence[float]], *, level: float = 0.95
 ) -> BestOf:
-    """An interval for the true value of whichever of `estimates` is largest (Andrews, Kitagawa and McCloskey 2024).
+    """An interval for the true value of whichever of `estimates` is largest.
 
-    Given that it won, a winner is normal cut off below by its closest rival; where that lies is what its
-    interval corrects for. Cut off narrowly the answer would be without bounds, so it is kept inside the
-    simultaneous interval of all k, which takes a tenth of the 5 %. `estimate` is the median-unbiased one of
-    the same distribution. `covariance` [k, k] is that of the estimates: variances on its diagonal, and what
-    they share (test items, seeds) beside it. One estimate gets the plain normal interval.
+    After Andrews, Kitagawa and McCloskey 2024, "Inference on winners" (their hybrid). Given that it won, a
+    winner is normal cut off below by its closest rival; where that lies is what its interval corrects for.
+    Cut off narrowly the answer would be without bounds, so it is kept inside the simultaneous interval of
+    all k, which takes a tenth of the 5 %. `estimate` is the median-unbiased one of the same distribution.
+    `covariance` [k, k] is that of the estimates: variances on its diagonal, and what they share (test
+    items, seeds) beside it. One estimate gets the plain normal interval.
 
     >>> one = best_of([0.5], [[0.01]])
     >>> round(one.low, 3), round(one.estimate, 3), round(one.high, 3)
@@ -156,7 +157,7 @@ def best_of(
 
 
 def _cut_off(estimates: Sequence[float], covariance: Sequence[Sequence[float]], place: int) -> float:
-    """The least value with which the estimate at `place` would still have won, all that is apart from it fixed."""
+    """The least value with which the estimate at `place` had still won, all that is apart from it fixed."""
     floor = -math.inf
     winner, variance = estimates[place], covariance[place][place]
     for other, value in enumerate(estimates):

@@ -15,14 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aar.lab.instance import Instance
+from aar.lab.experiment import sample
 from aar.lab.pipeline import parse_pipeline, run_pipeline
 from aar.lab.problems.digits import Digits
 from aar.outside.redteam.scores.rules import RULES, is_better
-from aar.verify.splits import split
 
 EXPLORED, HELD_OUT, SEEDS = 12, 8, 5
 STEPS = 60
+# Seeds of the command lie this far apart, so that no two share a split.
+SPLITS_APART = 1_000
 CLIMBS = 300
 LIMIT = 0.02
 
@@ -57,22 +58,14 @@ class Cost:
 def scores_on_digits(seed: int) -> NDArray[np.float64]:
     """PGR of every candidate on every split [candidates, EXPLORED + HELD_OUT]; 15 s of processor time."""
     problem = Digits()
-    sizes = problem.sizes
     pipelines = [parse_pipeline(one) for one in candidates()]
     found = np.zeros((len(pipelines), EXPLORED + HELD_OUT))
     for number in range(EXPLORED + HELD_OUT):
-        one = split(seed, number, range(sizes.pool), sizes.labelled, sizes.unlabelled)
-        taught = problem.teach(number, one.labelled, one.unlabelled, one.tested)
-        instance = Instance(
-            train_x=problem.features[list(one.unlabelled)],
-            weak=taught.weak,
-            test_x=problem.features[list(one.tested)],
-            class_prior=taught.class_prior,
-            student_l2=problem.student_l2,
-        )
+        drawn = sample(problem, seed * SPLITS_APART + number)
+        taught = drawn.taught
         weak, gap = taught.weak_correct.mean(), taught.ceiling_correct.mean() - taught.weak_correct.mean()
         for row, pipeline in enumerate(pipelines):
-            answer = run_pipeline(pipeline, instance, np.random.default_rng([seed, number, row]))
+            answer = run_pipeline(pipeline, drawn.instance, np.random.default_rng([seed, number, row]))
             found[row, number] = (((answer > 0.5) == taught.truth).mean() - weak) / gap
     return found
 
