@@ -145,23 +145,37 @@ def log_again(data: bytes) -> bytes:
     return reader.checkpoint_bytes() + b"\xff\xff" + format_bundle(list(reader.leaves()))
 
 
-PAYLOAD = Payload("public", 12, (SplitCounts(7, 0, 0b111100, 0b100100, 0b000100, 0b111000),))
+PAYLOAD = Payload("public", 12, (SplitCounts(7, 0, 0b111100, 0b100100, 0b000100, 0b111000, 0b100000),))
 RECEIPT = {
     "submission": 4,
     "digest": "0a" * 32,
     "researcher": "r1",
     "tier": "explore",
+    "problem": "digits",
     "outcome": "scored",
     "reason": "",
     "seeds": [1, 2],
     "released": {"pgr": "0.5000", "low": "0.2500", "high": "0.7500", "improved": 1},
     "commitments": {"public": "0b" * 32, "sealed": "0c" * 32},
 }
+CONFIRMED = {
+    **RECEIPT,
+    "tier": "confirm",
+    "released": {
+        "pgr": "0.5000",
+        "low": "0.2500",
+        "high": "0.7500",
+        "difference": "0.2000",
+        "difference_low": "-0.1000",
+        "difference_high": "0.5000",
+    },
+}
 BODIES: tuple[tuple[str, dict[str, object]], ...] = (
     ("comment", {"on": 3, "text": "é"}),
     ("vote", {"on": 3, "value": -1}),
     ("redaction", {"sha256": "0a" * 32, "reason": "hazardous"}),
     ("score-receipt", RECEIPT),
+    ("score-receipt", CONFIRMED),
     (
         "score-receipt",
         {**RECEIPT, "outcome": "failed", "reason": "wall", "released": {}, "commitments": {}},
@@ -244,7 +258,10 @@ FORMATS: Mapping[str, Format] = {
         ).encode(),
     ),
     "body": Format(tuple(format_canonical([kind, body]) for kind, body in BODIES), body_again),  # type: ignore[list-item]
-    "payload": Format((format_payload(PAYLOAD),), lambda data: format_payload(parse_payload(data))),
+    "payload": Format(
+        (format_payload(PAYLOAD), format_payload(Payload("sealed", 12, PAYLOAD.splits, is_fresh=True))),
+        lambda data: format_payload(parse_payload(data)),
+    ),
     "log": Format((LOG_FILES,), log_again, errors=(FormatError, NotARecord)),
 }
 

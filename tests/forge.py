@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,18 @@ from aar.formats.keys import COSIGNATURE, Signer, format_vkey
 from aar.formats.note import Note, Signature, format_note
 from aar.formats.policy import Group, Policy, format_policy
 from aar.formats.strict import encode_base64
-from aar.verify.interval import crossed_bootstrap, decimal4, score
+from aar.verify.interval import (
+    Interval,
+    crossed_bootstrap,
+    decimal4,
+    difference,
+    difference_interval,
+    interval_of,
+    score,
+)
 from aar.verify.payload import Payload, SplitCounts, format_payload
 from aar.verify.report import Report
+from aar.verify.splits import Pool
 from aar.verify.study import verify_study
 
 ORIGIN = "aar.test/forge"
@@ -34,6 +43,18 @@ SECRET = bytes(range(100, 132))
 ITEMS, SEALED, LABELLED, UNLABELLED = 40, 12, 8, 8
 SEEDS, REPLICATES, DRAWS = 2, 2, 40
 STEP = "0.0500"
+POOL = Pool(items=ITEMS, sealed=SEALED, labelled=LABELLED, unlabelled=UNLABELLED, tested=0, group=1)
+FRESH = Pool(items=0, sealed=SEALED, labelled=LABELLED, unlabelled=UNLABELLED, tested=ITEMS, group=1)
+GROUPED = Pool(items=60, sealed=10, labelled=7, unlabelled=8, tested=0, group=4)
+COMPARED = ("difference", "difference_low", "difference_high")
+BASELINES = {
+    "weak": "0.4500",
+    "ceiling": "0.9700",
+    "gap": "0.5200",
+    "se": "0.0100",
+    "vanilla": "0.2000",
+    "spread": "0.0500",
+}
 
 ROLES = {
     "operator": "operator",
@@ -107,9 +128,13 @@ def mac(key: bytes, text: str) -> bytes:
     return hmac.new(key, text.encode(), hashlib.sha256).digest()
 
 
-def naive_sealed(secret: bytes, items: int, sealed: int) -> list[int]:
-    places = [(mac(secret, f"aar-sealed/v1\n{item}\n"), item) for item in range(items)]
-    return sorted(item for _place, item in sorted(places)[:sealed])
+def naive_sealed(secret: bytes, items: int, sealed: int, group: int = 1) -> list[int]:
+    groups = {item // group for item in range(items)}
+    found: list[int] = []
+    for _place, number in sorted((mac(secret, f"aar-sealed/v1\n{one}\n"), one) for one in groups):
+        if len(found) < sealed:
+            found += [item for item in range(items) if item // group == number]
+    return sorted(found)
 
 
 def naive_seeds(secret: bytes, tier: str, digest: str, count: int) -> list[int]:
@@ -119,10 +144,17 @@ def naive_seeds(secret: bytes, tier: str, digest: str, count: int) -> list[int]:
     ]
 
 
-def naive_tested(seed: int, replicate: int, public: Sequence[int], taught: int) -> list[int]:
-    stream = hashlib.shake_256(f"aar-split/v1\n{seed}\n{replicate}\n".encode()).digest(8 * len(public))
-    places = [(stream[8 * at : 8 * at + 8], item) for at, item in enumerate(public)]
-    return [item for _place, item in sorted(places)][taught:]
+def naive_tested(seed: int, replicate: int, public: Sequence[int], taught: int, group: int = 1) -> list[int]:
+    groups = sorted({item // group for item in public})
+    stream = hashlib.shake_256(f"aar-split/v1\n{seed}\n{replicate}\n".encode()).digest(8 * len(groups))
+    places = [(stream[8 * at : 8 * at + 8], number) for at, number in enumerate(groups)]
+    order = [item for _place, number in sorted(places) for item in public if item // group == number]
+    if group == 1:
+        return order[taught:]
+    # The group that the last item taught is of is used up with it.
+    return [
+        item for at, item in enumerate(order) if item // group not in {i // group for i in order[:taught]}
+    ]
 
 
 def mask_of(items: Sequence[int]) -> int:
@@ -145,29 +177,44 @@ class Run:
     digest: str
     tier: str
     accuracy: float
+    problem: str = "masks"
+    pool: Pool = POOL
     seeds: list[int] = field(default_factory=list)
     payloads: dict[str, Payload] = field(default_factory=dict)
     nonces: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.seeds = naive_seeds(SECRET, self.tier, self.digest, SEEDS)
-        sealed = naive_sealed(SECRET, ITEMS, SEALED)
-        public = [item for item in range(ITEMS) if item not in sealed]
+        pool = self.pool
+        label = f"heldout:{self.problem}" if self.tier == "heldout" else self.tier
+        self.seeds = naive_seeds(SECRET, label, self.digest, SEEDS)
+        sealed = list(range(pool.tested - pool.sealed, pool.tested))
+        if pool.items:
+            sealed = naive_sealed(SECRET, pool.items, pool.sealed, pool.group)
+        public = [item for item in range(pool.items or pool.tested) if item not in sealed]
         for half in ("public", "sealed"):
             splits = []
             for seed in self.seeds:
                 for replicate in range(REPLICATES):
                     tested = sealed
                     if half == "public":
-                        tested = naive_tested(seed, replicate, public, LABELLED + UNLABELLED)
+                        taught = pool.labelled + pool.unlabelled
+                        tested = public
+                        if pool.items:
+                            tested = naive_tested(seed, replicate, public, taught, pool.group)
                     splits.append(self._counts(seed, replicate, tested))
-            self.payloads[half] = Payload(half, ITEMS, tuple(splits))
-            self.nonces[half] = payload_nonce(SECRET, half=half, tier=self.tier, digest=self.digest)
+            width = pool.items or pool.tested
+            self.payloads[half] = Payload(half, width, tuple(splits), not pool.items)
+            self.nonces[half] = payload_nonce(SECRET, half=half, label=label, digest=self.digest)
 
     def _counts(self, seed: int, replicate: int, tested: Sequence[int]) -> SplitCounts:
         masks = [
             mask_of([item for item in tested if is_right(share, who, item, seed, replicate)])
-            for who, share in (("student", self.accuracy), ("weak", 0.45), ("ceiling", 0.97))
+            for who, share in (
+                ("student", self.accuracy),
+                ("weak", 0.45),
+                ("ceiling", 0.97),
+                ("vanilla", 0.55),
+            )
         ]
         return SplitCounts(seed, replicate, mask_of(tested), *masks)
 
@@ -183,12 +230,18 @@ class Run:
         }
 
     def exact(self, half: str) -> dict[str, str]:
-        interval = crossed_bootstrap(self.payloads[half], draws=DRAWS)
-        pgr = score(self.payloads[half]).pgr
-        return {"pgr": decimal4(pgr), "low": decimal4(interval.low), "high": decimal4(interval.high)}
+        payload = self.payloads[half]
+        told = {"pgr": decimal4(score(payload).pgr), **ends("", interval_of(payload, draws=DRAWS))}
+        if self.tier not in ("confirm", "heldout"):
+            return {**dict.fromkeys(COMPARED, ""), **told}
+        told["difference"] = decimal4(difference(payload))
+        return {**told, **ends("difference_", difference_interval(payload, draws=DRAWS))}
 
     def rung(self) -> dict[str, Any]:
-        """What the ladder releases if this run is better than all before it: whole steps."""
+        """What is released if this run is better than all before it: whole steps, or the exact values."""
+        if not self.pool.items:
+            exact = self.exact("public")
+            return {**{key: exact[key] for key in ("pgr", "low", "high")}, "improved": 1}
         step, interval = Fraction(STEP), crossed_bootstrap(self.payloads["public"], draws=DRAWS)
         rung = round(score(self.payloads["public"]).pgr / step) * step
         low = min(interval.low // step * step, rung)
@@ -200,6 +253,10 @@ class Run:
         data = self.data(half)
         blob = {"sha256": sha256(data).hex(), "size": len(data), "type": "application/json"}
         return {"half": half, "nonce": self.nonces[half], "blob": blob, **self.exact(half)}
+
+
+def ends(prefix: str, interval: Interval) -> dict[str, str]:
+    return {f"{prefix}low": decimal4(interval.low), f"{prefix}high": decimal4(interval.high)}
 
 
 @dataclass
@@ -238,7 +295,8 @@ class DigestOf:
 class Forge:
     """A study in the making: drafts, blobs, keys, policy; `files()` signs them, `write()` puts them down."""
 
-    def __init__(self) -> None:
+    def __init__(self, pool: Pool = POOL) -> None:
+        self.pool = pool
         self.keys = {name: Signer(name, seed_of(name)) for name in ROLES}
         self.drafts: list[Draft] = []
         self.blobs: dict[str, bytes] = {}
@@ -377,10 +435,10 @@ def two_witnesses(*, quorum: int) -> Policy:
 # The honest study.
 
 
-def honest() -> Forge:
+def honest(pool: Pool = POOL) -> Forge:
     """A small study that holds: two researchers, four submissions, all of them opened at the end."""
-    forge = Forge()
-    forge.add("opened", "operator", "study-opened", opening(), cosigners=["reviewer"])
+    forge = Forge(pool)
+    forge.add("opened", "operator", "study-opened", opening(pool), cosigners=["reviewer"])
     forge.add("task-walk", "reviewer", "task-opened", task("walk", 3))
     forge.add("task-search", "reviewer", "task-opened", task("search", 2))
     for researcher, name in (("r1", "walk"), ("r2", "search")):
@@ -391,10 +449,12 @@ def honest() -> Forge:
     hand_in(forge, "first", "r1", "walk", 0.7)
     first = forge.runs["first"].rung()
     hand_in(forge, "better", "r1", "walk", 0.95)
-    hand_in(forge, "worse", "r1", "walk", 0.6, released={**forge.runs["better"].rung(), "improved": 0})
+    repeated = {**forge.runs["better"].rung(), "improved": 0} if pool.items else None
+    hand_in(forge, "worse", "r1", "walk", 0.6, released=repeated)
     hand_in(forge, "other", "r2", "search", 0.8)
     submit(forge, "failing", "r2", "search")
     forge.add("receipt-failing", "evaluator", "score-receipt", failed_receipt(forge, "failing"))
+    confirm(forge, "sure", "better")
     numbers = {key: first[key] for key in ("pgr", "low", "high")}
     forge.add("result", "r1", "finding", finding(numbers=numbers, receipts=[At("receipt-first")]))
     idea = finding(type="hypothesis", parents=[At("result")])
@@ -409,19 +469,31 @@ def honest() -> Forge:
     for name, researcher in (("walk", "r1"), ("search", "r2")):
         over = {"task": name, "researcher": researcher, "outcome": "done", "reason": ""}
         forge.add(f"over-{name}", "gateway", "task-closed", over)
-    forge.add("closed", "operator", "study-closed", closing(), cosigners=["reviewer"])
-    again = Run("r1", forge["submission-first"].body["digest"], "reproduce", 0.7)
+    digest = forge["submission-first"].body["digest"]
+    forge.runs["elsewhere"] = Run("r1", digest, "heldout", 0.6, "other", POOL)
+    forge.add(
+        "receipt-elsewhere", "evaluator", "score-receipt", receipt(forge, "elsewhere", "first", released={})
+    )
+    forge.add("closed", "operator", "study-closed", closing(pool), cosigners=["reviewer"])
+    again = Run("r1", forge["submission-first"].body["digest"], "reproduce", 0.7, pool=pool)
     forge.runs["again"] = again
     forge.add("receipt-again", "evaluator", "score-receipt", receipt(forge, "again", "first", released={}))
-    for run in ("first", "better", "worse", "other", "again"):
+    for run in ("first", "better", "worse", "other", "sure", "elsewhere", "again"):
         for half in ("public", "sealed"):
             reveal(forge, run, half)
     forge.add("decision", "reviewer", "decision", decision())
     return forge
 
 
-def opening() -> dict[str, Any]:
-    sealed = encode_base64(mask_of(naive_sealed(SECRET, ITEMS, SEALED)).to_bytes((ITEMS + 7) // 8, "little"))
+def sealed_text(pool: Pool) -> str:
+    items = list(range(pool.tested - pool.sealed, pool.tested))
+    if pool.items:
+        items = naive_sealed(SECRET, pool.items, pool.sealed, pool.group)
+    return encode_base64(mask_of(items).to_bytes(((pool.items or pool.tested) + 7) // 8, "little"))
+
+
+def opening(pool: Pool = POOL) -> dict[str, Any]:
+    sealed = sealed_text(pool)
     keys = [
         {"name": name, "role": role, "vkey": format_vkey(Signer(name, seed_of(name)).vkey)}
         for name, role in ROLES.items()
@@ -438,16 +510,21 @@ def opening() -> dict[str, Any]:
         "quorum": 1,
         "anchors": [],
         "anchors_needed": 0,
-        "budget": {"submissions": 5, "seconds": 100},
+        "budget": {"submissions": 5, "confirmations": 1, "seconds": 100},
         "commitments": {
             "seed_secret": commit_secret(SECRET),
             "split": commit_split(split_nonce(SECRET), sealed),
         },
-        "pool": {"items": ITEMS, "sealed": SEALED, "labelled": LABELLED, "unlabelled": UNLABELLED},
-        "baselines": {"weak": "0.4500", "ceiling": "0.9700", "gap": "0.5200", "se": "0.0100"},
-        "release": {"rule": "ladder", "step": STEP},
+        "pool": asdict(pool),
+        "baselines": dict(BASELINES),
+        "heldout": [{"name": "other", "digest": "ef" * 32, "pool": asdict(POOL), "baselines": BASELINES}],
+        "release": {"rule": "ladder", "step": STEP} if pool.items else {"rule": "exact", "step": "0.0000"},
         "runs": {"seeds": SEEDS, "replicates": REPLICATES},
-        "interval": {"method": "crossed-bootstrap", "draws": DRAWS, "level": "0.95"},
+        "interval": {
+            "method": "crossed-bootstrap" if pool.items else "t-over-seeds",
+            "draws": DRAWS,
+            "level": "0.95",
+        },
         "sandbox": {
             "backend": "none",
             "verdict": "ok",
@@ -458,13 +535,12 @@ def opening() -> dict[str, Any]:
     }
 
 
-def closing() -> dict[str, Any]:
-    sealed = mask_of(naive_sealed(SECRET, ITEMS, SEALED)).to_bytes((ITEMS + 7) // 8, "little")
+def closing(pool: Pool = POOL) -> dict[str, Any]:
     return {
         "reason": "tasks-done",
         "seed_secret": SECRET.hex(),
         "split_nonce": split_nonce(SECRET),
-        "sealed": encode_base64(sealed),
+        "sealed": sealed_text(pool),
     }
 
 
@@ -554,9 +630,20 @@ def hand_in(
 ) -> None:
     """Draft a submission, its charge and the receipt of its explored run."""
     digest = submit(forge, run, researcher, task, before=before)
-    made = forge.runs[run] = Run(researcher, digest, "explore", accuracy)
+    made = forge.runs[run] = Run(researcher, digest, "explore", accuracy, pool=forge.pool)
     body = receipt(forge, run, run, released=made.rung() if released is None else released)
     forge.add(f"receipt-{run}", "evaluator", "score-receipt", body, before=before)
+
+
+def confirm(forge: Forge, run: str, submission: str, *, before: str = "") -> None:
+    """Draft a confirmation of a submission: its charge, and the receipt of a run with new seeds."""
+    body = forge[f"submission-{submission}"].body
+    charge = {"researcher": body["researcher"], "task": body["task"], "what": "confirmations", "amount": 1}
+    charge["submission"] = At(f"submission-{submission}")
+    forge.add(f"charge-{run}", "gateway", "budget-charged", charge, before=before)
+    made = forge.runs[run] = Run(body["researcher"], body["digest"], "confirm", 0.9, pool=forge.pool)
+    told = receipt(forge, run, submission, released=lambda: made.exact("public"))
+    forge.add(f"receipt-{run}", "evaluator", "score-receipt", told, before=before)
 
 
 def receipt(forge: Forge, run: str, submission: str, *, released: Any) -> dict[str, Any]:
@@ -566,6 +653,7 @@ def receipt(forge: Forge, run: str, submission: str, *, released: Any) -> dict[s
         "digest": made.digest,
         "researcher": made.researcher,
         "tier": made.tier,
+        "problem": made.problem,
         "outcome": "scored",
         "reason": "",
         "seeds": lambda: list(made.seeds),
@@ -581,6 +669,7 @@ def failed_receipt(forge: Forge, submission: str) -> dict[str, Any]:
         "digest": body["digest"],
         "researcher": body["researcher"],
         "tier": "explore",
+        "problem": "masks",
         "outcome": "failed",
         "reason": "wall",
         "seeds": naive_seeds(SECRET, "explore", body["digest"], SEEDS),
@@ -595,7 +684,7 @@ def reveal(forge: Forge, run: str, opened: str, /, *, before: str = "", **change
     def body() -> dict[str, Any]:
         told = made.opened(opened)
         released = forge[f"receipt-{run}"].body["released"]
-        if opened == "public" and released and not released["improved"]:
+        if opened == "public" and made.tier == "explore" and not released["improved"]:
             # No interval of it was ever released, so none is stated.
             told |= {"low": "", "high": ""}
         return {"receipt": forge.position(f"receipt-{run}"), **told, **changes}
@@ -603,12 +692,12 @@ def reveal(forge: Forge, run: str, opened: str, /, *, before: str = "", **change
     return forge.add(f"reveal-{run}-{opened}", "evaluator", "score-revealed", body, before=before)
 
 
-def running() -> Forge:
+def running(pool: Pool = POOL) -> Forge:
     """The same study before its end: nothing was opened, no secret is known, nothing was decided."""
-    forge = honest()
-    last = forge.position("closed")
+    forge = honest(pool)
+    last = forge.position("receipt-elsewhere")
     forge.drafts = forge.drafts[:last]
-    del forge.runs["again"]
+    del forge.runs["again"], forge.runs["elsewhere"]
     return forge
 
 

@@ -162,6 +162,7 @@ def test_a_receipt_copied_from_another_submission_is_refused_even_under_the_eval
         "digest": "0" * 64,
         "researcher": "researcher-1",
         "tier": "explore",
+        "problem": "digits",
         "outcome": "scored",
         "reason": "",
         "seeds": receipt["seeds"],

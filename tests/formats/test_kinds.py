@@ -8,7 +8,7 @@ import pytest
 
 from aar.formats.errors import MalformedBody
 from aar.formats.kinds import KINDS, MAX_TEXT_CHARACTERS, ROLES, check_body, kind_named
-from every_format import BODIES, RECEIPT
+from every_format import BODIES, CONFIRMED, RECEIPT
 
 COMMENT = {"on": 3, "text": "well"}
 STEP = {"name": "s1", "what": "", "pipelines": ["[]"]}
@@ -121,12 +121,25 @@ def test_a_scored_receipt_commits_to_both_halves_and_a_failed_one_to_none():
     refused("score-receipt", {**FAILED, "commitments": commitments}, "score-receipt.commitments: a scored")
 
 
-def test_a_receipt_releases_a_value_exactly_when_an_explore_run_was_scored():
+def test_a_receipt_releases_a_value_exactly_when_an_explore_or_a_confirm_run_was_scored():
     says = "score-receipt.released: present exactly when"
     refused("score-receipt", {**RECEIPT, "released": {}}, says)
     refused("score-receipt", {**RECEIPT, "tier": "reproduce"}, says)
     refused("score-receipt", {**FAILED, "released": RECEIPT["released"]}, says)
-    check_body("score-receipt", {**RECEIPT, "tier": "reproduce", "released": {}})
+    refused("score-receipt", {**RECEIPT, "tier": "heldout"}, says)
+    refused("score-receipt", {**CONFIRMED, "released": {}}, says)
+    for tier in ("reproduce", "heldout"):
+        check_body("score-receipt", {**RECEIPT, "tier": tier, "released": {}})
+    check_body("score-receipt", {**FAILED, "tier": "confirm"})
+
+
+def test_what_a_receipt_releases_has_the_shape_of_its_tier():
+    says = "in the shape of its tier"
+    refused("score-receipt", {**RECEIPT, "released": CONFIRMED["released"]}, says)
+    refused("score-receipt", {**CONFIRMED, "released": RECEIPT["released"]}, says)
+    fewer = {key: one for key, one in CONFIRMED["released"].items() if key != "low"}  # type: ignore[attr-defined]
+    refused("score-receipt", {**CONFIRMED, "released": fewer}, "released: .* exactly difference")
+    refused("score-receipt", {**RECEIPT, "released": []}, "released: .* exactly high, improved")
 
 
 def test_a_fixed_workflow_has_steps_and_a_free_one_has_none():

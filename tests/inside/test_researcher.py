@@ -182,6 +182,43 @@ def test_the_search_ends_with_a_proposal_to_go_on_from_the_best(gateway: Gateway
     assert f"{float(best['released']['pgr']):.2f}" in proposal["reason"]
 
 
+def test_a_search_has_its_best_confirmed_before_it_says_its_last(gateway: GatewayDouble) -> None:
+    gateway.tasks.append(task(budget=5))
+    gateway.score, gateway.confirmations = by_digest, 1
+    work(gateway)
+    (charge,) = gateway.kinds("budget-charged")
+    explored = [one for one in gateway.kinds("score-receipt") if one["tier"] == "explore" and one["released"]]
+    best = max(
+        (one for one in explored if one["released"]["improved"]),
+        key=lambda one: float(one["released"]["pgr"]),
+    )
+    assert charge["submission"] == best["submission"]
+    told = gateway.kinds("finding")[-1]
+    (confirmed,) = (one for one in gateway.kinds("score-receipt") if one["tier"] == "confirm")
+    assert told["type"] == "result"
+    assert told["numbers"] == {key: confirmed["released"][key] for key in ("pgr", "low", "high")}
+    assert gateway.record.entries[told["receipts"][0]].body == confirmed
+    assert confirmed["released"]["difference"] in told["text"]
+    assert [one.kind for one in gateway.record.entries][-2:] == ["task-proposed", "task-closed"]
+
+
+def test_where_exact_values_are_told_a_result_is_what_beats_our_best(gateway: GatewayDouble) -> None:
+    gateway.tasks.append(task(budget=8))
+    gateway.score, gateway.is_exact = by_digest, True
+    work(gateway)
+    best = None
+    receipts = {at: one.body for at, one in enumerate(gateway.record.entries) if one.kind == "score-receipt"}
+    for finding in gateway.kinds("finding"):
+        released = receipts[finding["receipts"][0]]["released"]
+        if not released:
+            continue
+        is_better = best is None or float(released["pgr"]) > best
+        assert finding["type"] == ("result" if is_better else "insight")
+        assert finding["numbers"]["pgr"] == released["pgr"]
+        best = max(float(released["pgr"]), -9.0 if best is None else best)
+    assert {one["type"] for one in gateway.kinds("finding")} >= {"result", "insight"}
+
+
 def test_where_nothing_was_scored_there_is_nothing_to_propose(gateway: GatewayDouble) -> None:
     gateway.tasks.append(task(budget=3))
     gateway.score = lambda _files: None

@@ -28,6 +28,15 @@ ROLES = {
 }
 SIGNERS = {name: Signer(name, bytes([number + 1]) * 32) for number, name in enumerate([*ROLES, "stranger"])}
 LOG = Signer(ORIGIN, b"L" * 32)
+POOL = {"items": 8, "sealed": 1, "labelled": 1, "unlabelled": 1, "tested": 0, "group": 1}
+BASELINES = {
+    "weak": "0.7000",
+    "ceiling": "0.9000",
+    "gap": "0.2000",
+    "se": "0.0100",
+    "vanilla": "0.1000",
+    "spread": "0.1000",
+}
 
 
 def opening(**changes: Any) -> dict[str, Any]:
@@ -44,13 +53,14 @@ def opening(**changes: Any) -> dict[str, Any]:
         "quorum": 0,
         "anchors": [],
         "anchors_needed": 0,
-        "budget": {"submissions": 3, "seconds": 60},
+        "budget": {"submissions": 3, "confirmations": 1, "seconds": 60},
         "commitments": {
             "seed_secret": commit_secret(SECRET),
             "split": commit_split(split_nonce(SECRET), SEALED),
         },
-        "pool": {"items": 8, "sealed": 1, "labelled": 1, "unlabelled": 1},
-        "baselines": {"weak": "0.7000", "ceiling": "0.9000", "gap": "0.2000", "se": "0.0100"},
+        "pool": POOL,
+        "baselines": BASELINES,
+        "heldout": [],
         "release": {"rule": "ladder", "step": "0.0500"},
         "runs": {"seeds": 1, "replicates": 1},
         "interval": {"method": "crossed-bootstrap", "draws": 10, "level": "0.95"},
@@ -123,7 +133,7 @@ RELEASED = {"pgr": "0.3000", "low": "0.2000", "high": "0.4000", "improved": 1}
 
 
 def nonce(half: str) -> str:
-    return payload_nonce(SECRET, half=half, tier="explore", digest=DIGEST)
+    return payload_nonce(SECRET, half=half, label="explore", digest=DIGEST)
 
 
 def receipt_body(submission: int) -> dict[str, Any]:
@@ -132,6 +142,7 @@ def receipt_body(submission: int) -> dict[str, Any]:
         "digest": DIGEST,
         "researcher": "researcher-1",
         "tier": "explore",
+        "problem": "digits",
         "outcome": "scored",
         "reason": "",
         "seeds": [7],

@@ -10,7 +10,11 @@ import pytest
 
 from aar.formats.commitments import commit_split
 from aar.formats.strict import encode_base64
+from aar.verify.interval import interval_of
 from forge import (
+    DRAWS,
+    FRESH,
+    GROUPED,
     ITEMS,
     At,
     DigestOf,
@@ -19,6 +23,7 @@ from forge import (
     assert_only,
     closing,
     decision,
+    ends,
     failed_receipt,
     finding,
     honest,
@@ -45,13 +50,13 @@ def forge() -> Forge:
 def test_an_honest_study_holds_and_every_opened_value_is_derived_again(forge: Forge, tmp_path: Path) -> None:
     report = verdict_on(forge, tmp_path)
     assert_ok(report)
-    assert (report.receipts, report.opened) == (6, 10)
+    assert (report.receipts, report.opened) == (8, 14)
 
 
 def test_a_study_that_still_runs_holds(tmp_path: Path) -> None:
     report = verdict_on(running(), tmp_path)
     assert_ok(report)
-    assert (report.receipts, report.opened) == (5, 0)
+    assert (report.receipts, report.opened) == (6, 0)
 
 
 # Order.
@@ -81,7 +86,7 @@ def test_no_explored_run_comes_after_the_close(forge: Forge, tmp_path: Path) -> 
     forge.drop("receipt-failing")
     forge.drafts.append(late)
     place = forge.position("receipt-failing")
-    assert_only(verdict_on(forge, tmp_path), "ORDER", place, "no explored run after the close")
+    assert_only(verdict_on(forge, tmp_path), "ORDER", place, "no explore run after the close")
 
 
 # What is counted, not believed.
@@ -92,7 +97,7 @@ def test_scored_receipts_that_stay_closed_after_the_close_are_counted(forge: For
     forge.drop("reveal-worse-public")
     report = verdict_on(forge, tmp_path / "hidden")
     assert_ok(report)
-    assert "the study is closed, and 1 of 5 scored receipts are not opened" in report.warnings
+    assert "the study is closed, and 1 of 7 scored receipts are not opened" in report.warnings
 
 
 def test_while_a_study_is_open_its_seeds_are_said_not_to_be_judged(tmp_path: Path) -> None:
@@ -118,6 +123,40 @@ def test_a_pool_must_leave_items_to_test(forge: Forge, tmp_path: Path, name: str
 def test_a_ladder_without_a_step_is_no_terms(forge: Forge, tmp_path: Path, step: str) -> None:
     forge["opened"].body["release"]["step"] = step
     assert_only(verdict_on(forge, tmp_path), "BODY", 0, "a step above 0")
+
+
+@pytest.mark.parametrize(
+    ("release", "method"),
+    [
+        ({"rule": "exact", "step": "0.0500"}, "crossed-bootstrap"),
+        ({"rule": "ladder", "step": "0.0500"}, "t-over-seeds"),
+    ],
+)
+def test_the_rules_are_those_that_the_items_call_for(
+    forge: Forge, tmp_path: Path, release: dict[str, str], method: str
+) -> None:
+    """Exact values of a fixed data set would give its labels away, query by query."""
+    forge["opened"].body["release"] = release
+    forge["opened"].body["interval"]["method"] = method
+    assert_only(verdict_on(forge, tmp_path), "BODY", 0, "ladder and crossed-bootstrap, which its items")
+
+
+@pytest.mark.parametrize(
+    "change", [{"sealed": 12, "tested": 12}, {"group": 2}, {"items": 40, "sealed": 3}], ids=str
+)
+def test_a_pool_of_a_problem_held_out_must_leave_items_too(
+    forge: Forge, tmp_path: Path, change: dict[str, int]
+) -> None:
+    fresh = {"items": 0, "sealed": 10, "labelled": 8, "unlabelled": 8, "tested": 30, "group": 1}
+    forge["opened"].body["heldout"][0]["pool"] = {**fresh, **change}
+    assert_only(verdict_on(forge, tmp_path), "BODY", 0, "a pool of other that leaves items to test")
+
+
+@pytest.mark.parametrize("names", [["masks"], ["other", "other"]])
+def test_problems_are_held_out_once_and_are_others(forge: Forge, tmp_path: Path, names: list[str]) -> None:
+    one = forge["opened"].body["heldout"][0]
+    forge["opened"].body["heldout"] = [{**one, "name": name} for name in names]
+    assert_only(verdict_on(forge, tmp_path), "BODY", 0, "problems held out once each")
 
 
 # The close.
@@ -361,7 +400,9 @@ def test_a_result_cites_a_receipt(forge: Forge, tmp_path: Path) -> None:
 @pytest.mark.parametrize("cited", [At("opened"), At("receipt-other")])
 def test_a_finding_cites_receipts_of_its_author(forge: Forge, tmp_path: Path, cited: At) -> None:
     forge.add("idea", "r1", "finding", finding(type="insight", receipts=[cited]), before="closed")
-    assert_only(verdict_on(forge, tmp_path), "RECEIPT", forge.position("idea"), "explore receipts of r1")
+    assert_only(
+        verdict_on(forge, tmp_path), "RECEIPT", forge.position("idea"), "explore or confirm receipts of r1"
+    )
 
 
 def test_a_finding_does_not_cite_a_reproduction(tmp_path: Path) -> None:
@@ -370,7 +411,9 @@ def test_a_finding_does_not_cite_a_reproduction(tmp_path: Path) -> None:
     body = receipt(forge, "again", "first", released={})
     forge.add("receipt-again", "evaluator", "score-receipt", body)
     forge.add("idea", "r1", "finding", finding(type="insight", receipts=[At("receipt-again")]))
-    assert_only(verdict_on(forge, tmp_path), "RECEIPT", forge.position("idea"), "explore receipts of r1")
+    assert_only(
+        verdict_on(forge, tmp_path), "RECEIPT", forge.position("idea"), "explore or confirm receipts of r1"
+    )
 
 
 def test_the_numbers_of_a_finding_are_those_of_a_receipt_it_cites(forge: Forge, tmp_path: Path) -> None:
@@ -706,7 +749,7 @@ def test_opened_values_are_over_the_study_s_pool(forge: Forge, tmp_path: Path) -
     splits = [replace(one, tested=one.tested | 1 << ITEMS) for one in again.payloads["public"].splits]
     again.payloads["public"] = replace(again.payloads["public"], pool=ITEMS + 1, splits=tuple(splits))
     place = forge.position("reveal-again-public")
-    assert_only(verdict_on(forge, tmp_path), "RECEIPT", place, "a pool of 40 items")
+    assert_only(verdict_on(forge, tmp_path), "RECEIPT", place, "masks over 40 items")
 
 
 @pytest.mark.parametrize("half", ["public", "sealed"])
@@ -766,3 +809,186 @@ def test_a_rung_is_judged_while_an_earlier_value_is_closed(forge: Forge, tmp_pat
     forge["receipt-better"].body["released"] = unmoved
     forge["receipt-worse"].body["released"] = dict(unmoved)
     assert_only(verdict_on(forge, tmp_path), "RECEIPT", forge.position("receipt-better"), "a new rung for")
+
+
+# A study whose problem draws fresh items.
+
+
+@pytest.fixture
+def fresh() -> Forge:
+    return honest(FRESH)
+
+
+def test_a_study_of_fresh_items_holds(fresh: Forge, tmp_path: Path) -> None:
+    report = verdict_on(fresh, tmp_path)
+    assert_ok(report)
+    assert (report.receipts, report.opened) == (8, 14)
+
+
+@pytest.mark.parametrize("step", ["0.0500", "-0.0100"])
+def test_exact_values_have_no_step(fresh: Forge, tmp_path: Path, step: str) -> None:
+    fresh["opened"].body["release"]["step"] = step
+    report = verdict_on(fresh, tmp_path)
+    if step.startswith("-"):
+        assert_ok(report)
+    else:
+        assert_only(report, "BODY", 0, "none for exact values")
+
+
+def test_of_fresh_items_every_value_is_told(tmp_path: Path) -> None:
+    forge = running(FRESH)
+    forge["receipt-worse"].body["released"]["improved"] = 0
+    place = forge.position("receipt-worse")
+    assert_only(verdict_on(forge, tmp_path), "RECEIPT", place, "a value of its own")
+
+
+@pytest.mark.parametrize("name", ["pgr", "low", "high"])
+def test_of_fresh_items_the_exact_values_are_told(fresh: Forge, tmp_path: Path, name: str) -> None:
+    released = fresh["receipt-other"].body["released"]
+    released[name] = {"pgr": "0.6000", "low": "0.1000", "high": "1.5000"}[name]
+    place = fresh.position("receipt-other")
+    exact = fresh.runs["other"].exact("public")["pgr"]
+    assert_only(verdict_on(fresh, tmp_path), "RECEIPT", place, f"'pgr': '{exact}'")
+
+
+def test_masks_of_fresh_items_say_so(fresh: Forge, tmp_path: Path) -> None:
+    again = fresh.runs["again"]
+    again.payloads["public"] = replace(again.payloads["public"], is_fresh=False)
+    place = fresh.position("reveal-again-public")
+    again_told = {**again.exact("public"), **ends("", interval_of(again.payloads["public"], draws=DRAWS))}
+    fresh["reveal-again-public"].body = lambda: {
+        "receipt": fresh.position("receipt-again"),
+        **again.opened("public"),
+        **again_told,
+    }
+    assert_only(verdict_on(fresh, tmp_path), "RECEIPT", place, "masks over 40 fresh items")
+
+
+@pytest.mark.parametrize("half", ["public", "sealed"])
+def test_the_fresh_items_of_a_half_are_the_same_places_in_each_split(
+    fresh: Forge, tmp_path: Path, half: str
+) -> None:
+    again = fresh.runs["again"]
+    splits = list(again.payloads[half].splits)
+    splits[-1] = replace(splits[-1], tested=splits[-1].tested | (1 if half == "sealed" else 1 << 39))
+    again.payloads[half] = replace(again.payloads[half], splits=tuple(splits))
+    place = fresh.position(f"reveal-again-{half}")
+    assert_only(verdict_on(fresh, tmp_path), "RECEIPT", place, "the test items that the seeds give")
+
+
+# A study whose items come in groups.
+
+
+def test_a_study_of_grouped_items_holds(tmp_path: Path) -> None:
+    assert_ok(verdict_on(honest(GROUPED), tmp_path))
+
+
+# Confirmations.
+
+
+def test_a_confirmation_is_charged_before_it_is_run(forge: Forge, tmp_path: Path) -> None:
+    forge.drop("charge-sure")
+    place = forge.position("receipt-sure")
+    assert_only(verdict_on(forge, tmp_path), "BUDGET", place, "a confirmation that was charged for before")
+
+
+def test_a_submission_is_confirmed_once(forge: Forge, tmp_path: Path) -> None:
+    forge["opened"].body["budget"]["confirmations"] = 2
+    forge.add("again", "gateway", "budget-charged", forge["charge-sure"].body, before="closed")
+    place = forge.position("again")
+    assert_only(verdict_on(forge, tmp_path), "BUDGET", place, "one confirmation of a submission")
+
+
+def test_a_confirmation_costs_one(forge: Forge, tmp_path: Path) -> None:
+    forge["charge-sure"].body["amount"] = 2
+    place = forge.position("charge-sure")
+    assert_only(verdict_on(forge, tmp_path), "BUDGET", place, "charged as 1")
+
+
+def test_the_budget_of_confirmations_is_kept(forge: Forge, tmp_path: Path) -> None:
+    forge["opened"].body["budget"]["confirmations"] = 0
+    place = forge.position("charge-sure")
+    assert_only(verdict_on(forge, tmp_path), "BUDGET", place, "at most 0 confirmations")
+
+
+def test_a_closed_study_has_a_receipt_for_each_confirmation(forge: Forge, tmp_path: Path) -> None:
+    forge.drop("receipt-sure", "reveal-sure-public", "reveal-sure-sealed")
+    place = forge.position("charge-sure")
+    assert_only(verdict_on(forge, tmp_path), "RECEIPT", place, "a receipt for this confirmation")
+
+
+def test_no_confirmation_comes_after_the_close(forge: Forge, tmp_path: Path) -> None:
+    late = forge["receipt-sure"]
+    forge.drop("receipt-sure", "reveal-sure-public", "reveal-sure-sealed")
+    forge.drafts.append(late)
+    place = forge.position("receipt-sure")
+    assert_only(verdict_on(forge, tmp_path), "ORDER", place, "no confirm run after the close")
+
+
+@pytest.mark.parametrize("name", ["pgr", "low", "high", "difference", "difference_low", "difference_high"])
+def test_a_confirmed_value_is_the_exact_one(forge: Forge, tmp_path: Path, name: str) -> None:
+    made = forge.runs["sure"]
+    forge["receipt-sure"].body["released"] = lambda: {**made.exact("public"), name: "0.1234"}
+    place = forge.position("receipt-sure")
+    assert_only(verdict_on(forge, tmp_path), "RECEIPT", place, "'difference':")
+
+
+@pytest.mark.parametrize("run", ["sure", "elsewhere"])
+@pytest.mark.parametrize("name", ["difference", "difference_low", "difference_high"])
+def test_an_opened_difference_is_derived_again(forge: Forge, tmp_path: Path, run: str, name: str) -> None:
+    made = forge.runs[run]
+    forge.drop(f"reveal-{run}-sealed")
+    reveal(forge, run, "sealed", before="decision", **{name: "0.1234"})
+    place = forge.position(f"reveal-{run}-sealed")
+    assert_only(verdict_on(forge, tmp_path), "RECEIPT", place, made.exact("sealed")[name])
+
+
+def test_an_explored_half_states_no_difference(forge: Forge, tmp_path: Path) -> None:
+    forge.drop("reveal-first-sealed")
+    reveal(forge, "first", "sealed", before="decision", difference="0.1000")
+    place = forge.position("reveal-first-sealed")
+    assert_only(verdict_on(forge, tmp_path), "RECEIPT", place, "'difference': ''")
+
+
+def test_a_result_may_state_a_confirmed_value(forge: Forge, tmp_path: Path) -> None:
+    exact = forge.runs["sure"].exact("public")
+    numbers = {key: exact[key] for key in ("pgr", "low", "high")}
+    body = finding(numbers=numbers, receipts=[At("receipt-sure")])
+    forge.add("sure", "r1", "finding", body, before="closed")
+    # Its method is another's than the one that was run elsewhere.
+    place = forge.position("sure")
+    assert_only(verdict_on(forge, tmp_path), "RECEIPT", place, "a run of the claimed method on other")
+    forge["opened"].body["heldout"] = []
+    forge.drop("receipt-elsewhere", "reveal-elsewhere-public", "reveal-elsewhere-sealed")
+    del forge.runs["elsewhere"]
+    assert_ok(verdict_on(forge, tmp_path / "none"))
+
+
+# Problems held out.
+
+
+def test_what_a_result_claims_is_run_on_what_is_held_out(forge: Forge, tmp_path: Path) -> None:
+    forge.drop("receipt-elsewhere", "reveal-elsewhere-public", "reveal-elsewhere-sealed")
+    del forge.runs["elsewhere"]
+    place = forge.position("result")
+    assert_only(verdict_on(forge, tmp_path), "RECEIPT", place, "a run of the claimed method on other")
+
+
+@pytest.mark.parametrize(
+    ("run", "problem"),
+    [("elsewhere", "masks"), ("elsewhere", "third"), ("other", "other"), ("sure", "other")],
+)
+def test_a_run_is_on_a_problem_of_its_tier(forge: Forge, tmp_path: Path, run: str, problem: str) -> None:
+    forge["receipt-" + run].body["problem"] = problem
+    forge.drop(f"reveal-{run}-public", f"reveal-{run}-sealed")
+    del forge.runs[run]
+    report = verdict_on(forge, tmp_path)
+    assert ("RECEIPT", forge.position("receipt-" + run)) in [
+        (one.code, one.first_index) for one in report.findings if "a problem of the study's" in one.expected
+    ]
+
+
+def test_a_held_out_run_is_made_once(forge: Forge, tmp_path: Path) -> None:
+    forge.add("again", "evaluator", "score-receipt", forge["receipt-elsewhere"].body, before="closed")
+    place = forge.position("again")
+    assert_only(verdict_on(forge, tmp_path), "RECEIPT", place, "one heldout:other receipt for submission")

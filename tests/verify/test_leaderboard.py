@@ -33,18 +33,22 @@ class Record:
         researcher: str = "r1",
         improved: int = 1,
         tier: str = "explore",
+        problem: str = "digits",
         outcome: str = "scored",
         seeds: int = 2,
     ) -> int:
-        released = {"pgr": pgr, "low": "0.0100", "high": "0.9900", "improved": improved}
+        released: dict[str, Any] = {"pgr": pgr, "low": "0.0100", "high": "0.9900", "improved": improved}
+        if tier == "confirm":
+            released = {"pgr": pgr, "low": "0.0100", "high": "0.9900", "difference": "0.1000"}
         return self.add(
             "score-receipt",
             submission=submission,
             digest=digest,
             researcher=researcher,
             tier=tier,
+            problem=problem,
             outcome=outcome,
-            released=released if (tier, outcome) == ("explore", "scored") else {},
+            released=released if tier in ("explore", "confirm") and outcome == "scored" else {},
             seeds=list(range(seeds)),
         )
 
@@ -251,6 +255,8 @@ def test_a_row_in_json_has_numbers() -> None:
         "heldout_pgr": None,
         "low": 0.01,
         "high": 0.99,
+        "confirmed": {},
+        "heldout_problems": {},
         "seeds": 2,
         "receipts": [receipt],
         "decision": "",
@@ -258,6 +264,49 @@ def test_a_row_in_json_has_numbers() -> None:
     }
     record.reveal(receipt, "0.0000")
     assert record.rows()[0].as_json()["heldout_pgr"] == 0.0
+
+
+def test_a_confirmed_value_stands_beside_the_explored_one() -> None:
+    record = Record()
+    submission = record.submit("a")
+    record.receipt(submission, "a" * 8, "0.5000")
+    record.receipt(submission, "a" * 8, "0.4000", tier="confirm")
+    row = record.rows()[0].as_json()
+    assert (row["explored_pgr"], row["low"], row["receipts"]) == (0.5, 0.01, [1])
+    assert row["confirmed"] == {"pgr": 0.4, "low": 0.01, "high": 0.99, "difference": 0.1}
+
+
+def test_a_decision_on_a_finding_that_states_a_confirmed_value_is_its_method_s() -> None:
+    record = Record()
+    submission = record.submit("a")
+    record.receipt(submission, "a" * 8, "0.5000")
+    confirmed = record.receipt(submission, "a" * 8, "0.4000", tier="confirm")
+    record.decide([confirmed], "publish", "0.4000")
+    assert record.rows()[0].decision == "publish"
+
+
+def test_values_of_problems_held_out_are_a_method_s_whoever_handed_it_in() -> None:
+    record = Record()
+    first, second = record.submit("a"), record.submit("a")
+    record.receipt(first, "a" * 8, "0.5000")
+    record.receipt(second, "a" * 8, "0.5000", researcher="r2")
+    other = record.explore("b", "0.4000")
+    elsewhere = record.receipt(first, "a" * 8, "", tier="heldout", problem="overlap")
+    record.reveal(elsewhere, "0.3000", "sealed")
+    assert [row.heldout_problems for row in record.rows()] == [{}, {}, {}]
+    record.reveal(elsewhere, "0.7000", "public")
+    record.reveal(other, "0.1000")
+    rows = {(row.method, row.researcher): row.as_json() for row in record.rows()}
+    told = {"overlap": {"pgr": 0.7, "low": 0.2, "high": 0.8}}
+    assert rows["a", "r1"]["heldout_problems"] == rows["a", "r2"]["heldout_problems"] == told
+    assert (rows["a", "r1"]["heldout_pgr"], rows["b", "r1"]["heldout_problems"]) == (None, {})
+
+
+def test_a_receipt_of_another_tier_ranks_nothing_by_itself() -> None:
+    record = Record()
+    record.receipt(record.submit("a"), "a" * 8, "0.5000", tier="confirm")
+    record.receipt(record.submit("b"), "b" * 8, "0.5000", tier="heldout", problem="overlap")
+    assert record.rows() == []
 
 
 def test_the_board_can_be_read_while_entries_stream() -> None:

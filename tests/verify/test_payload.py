@@ -21,7 +21,7 @@ from aar.verify.payload import (
     parse_payload,
 )
 
-SAMPLE = Payload("public", 10, (SplitCounts(7, 0, 0b1100000011, 0b11, 0b1, 0b1000000011),))
+SAMPLE = Payload("public", 10, (SplitCounts(7, 0, 0b1100000011, 0b11, 0b1, 0b1000000011, 0b10),))
 
 
 @st.composite
@@ -30,9 +30,10 @@ def payloads(draw: st.DrawFn) -> Payload:
     splits = []
     for _split in range(draw(st.integers(1, 3))):
         tested = draw(st.integers(1, 2**pool - 1))
-        masks = [draw(st.integers(0, 2**pool - 1)) & tested for _mask in range(3)]
+        masks = [draw(st.integers(0, 2**pool - 1)) & tested for _mask in range(4)]
         splits.append(SplitCounts(draw(st.integers(0, 2**48 - 1)), draw(st.integers(0, 9)), tested, *masks))
-    return Payload(draw(st.sampled_from(["public", "sealed"])), pool, tuple(splits))
+    half, is_fresh = draw(st.sampled_from(["public", "sealed"])), draw(st.booleans())
+    return Payload(half, pool, tuple(splits), is_fresh)
 
 
 @given(payloads())
@@ -42,8 +43,8 @@ def test_what_is_written_is_read_again(payload: Payload) -> None:
 
 def test_a_payload_is_spelt_like_this() -> None:
     assert format_payload(SAMPLE) == (
-        b'{"half":"public","pool":10,"splits":[{"ceiling":"AwI=","replicate":0,"seed":7,"student":"AwA=",'
-        b'"tested":"AwM=","weak":"AQA="}],"v":1}'
+        b'{"fresh":0,"half":"public","pool":10,"splits":[{"ceiling":"AwI=","replicate":0,"seed":7,'
+        b'"student":"AwA=","tested":"AwM=","vanilla":"AgA=","weak":"AQA="}],"v":2}'
     )
 
 
@@ -95,8 +96,10 @@ def set_in_split(name: str, value: Any) -> Callable[[dict[str, Any]], None]:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (set_field("v", 2), "version 1"),
-        (set_field("more", 1), "exactly half, pool, splits, v"),
+        (set_field("v", 1), "version 2"),
+        (set_field("more", 1), "exactly fresh, half, pool, splits, v"),
+        (set_field("fresh", 2), "fresh 2, want 0 or 1"),
+        (set_field("fresh", "1"), "fresh '1'"),
         (set_field("half", "whole"), "half 'whole'"),
         (set_field("half", ["public"]), "half"),
         (set_field("pool", 0), "pool 0"),
@@ -118,6 +121,7 @@ def set_in_split(name: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (set_in_split("weak", "BAA="), "that was not tested"),
         (set_in_split("student", "BAA="), "that was not tested"),
         (set_in_split("ceiling", "BAA="), "that was not tested"),
+        (set_in_split("vanilla", "BAA="), "that was not tested"),
     ],
 )
 def test_what_is_no_payload_is_refused_with_a_reason(

@@ -4,7 +4,7 @@
 secret   SHA-256("aar-secret/v1\\n" hex(secret) "\\n")
 split    SHA-256("aar-split/v1\\n" nonce "\\n" base64(mask of sealed items) "\\n")
 payload  SHA-256("aar-commitment/v1\\n" half "\\n" nonce "\\n" hex SHA-256(payload) "\\n")
-nonce    HMAC-SHA256(secret, "aar-nonce/v1\\n" half "\\n" tier "\\n" submission digest "\\n")
+nonce    HMAC-SHA256(secret, "aar-nonce/v1\\n" half "\\n" label "\\n" submission digest "\\n")
 ```
 A nonce makes the commitment hiding: a payload can be guessed, 256 secret bits cannot.
 """
@@ -27,9 +27,9 @@ def commit_split(nonce: str, sealed_mask: str) -> str:
     return hashlib.sha256(f"aar-split/v1\n{nonce}\n{sealed_mask}\n".encode()).hexdigest()
 
 
-def payload_nonce(secret: bytes, *, half: str, tier: str, digest: str) -> str:
-    """Hex nonce of one half's commitment for the submission of that digest."""
-    message = f"aar-nonce/v1\n{half}\n{tier}\n{digest}\n".encode()
+def payload_nonce(secret: bytes, *, half: str, label: str, digest: str) -> str:
+    """Hex nonce of one half's commitment; the label is the run's: its tier, and the problem if held out."""
+    message = f"aar-nonce/v1\n{half}\n{label}\n{digest}\n".encode()
     return hmac.new(secret, message, hashlib.sha256).hexdigest()
 
 

@@ -16,8 +16,12 @@ from aar.formats.errors import MalformedBody
 ROLES = ("operator", "reviewer", "gateway", "evaluator", "monitor", "researcher")
 
 WORKFLOWS = ("fixed", "free")
-TIERS = ("explore", "reproduce")
+TIERS = ("explore", "reproduce", "confirm", "heldout")
+# What is charged to a study's budget.
+CHARGES = ("submissions", "confirmations")
 HALVES = ("public", "sealed")
+RULES = ("ladder", "exact")
+INTERVALS = ("crossed-bootstrap", "t-over-seeds")
 OUTCOMES = ("scored", "failed")
 # A closed set: text written by a method would be a channel from test inputs back to a researcher.
 FAILURES = ("", "exception", "bad-output", "wall", "cpu", "memory", "launch-failed", "killed")
@@ -103,6 +107,13 @@ def _empty_or(filled: Check) -> Check:
     return check
 
 
+def _released(where: str, value: Value) -> None:
+    """Nothing, what an explore run releases, or what a confirm run does; the tier is looked at afterwards."""
+    if value != {}:
+        confirms = isinstance(value, dict) and "difference" in value
+        (_CONFIRMED if confirms else _RELEASED)(where, value)
+
+
 def _check_fields(where: str, value: Value, fields: Mapping[str, Check]) -> None:
     if not isinstance(value, dict) or set(value) != set(fields):
         got = sorted(value) if isinstance(value, dict) else value
@@ -124,6 +135,25 @@ INDEX = _integer()
 _STEP = _object(name=NAME, what=TEXT, pipelines=_list(_text(4_000, least=2), most=32))
 _BLOB = _object(sha256=HEX32, size=_integer(), type=_text(100, least=1))
 _RELEASED = _object(pgr=DECIMAL, low=DECIMAL, high=DECIMAL, improved=_integer(0, 1))
+_CONFIRMED = _object(
+    pgr=DECIMAL,
+    low=DECIMAL,
+    high=DECIMAL,
+    difference=DECIMAL,
+    difference_low=DECIMAL,
+    difference_high=DECIMAL,
+)
+# A fixed problem has `items` and nothing `tested` of its own, a fresh one the other way round.
+_POOL = _object(
+    items=_integer(0, 65_536),
+    sealed=_integer(1, 65_536),
+    labelled=_integer(1, 65_536),
+    unlabelled=_integer(1, 65_536),
+    tested=_integer(0, 65_536),
+    group=_integer(1, 65_536),
+)
+# `vanilla` is the plain student's PGR, `spread` the standard deviation over seeds of its PGR.
+_BASELINES = _object(weak=DECIMAL, ceiling=DECIMAL, gap=DECIMAL, se=DECIMAL, vanilla=DECIMAL, spread=DECIMAL)
 _NUMBERS = _object(pgr=DECIMAL, low=DECIMAL, high=DECIMAL)
 _CHECKLIST = _list(_object(item=NAME, outcome=_one_of(*CHECKLIST_OUTCOMES), detail=TEXT), most=32)
 
@@ -155,20 +185,20 @@ KINDS: Mapping[str, Kind] = {
                     _object(name=NAME, kind=_one_of("directory", "mirror", "s3"), where=_text(500)), most=16
                 ),
                 "anchors_needed": _integer(0, 16),
-                "budget": _object(submissions=_integer(1, 100_000), seconds=_integer(1, 10_000_000)),
+                "budget": _object(
+                    submissions=_integer(1, 100_000),
+                    confirmations=_integer(0, 100_000),
+                    seconds=_integer(1, 10_000_000),
+                ),
                 "commitments": _object(seed_secret=HEX32, split=HEX32),
-                "pool": _object(
-                    items=_integer(1, 65_536),
-                    sealed=_integer(1, 65_536),
-                    labelled=_integer(1, 65_536),
-                    unlabelled=_integer(1, 65_536),
-                ),
-                "baselines": _object(weak=DECIMAL, ceiling=DECIMAL, gap=DECIMAL, se=DECIMAL),
-                "release": _object(rule=_one_of("ladder"), step=DECIMAL),
+                "pool": _POOL,
+                "baselines": _BASELINES,
+                # Problems that no researcher sees: what a result claims is run on them when the study ends.
+                "heldout": _list(_object(name=NAME, digest=HEX32, pool=_POOL, baselines=_BASELINES), most=16),
+                # The rule follows from the problem: exact values where each run draws fresh items.
+                "release": _object(rule=_one_of(*RULES), step=DECIMAL),
                 "runs": _object(seeds=_integer(1, 1_000), replicates=_integer(1, 1_000)),
-                "interval": _object(
-                    method=_one_of("crossed-bootstrap"), draws=_integer(1, 100_000), level=DECIMAL
-                ),
+                "interval": _object(method=_one_of(*INTERVALS), draws=_integer(1, 100_000), level=DECIMAL),
                 "sandbox": _object(
                     backend=NAME, verdict=_one_of("ok"), probes=_integer(), digest=HEX32, identity=NAME
                 ),
@@ -245,7 +275,7 @@ KINDS: Mapping[str, Kind] = {
             {
                 "researcher": NAME,
                 "task": NAME,
-                "what": _one_of("submissions"),
+                "what": _one_of(*CHARGES),
                 "amount": _integer(1),
                 "submission": INDEX,
             },
@@ -258,10 +288,11 @@ KINDS: Mapping[str, Kind] = {
                 "digest": HEX32,
                 "researcher": NAME,
                 "tier": _one_of(*TIERS),
+                "problem": NAME,
                 "outcome": _one_of(*OUTCOMES),
                 "reason": _one_of(*FAILURES),
                 "seeds": _list(_integer(0, 2**48 - 1), least=1, most=1_000),
-                "released": _empty_or(_RELEASED),
+                "released": _released,
                 "commitments": _empty_or(_object(public=HEX32, sealed=HEX32)),
             },
         ),
@@ -306,6 +337,9 @@ KINDS: Mapping[str, Kind] = {
                 "pgr": DECIMAL,
                 "low": _EMPTY_OR_DECIMAL,
                 "high": _EMPTY_OR_DECIMAL,
+                "difference": _EMPTY_OR_DECIMAL,
+                "difference_low": _EMPTY_OR_DECIMAL,
+                "difference_high": _EMPTY_OR_DECIMAL,
             },
         ),
         _kind(
@@ -355,6 +389,11 @@ def _check_receipt(body: Mapping[str, Value]) -> None:
         raise MalformedBody(
             "score-receipt.commitments: a scored run commits to both halves, a failed one to none"
         )
-    # A reproduction releases nothing through the ladder: a reviewer reads its opened values.
-    if (scored and body["tier"] == "explore") != (body["released"] != {}):
-        raise MalformedBody("score-receipt.released: present exactly when an explore run was scored")
+    # A reproduction and a held-out run release nothing: a reviewer reads their opened values.
+    wanted = {"explore": "improved", "confirm": "difference"}.get(str(body["tier"]), "")
+    released = body["released"] if isinstance(body["released"], dict) else {}
+    if (scored and wanted != "") != (released != {}) or (released and wanted not in released):
+        raise MalformedBody(
+            "score-receipt.released: present exactly when an explore or a confirm run was scored, in the "
+            f"shape of its tier; got {sorted(released)} at {body['tier']!r}"
+        )

@@ -92,6 +92,19 @@ class Forum:
         name: str = self._submissions[submission]["name"]
         return name
 
+    def receipt_of(self, submission: int) -> int:
+        """The index of the receipt of a submission's explored run; -1 while there is none."""
+        return self._receipts.get(submission, (-1, {}))[0]
+
+    def best_before(self, submission: int) -> float | None:
+        """The best value that a receipt released of a method of ours handed in before this one."""
+        values = [
+            float(body["released"]["pgr"])
+            for earlier, (_index, body) in self._receipts.items()
+            if earlier < submission and body["researcher"] == self.researcher and body["released"]
+        ]
+        return max(values, default=None)
+
     def latest_plan(self, task: str) -> tuple[int, list[dict[str, str]]]:
         """Our last plan of a task, its index and its steps; -1 and no steps when there is none."""
         ours = [index for index, body in self._plans.items() if body["task"] == task]

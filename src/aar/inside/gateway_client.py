@@ -119,10 +119,15 @@ class GatewayClient:
         wanted |= {"researcher": self._researcher, "digest": snapshot_digest(files)}
         return self._acknowledged("submit", payload, "submission", "gateway", wanted)
 
-    def receipt(self, submission: int) -> dict[str, Any]:
-        """Wait for the receipt of a submission of ours, as long as it takes."""
+    def confirm(self, submission: int) -> int:
+        """Ask for one run with new seeds of a scored submission of ours, from the study's budget; once."""
+        wanted = {"researcher": self._researcher, "submission": submission, "what": "confirmations"}
+        return self._acknowledged("confirm", {"submission": submission}, "budget-charged", "gateway", wanted)
+
+    def receipt(self, submission: int, *, tier: str = "explore") -> dict[str, Any]:
+        """Wait for the receipt of a submission of ours, or of its confirmation, as long as it takes."""
         while True:
-            query = {"submission": submission, "wait_s": RECEIPT_WAIT_S}
+            query = {"submission": submission, "wait_s": RECEIPT_WAIT_S, "tier": tier}
             told = self._call("GET", "/v1/receipt", None, query)["receipt"]
             if told is not None:
                 receipt: dict[str, Any] = told

@@ -1,9 +1,9 @@
 """One official run from the inside: load the method, run it on every split, print one line per split.
 
 Files: ``/submission/*`` is the method directory, ``/instance/features.npy`` and ``/instance/splits.json`` the
-data. Standard output carries '0' and '1' and newlines, nothing else; the evaluator believes nothing but the
-count of its characters. Exit status 3: an answer is not one finite number per test item; 4: the method
-raised, or cannot be loaded.
+data, with ``votes.npy`` and ``zero_shot.npy`` beside them where the problem has such. Standard output carries
+'0' and '1' and newlines, nothing else; the evaluator believes nothing but the count of its characters. Exit
+status 3: an answer is not one finite number per test item; 4: the method raised, or cannot be loaded.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,17 +47,39 @@ def as_line(answer: Any, count: int) -> str | None:
     return "".join("1" if value > 0.5 else "0" for value in values.tolist())
 
 
-def predicted_lines(predict: Method, features: Any, splits: list[dict[str, Any]]) -> list[str] | None:
-    """One line per split; `None` as soon as an answer is none."""
-    lines = []
-    for split in splits:
+def read_instances(data: Path) -> Iterator[tuple[Instance, np.random.Generator]]:
+    """The instance of each split, and the generator that its method is given."""
+    features = np.load(data / "features.npy", allow_pickle=False)
+    whole = json.loads((data / "splits.json").read_text("utf-8"))
+    votes, zero_shot = (
+        np.load(data / name, allow_pickle=False) if (data / name).exists() else None
+        for name in ("votes.npy", "zero_shot.npy")
+    )
+    trained = answered = 0
+    for split in whole["splits"]:
+        train, test = len(split["train"]), len(split["test"])
+        own = None if zero_shot is None else zero_shot[answered : answered + train + test]
         instance = Instance(
             train_x=features[split["train"]],
             weak=np.array([float(value) for value in split["weak"]]),
             test_x=features[split["test"]],
             class_prior=float(split["class_prior"]),
+            student_l2=float(whole["student_l2"]),
+            votes=None if votes is None else votes[trained : trained + train],
+            zero_shot=None if own is None else (own[:train], own[train:]),
         )
-        line = as_line(predict(instance, np.random.default_rng(split["rng"])), len(split["test"]))
+        trained, answered = trained + train, answered + train + test
+        yield instance, np.random.default_rng(split["rng"])
+
+
+def predicted_lines(
+    predict: Method, instances: Iterable[tuple[Instance, np.random.Generator]]
+) -> list[str] | None:
+    """One line per split; `None` as soon as an answer is none."""
+    lines = []
+    for instance, rng in instances:
+        count = len(instance.test_x)
+        line = as_line(predict(instance, rng), count)
         if line is None:
             return None
         lines.append(line)
@@ -71,10 +93,9 @@ def main(submission: Path = Path("/submission"), data: Path = Path("/instance"))
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
-    features = np.load(data / "features.npy", allow_pickle=False)
-    splits = json.loads((data / "splits.json").read_text("utf-8"))["splits"]
+    instances = list(read_instances(data))
     try:
-        lines = predicted_lines(load_method(submission), features, splits)
+        lines = predicted_lines(load_method(submission), instances)
     except BaseException:  # noqa: BLE001 - a method may raise anything, SystemExit too; what it says stays here
         return EXIT_EXCEPTION
     if lines is None:

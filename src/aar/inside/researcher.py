@@ -79,6 +79,8 @@ class Researcher:
         """Wait for the receipt and post what it says, no more."""
         receipt = self._client.receipt(submission)
         released = receipt["released"]
+        self._forum.read()
+        before = self._forum.best_before(submission)
         parent = choice.parent if choice is not None else None
         parents = [parent.finding] if parent is not None and parent.finding >= 0 else []
         built = ""
@@ -88,13 +90,14 @@ class Researcher:
         if receipt["outcome"] != "scored":
             kind, title = "error", f"{name} failed: {receipt['reason']}"
             text = "The official run gave no score; the method is as in the submission."
-        elif released["improved"]:
+        elif released["improved"] and (before is None or float(released["pgr"]) > before):
             kind, title = "result", f"{name} reaches PGR {released['pgr']}"
             numbers = {key: released[key] for key in ("pgr", "low", "high")}
-            text = (
-                f"Explored PGR {released['pgr']}, interval {released['low']} to {released['high']}, over "
-                f"{len(receipt['seeds'])} seeds: more than a step above my best before."
-            )
+            text = f"{_explored(receipt)}: above my best before."
+        elif released["improved"]:
+            kind, title = "insight", f"{name} is not better"
+            numbers = {key: released[key] for key in ("pgr", "low", "high")}
+            text = f"{_explored(receipt)}: not above my best, {before:.4f}."
         else:
             kind, title = "insight", f"{name} is not better"
             text = (
@@ -118,6 +121,42 @@ class Researcher:
                 self._forum.comment(
                     parent.finding, f"I built {name} on this: it {outcome or 'gave no score'}."
                 )
+
+    def _confirm_best(self) -> None:
+        """Have our best method run once with new seeds, if the budget allows, and say what came of it.
+
+        What was explored is the best of several tries; a confirmed value is of one.
+        """
+        mine = [one for one in self._forum.tried() if one.is_improved and not self._is_anothers(one)]
+        if not mine:
+            return
+        best = max(mine, key=worth_of)
+        try:
+            self._client.confirm(best.submission)
+        except GatewayError as error:
+            if error.code not in NOTHING_MORE:
+                raise
+            return
+        receipt = self._client.receipt(best.submission, tier="confirm")
+        name, released = pipeline_name(best.pipeline), receipt["released"]
+        kind, title = "error", f"{name} failed when it was run again: {receipt['reason']}"
+        text = "The run with new seeds gave no score."
+        if receipt["outcome"] == "scored":
+            kind, title = "result", f"{name}, confirmed: PGR {released['pgr']}"
+            text = (
+                f"One run with new seeds: PGR {released['pgr']}, interval {released['low']} to "
+                f"{released['high']}; {released['difference']} above the plain student on the same splits, "
+                f"interval {released['difference_low']} to {released['difference_high']}."
+            )
+        self._client.finding(
+            type=kind,
+            title=title[:TITLE_CHARACTERS],
+            text=text,
+            method=name[:TITLE_CHARACTERS],
+            numbers={key: released[key] for key in ("pgr", "low", "high") if released},
+            receipts=[receipt["index"], self._forum.receipt_of(best.submission)],
+            parents=[best.finding] if best.finding >= 0 else [],
+        )
 
     def _is_anothers(self, tried: Tried) -> bool:
         return tried.researcher != self.name
@@ -196,7 +235,8 @@ class Researcher:
             self._forum.vote(parent.finding)
 
     def _finished(self, task: Mapping[str, Any], reason: str) -> Ended:
-        """Propose where to go on from here, if anything was scored."""
+        """Confirm the best of what was tried, and propose where to go on from here."""
+        self._confirm_best()
         scored = sorted((one for one in self._forum.tried() if one.is_improved), key=worth_of)
         if scored:
             best, value = scored[-1], worth_of(scored[-1])
@@ -207,6 +247,14 @@ class Researcher:
                 reason=f"{reason}; the best released value is {value:.2f}, of submission {best.submission}",
             )
         return "done", reason
+
+
+def _explored(receipt: Mapping[str, Any]) -> str:
+    released = receipt["released"]
+    return (
+        f"Explored PGR {released['pgr']}, interval {released['low']} to {released['high']}, over "
+        f"{len(receipt['seeds'])} seeds"
+    )
 
 
 def request_of(task: str, step: str, pipeline: Pipeline | None) -> str:

@@ -7,9 +7,10 @@ One JSON object per line on standard input, one back on standard output:
 {"do": "baselines", "problem": P, "runs": [[SEED, REPLICATE]...], "sealed": [ids]}    weak, ceiling, gap, se
 {"do": "prepare", "problem": P, "runs": [...], "sealed": [ids], "key": hex}
 ```
-The answer to `prepare` is followed by the bytes of two files, of the lengths it announces: features.npy and
-splits.json, as a method will see them. What cannot be answered gets ``{"error": text}``. It runs in a sandbox
-of the evaluator's.
+The answer to `prepare` is followed by the bytes of the files it names, of the lengths it announces, as a
+method will see them: features.npy, splits.json, and where the problem has such, votes.npy and zero_shot.npy
+(over all splits, training items before tested ones). What cannot be answered gets ``{"error": text}``. It
+runs in a sandbox of the evaluator's.
 """
 
 from __future__ import annotations
@@ -19,25 +20,29 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aar.lab.errors import LabError, MalformedSplit
+from aar.lab.instance import Floats, Instance
+from aar.lab.pipeline import VANILLA, parse_pipeline_text, run_pipeline
 from aar.lab.problems import check_problem
 from aar.lab.problems.digits import Digits
-from aar.lab.problems.problem import Marks, Problem, baselines_of
+from aar.lab.problems.problem import FreshProblem, Marks, Problem, Taught, baselines_of
 from aar.verify.splits import Split, shuffled, split
 
-PROBLEM_OF: Mapping[str, Callable[[], Problem]] = {"digits": Digits}
+PROBLEM_OF: Mapping[str, Callable[[], Problem | FreshProblem]] = {"digits": Digits}
 
 Answer = tuple[dict[str, Any], bytes]
 
 
 @cache
-def problem_named(name: str) -> Problem:
+def problem_named(name: str) -> Problem | FreshProblem:
     """The problem of that name, built once; `UnknownProblem` lists what there is."""
     check_problem(name)
     return PROBLEM_OF[name]()
@@ -54,59 +59,199 @@ def describe(request: Mapping[str, Any]) -> Answer:
         "sealed": sizes.sealed,
         "labelled": sizes.labelled,
         "unlabelled": sizes.unlabelled,
+        "tested": sizes.tested,
+        "group": sizes.group,
         "digest": problem.digest,
         "statement": problem.statement,
     }, b""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """One split as a method will see it, and what the evaluator keeps of it.
+
+    `train` and `test` are rows of the features file. `items` [m] number the tested items: ids of the pool, or
+    places among those that a fresh split drew; the marks of `taught` and `vanilla` are in the same order.
+    """
+
+    train: Sequence[int]
+    test: Sequence[int]
+    items: Sequence[int]
+    instance: Instance
+    taught: Taught
+    vanilla: Marks
+
+
 def prepare(request: Mapping[str, Any]) -> Answer:
-    """Teach every split and write the instance: features and splits.json, no labels in either.
+    """Teach every split and write the instance files, no labels in any of them.
 
     Rows and test items are shuffled by the request's key, so that a method sees neither item ids nor which
-    test items are sealed. Items, truth and what teacher and ceiling get right are told in the test order.
+    test items are sealed. Items, truth and what teacher, ceiling and plain student get right are told in the
+    test order.
     """
-    problem = problem_named(request["problem"])
-    key, sealed = bytes.fromhex(request["key"]), request["sealed"]
-    rows = shuffled(key + b"rows", range(problem.sizes.pool))
-    row_of = {item: row for row, item in enumerate(rows)}
+    problem, key = problem_named(request["problem"]), bytes.fromhex(request["key"])
+    if problem.sizes.is_fresh:
+        features, prepared = _drawn(cast("FreshProblem", problem), request, key)
+    else:
+        features, prepared = _dealt(cast("Problem", problem), request, key)
     told, instance = [], []
-    for number, (seed, replicate, one) in enumerate(_splits(problem, request)):
-        test = shuffled(key + b"test%d" % number, [*one.tested, *sealed])
-        taught = problem.teach(seed + replicate, one.labelled, one.unlabelled, test)
+    for number, one in enumerate(prepared):
         told.append(
             {
-                "items": test,
-                "truth": _marks(taught.truth),
-                "weak": _marks(taught.weak_correct),
-                "ceiling": _marks(taught.ceiling_correct),
+                "items": list(one.items),
+                "truth": _marks(one.taught.truth),
+                "weak": _marks(one.taught.weak_correct),
+                "ceiling": _marks(one.taught.ceiling_correct),
+                "vanilla": _marks(one.vanilla),
             }
         )
         instance.append(
             {
-                "train": [row_of[item] for item in one.unlabelled],
-                "test": [row_of[item] for item in test],
-                "weak": [f"{value:.6f}" for value in taught.weak],
-                "class_prior": f"{taught.class_prior:.6f}",
+                "train": list(one.train),
+                "test": list(one.test),
+                "weak": [f"{value:.6f}" for value in one.taught.weak],
+                "class_prior": f"{one.taught.class_prior:.6f}",
                 "rng": int.from_bytes(hashlib.sha256(key + b"rng%d" % number).digest()[:6], "big"),
             }
         )
+    files = {
+        "features.npy": _npy(features),
+        "splits.json": json.dumps({"splits": instance, "student_l2": repr(problem.student_l2)}).encode(),
+    }
+    votes = [one.instance.votes for one in prepared if one.instance.votes is not None]
+    if votes:
+        files["votes.npy"] = _npy(np.concatenate(votes))
+    zero_shot = [both for one in prepared for both in one.instance.zero_shot or ()]
+    if zero_shot:
+        files["zero_shot.npy"] = _npy(np.concatenate(zero_shot))
+    sizes = {name: len(data) for name, data in files.items()}
+    return {"splits": told, "files": sizes, "bytes": list(sizes.values())}, b"".join(files.values())
+
+
+def _dealt(problem: Problem, request: Mapping[str, Any], key: bytes) -> tuple[Floats, list[Prepared]]:
+    """Splits of a fixed pool: all of them share its features, one row per item."""
+    rows = shuffled(key + b"rows", range(problem.sizes.pool))
+    row_of = {item: row for row, item in enumerate(rows)}
+    features = problem.features[np.asarray(rows, dtype=np.intp)]
+    prepared = []
+    for number, (seed, replicate, one) in enumerate(_splits(problem, request)):
+        items = shuffled(key + b"test%d" % number, [*one.tested, *request["sealed"]])
+        taught = problem.teach(seed + replicate, one.labelled, one.unlabelled, items)
+        train, test = ([row_of[item] for item in some] for some in (one.unlabelled, items))
+        instance = _instance(problem, features[train], features[test], taught)
+        vanilla = _vanilla(instance, taught)
+        prepared.append(
+            Prepared(train=train, test=test, items=items, instance=instance, taught=taught, vanilla=vanilla)
+        )
+    return features, prepared
+
+
+def _drawn(problem: FreshProblem, request: Mapping[str, Any], key: bytes) -> tuple[Floats, list[Prepared]]:
+    """Splits that each draw their own items: each has rows of its own in the features, one after another."""
+    sizes, rows, prepared, at = problem.sizes, [], [], 0
+    for number, (seed, replicate) in enumerate(request["runs"]):
+        drawn = problem.draw(seed + replicate)
+        items = shuffled(key + b"test%d" % number, range(sizes.tested))
+        taught = _in_order(drawn.taught, items)
+        rows += [drawn.train_x, drawn.test_x[items]]
+        middle, end = at + len(drawn.train_x), at + len(drawn.train_x) + len(items)
+        instance = _instance(problem, rows[-2], rows[-1], taught)
+        prepared.append(
+            Prepared(
+                train=range(at, middle),
+                test=range(middle, end),
+                items=items,
+                instance=instance,
+                taught=taught,
+                vanilla=_vanilla(instance, taught),
+            )
+        )
+        at = end
+    return np.concatenate(rows), prepared
+
+
+def _in_order(taught: Taught, items: Sequence[int]) -> Taught:
+    """The same with its tested items in another order."""
+    own, test = taught.zero_shot or (None, None)
+    return replace(
+        taught,
+        truth=taught.truth[items],
+        weak_correct=taught.weak_correct[items],
+        ceiling_correct=taught.ceiling_correct[items],
+        zero_shot=None if own is None or test is None else (own, test[items]),
+    )
+
+
+def _instance(problem: Problem | FreshProblem, train_x: Floats, test_x: Floats, taught: Taught) -> Instance:
+    """What a method will see of a split, to the digits that it will see."""
+    zero_shot = taught.zero_shot
+    return Instance(
+        train_x=train_x,
+        weak=np.array([float(f"{value:.6f}") for value in taught.weak]),
+        test_x=test_x,
+        class_prior=float(f"{taught.class_prior:.6f}"),
+        student_l2=problem.student_l2,
+        votes=None if taught.votes is None else taught.votes.round(6),
+        zero_shot=None if zero_shot is None else (zero_shot[0].round(6), zero_shot[1].round(6)),
+    )
+
+
+def _vanilla(instance: Instance, taught: Taught) -> Marks:
+    """What the plain student gets right: the other side of every paired comparison."""
+    answer = run_pipeline(parse_pipeline_text(VANILLA), instance, np.random.default_rng(0))
+    marks: Marks = (answer > 0.5) == taught.truth
+    return marks
+
+
+def _npy(values: NDArray[Any]) -> bytes:
     file = io.BytesIO()
-    np.save(file, problem.features[np.asarray(rows, dtype=np.intp)], allow_pickle=False)
-    splits = json.dumps({"splits": instance}).encode()
-    return {"splits": told, "bytes": [file.tell(), len(splits)]}, file.getvalue() + splits
+    np.save(file, values, allow_pickle=False)
+    return file.getvalue()
 
 
 def baselines(request: Mapping[str, Any]) -> Answer:
-    """Accuracies of teacher and ceiling on the public test items; refuses a degenerate gap."""
+    """Accuracies of teacher and ceiling on public test items, and the plain student's PGR with its spread.
+
+    Refuses a degenerate gap. The spread is the standard deviation over seeds of the PGR of each.
+    """
     problem = problem_named(request["problem"])
-    found = baselines_of(
-        [
-            (seed, problem.teach(seed + replicate, one.labelled, one.unlabelled, one.tested))
-            for seed, replicate, one in _splits(problem, request)
-        ]
-    )
-    values = {"weak": found.weak, "ceiling": found.ceiling, "gap": found.gap, "se": found.error}
+    taught: list[tuple[int, Taught]] = []
+    counts: dict[int, list[tuple[int, int]]] = {}
+    for seed, one, vanilla in _judged(problem, request):
+        taught.append((seed, one))
+        above = int(vanilla.sum()) - int(one.weak_correct.sum())
+        gap = int(one.ceiling_correct.sum()) - int(one.weak_correct.sum())
+        counts.setdefault(seed, []).append((above, gap))
+    found = baselines_of(taught)
+    sums = np.array([np.sum(pairs, axis=0) for pairs in counts.values()], dtype=float)
+    each = sums[:, 0] / np.maximum(sums[:, 1], 1)
+    values = {
+        "weak": found.weak,
+        "ceiling": found.ceiling,
+        "gap": found.gap,
+        "se": found.error,
+        "vanilla": sums[:, 0].sum() / sums[:, 1].sum(),
+        "spread": each.std(ddof=1) if len(each) > 1 else 0.0,
+    }
     return {name: f"{value:.4f}" for name, value in values.items()}, b""
+
+
+def _judged(
+    problem: Problem | FreshProblem, request: Mapping[str, Any]
+) -> Iterator[tuple[int, Taught, Marks]]:
+    """Each run's seed, its teacher and ceiling on public items, and what the plain student gets right."""
+    if problem.sizes.is_fresh:
+        fresh = cast("FreshProblem", problem)
+        for seed, replicate in request["runs"]:
+            drawn = fresh.draw(seed + replicate)
+            instance = _instance(fresh, drawn.train_x, drawn.test_x, drawn.taught)
+            yield seed, drawn.taught, _vanilla(instance, drawn.taught)
+        return
+    fixed = cast("Problem", problem)
+    for seed, replicate, one in _splits(fixed, request):
+        taught = fixed.teach(seed + replicate, one.labelled, one.unlabelled, one.tested)
+        train_x, test_x = (fixed.features[list(items)] for items in (one.unlabelled, one.tested))
+        yield seed, taught, _vanilla(_instance(fixed, train_x, test_x, taught), taught)
 
 
 def _splits(problem: Problem, request: Mapping[str, Any]) -> Iterator[tuple[int, int, Split]]:
@@ -118,7 +263,7 @@ def _splits(problem: Problem, request: Mapping[str, Any]) -> Iterator[tuple[int,
         )
     public = [item for item in range(sizes.pool) if item not in hidden]
     for seed, replicate in request["runs"]:
-        yield seed, replicate, split(seed, replicate, public, sizes.labelled, sizes.unlabelled)
+        yield seed, replicate, split(seed, replicate, public, sizes.labelled, sizes.unlabelled, sizes.group)
 
 
 def _marks(values: Marks) -> str:

@@ -16,7 +16,8 @@ from aar.formats.errors import FormatError
 from aar.formats.keys import parse_vkey
 from aar.formats.kinds import Kind, check_body, kind_named
 from aar.outside.projection import Projection
-from aar.verify.decisions import faults, states
+from aar.verify.decisions import CITABLE, claimed_by, faults, states
+from aar.verify.splits import run_label
 
 # What may still be said when a study is closed: the human's side of it.
 AFTER_CLOSE = ("decision", "comment", "vote", "score-receipt", "score-revealed", "redaction", "alarm")
@@ -229,6 +230,24 @@ def _budget_charged(projection: Projection, _entry: Entry, body: Mapping[str, An
         "no-submission",
         f"entry {body['submission']} is not a submission of {body['researcher']} to {body['task']}",
     )
+    if submission is None or body["what"] == "submissions":
+        return
+    explored = submission.receipts.get("explore", -1)
+    _need(
+        explored >= 0 and projection.receipts[explored]["outcome"] == "scored",
+        "not-scored",
+        f"submission {submission.index} has no score yet that could be confirmed",
+    )
+    _need(
+        submission.confirmation < 0,
+        "confirmed",
+        f"submission {submission.index} is confirmed once: charged in entry {submission.confirmation}",
+    )
+    _need(
+        0 < body["amount"] <= 1 <= projection.confirmations_left,
+        "budget",
+        "the study's budget of confirmations is spent",
+    )
 
 
 def _score_receipt(projection: Projection, entry: Entry, body: Mapping[str, Any]) -> None:
@@ -241,20 +260,48 @@ def _score_receipt(projection: Projection, entry: Entry, body: Mapping[str, Any]
         f"the receipt is for another method or researcher than submission {submission.index}",
         is_alarm=True,
     )
+    tier, label = body["tier"], run_label(body["tier"], body["problem"])
     _need(
-        not projection.closed or body["tier"] == "reproduce",
+        not projection.closed or tier in ("reproduce", "heldout"),
         "study-closed",
-        "the study is closed for explore runs",
+        f"the study is closed for {tier} runs",
     )
     _need(
-        body["tier"] not in submission.receipts,
+        label not in submission.receipts,
         "receipt-exists",
-        f"submission {submission.index} has its {body['tier']} receipt already",
+        f"submission {submission.index} has its {label} receipt already",
         is_alarm=True,
+    )
+    heldout = [one["name"] for one in projection.opened["heldout"]]
+    _need(
+        body["problem"] in (heldout if tier == "heldout" else [projection.opened["problem"]]),
+        "problem",
+        f"a {tier} run on {body['problem']}: the study's problem is {projection.opened['problem']}, held "
+        f"out: {', '.join(heldout) or 'none'}",
+    )
+    _need(
+        tier != "confirm" or submission.confirmation >= 0,
+        "not-charged",
+        f"nobody was charged for a confirmation of submission {submission.index}",
+        is_alarm=True,
+    )
+    _need(
+        tier != "heldout" or is_claimed(projection, body["digest"]),
+        "not-claimed",
+        f"no result claims the method of submission {submission.index}: it is not run on what is held out",
     )
     _need(entry.refs == (submission.index,), "refs", "a receipt's refs name its submission, nothing else")
     wanted = projection.opened["runs"]["seeds"]
     _need(len(body["seeds"]) == wanted, "seeds", f"{len(body['seeds'])} seeds, the study says {wanted}")
+
+
+def is_claimed(projection: Projection, digest: str) -> bool:
+    """Whether a `result` states a value of the method with that digest."""
+    return any(
+        projection.receipts[receipt]["digest"] == digest
+        for finding in projection.findings.values()
+        for receipt in claimed_by(finding.body, projection.receipts)
+    )
 
 
 def _score_revealed(projection: Projection, entry: Entry, body: Mapping[str, Any]) -> None:
@@ -281,8 +328,10 @@ def _finding(projection: Projection, entry: Entry, body: Mapping[str, Any]) -> N
         raise Refused("result-without-receipt", "a result cites at least one score receipt", is_alarm=True)
     for index in body["receipts"]:
         receipt = projection.receipts.get(index)
-        if receipt is None or receipt["tier"] != "explore":
-            raise Refused("no-receipt", f"entry {index} is not an explore receipt", is_alarm=True)
+        if receipt is None or receipt["tier"] not in CITABLE:
+            raise Refused(
+                "no-receipt", f"entry {index} is not an explore or a confirm receipt", is_alarm=True
+            )
         if receipt["researcher"] != entry.author:
             raise Refused(
                 "foreign-receipt",
@@ -290,9 +339,9 @@ def _finding(projection: Projection, entry: Entry, body: Mapping[str, Any]) -> N
                 is_alarm=True,
             )
     released = [
-        {key: projection.receipts[index]["released"][key] for key in ("pgr", "low", "high")}
-        for index in body["receipts"]
-        if projection.receipts[index]["released"] and projection.receipts[index]["released"]["improved"]
+        {key: told[key] for key in ("pgr", "low", "high")}
+        for told in (projection.receipts[index]["released"] for index in body["receipts"])
+        if told and told.get("improved", 1)
     ]
     if body["numbers"] or body["type"] == "result":
         _need(
@@ -348,7 +397,11 @@ def _decision(projection: Projection, entry: Entry, body: Mapping[str, Any]) -> 
 
 def _study_closed(projection: Projection, _entry: Entry, body: Mapping[str, Any]) -> None:
     commitments = projection.opened["commitments"]
-    waiting = projection.pending_submissions()
+    waiting = [
+        *projection.pending_submissions(),
+        *projection.pending_confirmations(),
+        *(submission for submission, _problem in projection.pending_heldout()),
+    ]
     _need(not waiting, "pending", f"submissions wait for their official run: entries {waiting}")
     _need(
         commit_secret(bytes.fromhex(body["seed_secret"])) == commitments["seed_secret"],

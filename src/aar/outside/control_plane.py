@@ -63,6 +63,7 @@ class RunParameters:
     seeds: int
     replicates: int
     draws: int
+    heldout: tuple[str, ...] = ()
     witnesses: tuple[WitnessSpec, ...] = ()
     quorum: int = 1
     anchors: tuple[AnchorSpec, ...] = ()
@@ -179,6 +180,7 @@ class ControlPlane:
                 + ["--launcher-fd", str(clients[1].fileno()), "--problem", parameters.problem]
                 + ["--seeds", str(parameters.seeds), "--replicates", str(parameters.replicates)]
                 + ["--draws", str(parameters.draws), "--uid", str(self._uids.evaluator)]
+                + [word for name in parameters.heldout for word in ("--heldout", name)]
                 + (["--opening"] if opening else []),
                 [clients[1]],
                 ready=True,

@@ -13,7 +13,8 @@ from typing import Any
 from aar.formats.canonical import format_canonical
 from aar.formats.entry import Leaf
 from aar.formats.keys import VerifierKey, parse_vkey
-from aar.verify.decisions import Basis, basis_of
+from aar.verify.decisions import Basis, basis_of, claimed_by
+from aar.verify.splits import run_label
 
 # A gap between two entries longer than this is not working time: the study was stopped in between.
 IDLE_GAP_MS = 20_000
@@ -51,12 +52,13 @@ class Task:
 
 @dataclass(slots=True, kw_only=True)
 class Submission:
-    """A method handed in, and its receipts by tier."""
+    """A method handed in, and its receipts by the label of their run. `confirmation` is its charge, or -1."""
 
     index: int
     received_ms: int
     body: Mapping[str, Any]
     receipts: dict[str, int] = field(default_factory=dict)
+    confirmation: int = -1
 
 
 @dataclass(slots=True, kw_only=True)
@@ -106,6 +108,7 @@ class Projection:
         self.authors: dict[int, str] = {}
         self.said: dict[tuple[str, str, str], int] = {}
         self.charged = 0
+        self.confirmed = 0
         self.redacted: set[str] = set()
         self.active_ms = 0
         self.last_received_ms = 0
@@ -195,14 +198,19 @@ class Projection:
         self.submissions[leaf.index] = Submission(index=leaf.index, received_ms=leaf.received_ms, body=body)
         self.requests[body["researcher"], body["request"]] = leaf.index
 
-    def _fold_budget_charged(self, _leaf: Leaf, body: Mapping[str, Any]) -> None:
+    def _fold_budget_charged(self, leaf: Leaf, body: Mapping[str, Any]) -> None:
+        if body["what"] == "confirmations":
+            self.confirmed += body["amount"]
+            self.submissions[body["submission"]].confirmation = leaf.index
+            return
         self.tasks[body["task"]].used += body["amount"]
         self.charged += body["amount"]
 
     def _fold_score_receipt(self, leaf: Leaf, body: Mapping[str, Any]) -> None:
         self.receipts[leaf.index] = {**body, "received_ms": leaf.received_ms}
-        self.submissions[body["submission"]].receipts[body["tier"]] = leaf.index
-        if body["released"]:
+        label = run_label(body["tier"], body["problem"])
+        self.submissions[body["submission"]].receipts[label] = leaf.index
+        if body["released"] and body["tier"] == "explore":
             self.released[body["researcher"]] = body["released"]
 
     def _fold_score_revealed(self, _leaf: Leaf, body: Mapping[str, Any]) -> None:
@@ -256,6 +264,12 @@ class Projection:
         budget: int = self.opened["budget"]["submissions"] if self.opened else 0
         return budget - self.charged
 
+    @property
+    def confirmations_left(self) -> int:
+        """Confirmations that the study's budget still allows."""
+        budget: int = self.opened["budget"]["confirmations"] if self.opened else 0
+        return budget - self.confirmed
+
     def seconds_left(self, now_ms: int) -> float:
         """Working time left in the study's budget, in seconds, as of now."""
         if not self.opened:
@@ -266,6 +280,34 @@ class Projection:
     def pending_submissions(self) -> list[int]:
         """Submissions that have no explore receipt yet, oldest first."""
         return [index for index, one in self.submissions.items() if "explore" not in one.receipts]
+
+    def pending_confirmations(self) -> list[int]:
+        """Submissions whose confirmation was charged and has no receipt yet, oldest charge first."""
+        waiting = [
+            (one.confirmation, index)
+            for index, one in self.submissions.items()
+            if one.confirmation >= 0 and "confirm" not in one.receipts
+        ]
+        return [index for _charge, index in sorted(waiting)]
+
+    def pending_heldout(self, findings: Iterable[Finding] | None = None) -> list[tuple[int, str]]:
+        """Submission and problem of each held-out run that a `result` calls for, each method once."""
+        run = {
+            (self.submissions[one].body["digest"], label)
+            for one in self.submissions
+            for label in self.submissions[one].receipts
+        }
+        waiting = []
+        for finding in self.findings.values() if findings is None else findings:
+            for receipt in claimed_by(finding.body, self.receipts):
+                submission: int = self.receipts[receipt]["submission"]
+                digest = self.submissions[submission].body["digest"]
+                for problem in self.opened["heldout"]:
+                    wanted = (digest, run_label("heldout", problem["name"]))
+                    if wanted not in run:
+                        run.add(wanted)
+                        waiting.append((submission, problem["name"]))
+        return waiting
 
     def basis_of(self, finding: Finding) -> Basis:
         """What a decision on that finding rests on now."""

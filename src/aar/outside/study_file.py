@@ -7,8 +7,10 @@ problem = "digits"
 researchers = 3
 minutes = 2.5
 submissions = 40           # of the whole study; default: what its tasks ask for
+confirmations = 6          # of the whole study: runs with new seeds that researchers may ask for
 seeds = 5                  # per official run; replicates are fresh splits per seed
 replicates = 8
+heldout = []               # problems that no researcher sees: what a result claims is run there at the end
 
 quorum = 2                 # witnesses that must cosign; default: the local one and all of [[witness]]
 
@@ -65,9 +67,11 @@ _STUDY_KEYS = (
     "researchers",
     "minutes",
     "submissions",
+    "confirmations",
     "seeds",
     "replicates",
     "draws",
+    "heldout",
     "quorum",
 )
 _WITNESS_KEYS = ("name", "vkey", "url")
@@ -78,6 +82,8 @@ _ANCHOR_KEYS = {
     "s3": ("bucket", "prefix", "region", "endpoint", "retain_days"),
 }
 MAX_ANCHORS = 16
+CONFIRMATIONS = 6
+MAX_HELDOUT = 16
 _TASK_KEYS = ("task", "title", "direction", "workflow", "submissions")
 
 
@@ -165,6 +171,8 @@ class StudyFile:
     tasks: tuple[TaskSpec, ...]
     text: str
     least_submissions: int = 0
+    confirmations: int = CONFIRMATIONS
+    heldout: tuple[str, ...] = ()
     witnesses: tuple[WitnessSpec, ...] = ()
     quorum: int = 1
     anchors: tuple[AnchorSpec, ...] = ()
@@ -251,11 +259,26 @@ def parse_study(text: str, *, source: str, problems: tuple[str, ...]) -> StudyFi
         tasks=specs,
         text=text,
         least_submissions=_integer(study, "submissions", f"{source} [study]", 1, 1_000_000),
+        confirmations=_integer(study, "confirmations", f"{source} [study]", CONFIRMATIONS, 100_000, least=0),
+        heldout=_heldout(study.get("heldout", []), problem, problems, f"{source} [study]"),
         witnesses=witnesses,
         quorum=_integer(study, "quorum", f"{source} [study]", 1 + len(witnesses), 1 + len(witnesses)),
         anchors=anchors,
         anchors_needed=_anchors_needed(study, len(anchors), source),
     )
+
+
+def _heldout(value: object, problem: str, problems: tuple[str, ...], where: str) -> tuple[str, ...]:
+    """Problems other than the study's own, once each."""
+    others = [one for one in problems if one != problem]
+    if not isinstance(value, list) or any(one not in others for one in value) or len(value) > MAX_HELDOUT:
+        raise StudyFileError(
+            f"{where}: heldout: got {value!r:.80}, want at most {MAX_HELDOUT} of: "
+            + (", ".join(others) or "none")
+        )
+    if len(set(value)) != len(value):
+        raise StudyFileError(f"{where}: heldout: {value!r:.80} names a problem twice: want each once")
+    return tuple(value)
 
 
 def _anchors_needed(study: Mapping[str, Any], count: int, source: str) -> int:
@@ -443,10 +466,12 @@ def _name(table: Mapping[str, Any], key: str, where: str) -> str:
     return value
 
 
-def _integer(table: Mapping[str, Any], key: str, where: str, default: int | None, most: int) -> int:
+def _integer(
+    table: Mapping[str, Any], key: str, where: str, default: int | None, most: int, *, least: int = 1
+) -> int:
     value = table.get(key, default)
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
-        raise StudyFileError(f"{where}: {key}: got {value!r:.60}, want a whole number from 1 to {most}")
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise StudyFileError(f"{where}: {key}: got {value!r:.60}, want a whole number from {least} to {most}")
     return value
 
 

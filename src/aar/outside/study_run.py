@@ -16,7 +16,7 @@ from typing import Any
 from aar.formats.canonical import format_canonical
 from aar.formats.keys import Signer, format_vkey
 from aar.outside.control_plane import ControlPlane, RunParameters, operator_signer
-from aar.outside.evaluation.evaluator import LADDER_STEP
+from aar.outside.evaluation.release import interval_method, release_terms
 from aar.outside.fleet import Fleet
 from aar.outside.projection import Projection
 from aar.outside.sandbox.doctor import DoctorReport
@@ -61,6 +61,7 @@ def parameters_of(study_file: StudyFile, projection: Projection) -> RunParameter
             seeds=study_file.seeds,
             replicates=study_file.replicates,
             draws=study_file.draws,
+            heldout=study_file.heldout,
             witnesses=study_file.witnesses,
             quorum=study_file.quorum,
             anchors=study_file.anchors,
@@ -79,11 +80,21 @@ def parameters_of(study_file: StudyFile, projection: Projection) -> RunParameter
         seeds=opened["runs"]["seeds"],
         replicates=opened["runs"]["replicates"],
         draws=opened["interval"]["draws"],
+        heldout=tuple(one["name"] for one in opened["heldout"]),
         witnesses=study_file.witnesses,
         quorum=study_file.quorum,
         anchors=study_file.anchors,
         anchors_needed=study_file.anchors_needed,
     )
+
+
+def _pool_told(problem: Mapping[str, Any]) -> dict[str, int]:
+    sizes = ("sealed", "labelled", "unlabelled", "tested", "group")
+    return {"items": problem["pool"], **{key: problem[key] for key in sizes}}
+
+
+def _baselines_told(baselines: Mapping[str, str]) -> dict[str, str]:
+    return {key: decimal4(Fraction(value)) for key, value in baselines.items()}
 
 
 def researcher_names(count: int) -> list[str]:
@@ -182,7 +193,9 @@ class StudyRun:
             {"name": name, "role": "researcher", "vkey": plane.gateway_keys[name]}
             for name in self._researchers
         ]
-        problem = material["problem"]
+        problem = material["problems"][file.problem]
+        pool = _pool_told(problem)
+        is_fresh = pool["items"] == 0
         attestation = format_canonical({key: str(value) for key, value in self._doctor.attestation.items()})
         return {
             "name": file.name,
@@ -196,16 +209,30 @@ class StudyRun:
             "quorum": file.quorum,
             "anchors": [{"name": one.name, "kind": one.kind, "where": one.where} for one in file.anchors],
             "anchors_needed": file.anchors_needed,
-            "budget": {"submissions": file.submissions, "seconds": max(int(file.minutes * 60), 1)},
-            "commitments": material["commitments"],
-            "pool": {
-                "items": problem["pool"],
-                **{key: problem[key] for key in ("sealed", "labelled", "unlabelled")},
+            "budget": {
+                "submissions": file.submissions,
+                "confirmations": file.confirmations,
+                "seconds": max(int(file.minutes * 60), 1),
             },
-            "baselines": {key: decimal4(Fraction(value)) for key, value in material["baselines"].items()},
-            "release": {"rule": "ladder", "step": decimal4(LADDER_STEP)},
+            "commitments": material["commitments"],
+            "pool": pool,
+            "baselines": _baselines_told(material["baselines"][file.problem]),
+            "heldout": [
+                {
+                    "name": name,
+                    "digest": material["problems"][name]["digest"],
+                    "pool": _pool_told(material["problems"][name]),
+                    "baselines": _baselines_told(material["baselines"][name]),
+                }
+                for name in file.heldout
+            ],
+            "release": release_terms(is_fresh=is_fresh),
             "runs": {"seeds": file.seeds, "replicates": file.replicates},
-            "interval": {"method": "crossed-bootstrap", "draws": file.draws, "level": "0.95"},
+            "interval": {
+                "method": interval_method(is_fresh=is_fresh),
+                "draws": file.draws,
+                "level": "0.95",
+            },
             "sandbox": {
                 "backend": self._doctor.backend,
                 "verdict": self._doctor.verdict,

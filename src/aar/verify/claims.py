@@ -16,13 +16,22 @@ from aar.formats.commitments import commit_payload, commit_secret, commit_split,
 from aar.formats.entry import Leaf
 from aar.formats.errors import FormatError
 from aar.formats.strict import encode_base64
-from aar.verify.decisions import basis_of, faults, states
-from aar.verify.interval import Interval, crossed_bootstrap, decimal4, in_whole_steps, ladder, score
-from aar.verify.leaderboard import has_interval
+from aar.verify.decisions import CITABLE, basis_of, claimed_by, faults, states
+from aar.verify.interval import (
+    Interval,
+    decimal4,
+    difference,
+    difference_interval,
+    in_whole_steps,
+    interval_of,
+    ladder,
+    score,
+)
+from aar.verify.leaderboard import NO_NUMBERS, has_difference, has_interval
 from aar.verify.payload import Payload, parse_payload
 from aar.verify.pgr import UndefinedPGR
 from aar.verify.report import Finding, Report
-from aar.verify.splits import sealed_items, seeds_for, split
+from aar.verify.splits import Deal, Pool, run_label, seeds_for
 
 # The kinds that this module, or the leaderboard, looks at; the others claim nothing that can be derived.
 CLAIMING = frozenset(
@@ -58,19 +67,21 @@ class Claims:
         self._used: dict[str, int] = {}
         self._submissions: dict[int, Any] = {}
         self._charged: dict[int, int] = {}
+        self._confirmations: dict[int, int] = {}
         self._receipts: dict[int, Any] = {}
-        self._tiers: dict[tuple[int, str], int] = {}
-        self._answered: set[int] = set()
+        # By submission and label: a held-out run's label names its problem.
+        self._runs: dict[tuple[int, str], int] = {}
+        self._answered: set[tuple[int, str]] = set()
         self._released: dict[str, Any] = {}
         self._findings: dict[int, Any] = {}
         self._retracted: set[int] = set()
         self._revealed: dict[tuple[int, str], Any] = {}
         self._withdrawn = 0
         self._redacted: set[str] = set()
-        self._exact: dict[int, tuple[Fraction, Interval | None]] = {}
-        self._public: list[int] = []
-        self._sealed_mask = 0
-        self._masks: dict[tuple[int, int], int] = {}
+        # Of opened public halves whose receipt released something: exact PGR, interval, and all as decimals.
+        self._told: dict[int, tuple[Fraction, Interval | None, dict[str, str]]] = {}
+        self._pools: dict[str, Pool] = {}
+        self._deals: dict[str, Deal] = {}
 
     def run(self, leaves: Sequence[Leaf]) -> None:
         """Check all entries of the kinds `CLAIMING`, then what only the whole record can show."""
@@ -94,9 +105,14 @@ class Claims:
             if self._charged.get(index, 0) != 1:
                 self._add("BUDGET", index, "one charge for this submission", f"{self._charged.get(index, 0)}")
             # A study is closed when all that was handed in was run: a score that displeased is not left out.
-            if self._closed and index not in self._answered:
+            if self._closed and (index, "explore") not in self._answered:
                 self._add("RECEIPT", index, "a receipt for this submission before the close", "none")
-        self._check_ladder()
+        for submission, index in self._confirmations.items():
+            if self._closed and (submission, "confirm") not in self._answered:
+                self._add("RECEIPT", index, "a receipt for this confirmation before the close", "none")
+        if self._closed:
+            self._check_heldout()
+        self._check_releases()
         self._warn_of_what_is_not_shown()
 
     def _warn_of_what_is_not_shown(self) -> None:
@@ -127,13 +143,25 @@ class Claims:
         self._secret = bytes.fromhex(str(leaf.signed.entry.body["seed_secret"]))
 
     def _are_terms_sound(self, body: Any) -> bool:
-        """Whether values can be derived at all: items are left to test, a step leads somewhere."""
-        pool, step = body["pool"], body["release"]["step"]
-        if pool["sealed"] + pool["labelled"] + pool["unlabelled"] >= pool["items"]:
-            self._add("BODY", 0, "a pool that leaves items to test", str(pool))
-        elif Fraction(step) <= 0:
-            self._add("BODY", 0, "a step above 0", step)
+        """Whether values can be derived at all: items are left to test, rules are those of their problem."""
+        pools = {one["name"]: Pool(**one["pool"]) for one in body["heldout"]}
+        if len(pools) < len(body["heldout"]) or body["problem"] in pools:
+            self._add("BODY", 0, "problems held out once each, and not the study's own", str(list(pools)))
+            return False
+        pools[body["problem"]] = pool = Pool(**body["pool"])
+        for name, one in pools.items():
+            if not one.leaves_items:
+                self._add("BODY", 0, f"a pool of {name} that leaves items to test", str(one))
+                return False
+        release = body["release"]
+        wanted = ("exact", "t-over-seeds") if pool.is_fresh else ("ladder", "crossed-bootstrap")
+        if (release["rule"], body["interval"]["method"]) != wanted:
+            got = f"{release['rule']} and {body['interval']['method']}"
+            self._add("BODY", 0, f"{wanted[0]} and {wanted[1]}, which its items call for", got)
+        elif (Fraction(release["step"]) > 0) == pool.is_fresh:
+            self._add("BODY", 0, "a step above 0 for a ladder, none for exact values", release["step"])
         else:
+            self._pools = pools
             return True
         return False
 
@@ -145,9 +173,9 @@ class Claims:
         commitments, secret = self._opened["commitments"], bytes.fromhex(body["seed_secret"])
         if commit_secret(secret) != commitments["seed_secret"]:
             self._add("RECEIPT", index, "the seed secret that study-opened committed to", "another one")
-        pool = self._opened["pool"]
-        mask = sum(1 << item for item in sealed_items(secret, pool["items"], pool["sealed"]))
-        sealed = encode_base64(mask.to_bytes((pool["items"] + 7) // 8, "little"))
+        pool = self._pools[self._opened["problem"]]
+        mask = Deal(secret, pool).sealed_mask
+        sealed = encode_base64(mask.to_bytes((pool.width + 7) // 8, "little"))
         if (body["sealed"], body["split_nonce"]) != (sealed, split_nonce(secret)):
             self._add("RECEIPT", index, "the sealed items that the secret gives", "others")
         if commit_split(body["split_nonce"], body["sealed"]) != commitments["split"]:
@@ -207,11 +235,19 @@ class Claims:
                 f"entry {body['submission']}",
             )
             return
-        self._charged[body["submission"]] = self._charged.get(body["submission"], 0) + body["amount"]
+        if body["what"] == "submissions":
+            self._charged[body["submission"]] = self._charged.get(body["submission"], 0) + body["amount"]
+            return
+        if body["submission"] in self._confirmations or body["amount"] != 1:
+            self._add("BUDGET", index, "one confirmation of a submission, charged as 1", f"{body['amount']}")
+        self._confirmations[body["submission"]] = index
+        if len(self._confirmations) > self._opened["budget"]["confirmations"]:
+            most = self._opened["budget"]["confirmations"]
+            self._add("BUDGET", index, f"at most {most} confirmations", "one more")
 
     def _check_score_receipt(self, index: int, _leaf: Leaf, body: Any) -> None:
-        if body["tier"] == "explore":
-            self._answered.add(body["submission"])
+        label = run_label(body["tier"], body["problem"])
+        self._answered.add((body["submission"], label))
         submission = self._submissions.get(body["submission"])
         if submission is None or (submission["digest"], submission["researcher"]) != (
             body["digest"],
@@ -224,27 +260,37 @@ class Claims:
                 f"entry {body['submission']}",
             )
             return
-        if (body["submission"], body["tier"]) in self._tiers:
+        if (body["submission"], label) in self._runs:
             self._add(
                 "RECEIPT",
                 index,
-                f"one {body['tier']} receipt for submission {body['submission']}",
+                f"one {label} receipt for submission {body['submission']}",
                 "a second one",
             )
-        self._tiers[body["submission"], body["tier"]] = index
+        self._runs[body["submission"], label] = index
+        is_elsewhere = body["problem"] != self._opened["problem"]
+        if is_elsewhere != (body["tier"] == "heldout") or body["problem"] not in self._pools:
+            self._add("RECEIPT", index, f"a problem of the study's for tier {body['tier']}", body["problem"])
+            return
         self._receipts[index] = body
-        if self._closed and body["tier"] == "explore":
-            self._add("ORDER", index, "no explored run after the close", f"submission {body['submission']}")
+        if self._closed and body["tier"] in ("explore", "confirm"):
+            self._add(
+                "ORDER", index, f"no {body['tier']} run after the close", f"submission {body['submission']}"
+            )
+        if body["tier"] == "confirm" and body["submission"] not in self._confirmations:
+            self._add("BUDGET", index, "a confirmation that was charged for before", "none")
         if len(body["seeds"]) != self._opened["runs"]["seeds"]:
             self._add("RECEIPT", index, f"{self._opened['runs']['seeds']} seeds", f"{len(body['seeds'])}")
         elif self._secret is not None:
-            seeds = seeds_for(self._secret, body["tier"], body["digest"], len(body["seeds"]))
+            seeds = seeds_for(self._secret, label, body["digest"], len(body["seeds"]))
             if list(seeds) != body["seeds"]:
                 self._add("RECEIPT", index, "the seeds that the committed secret gives", "others")
         if body["released"]:
             self._check_released(index, body)
 
     def _check_released(self, index: int, body: Any) -> None:
+        if body["tier"] == "confirm":
+            return
         released, researcher = body["released"], body["researcher"]
         previous = self._released.get(researcher)
         pgr, low, high = (Fraction(released[key]) for key in ("pgr", "low", "high"))
@@ -255,7 +301,10 @@ class Claims:
                 "low <= pgr <= high",
                 f"{released['low']}, {released['pgr']}, {released['high']}",
             )
-        if released["improved"]:
+        if self._opened["release"]["rule"] == "exact":
+            if not released["improved"]:
+                self._add("RECEIPT", index, "a value of its own, which is always told", "improved 0")
+        elif released["improved"]:
             if previous is not None and pgr <= Fraction(previous["pgr"]):
                 self._add("RECEIPT", index, f"a rung above {previous['pgr']}", released["pgr"])
             self._released[researcher] = released
@@ -268,9 +317,10 @@ class Claims:
         is_stated = False
         for receipt in body["receipts"]:
             cited = self._receipts.get(receipt)
-            if cited is None or cited["researcher"] != leaf.signed.entry.author or cited["tier"] != "explore":
+            author = leaf.signed.entry.author
+            if cited is None or cited["researcher"] != author or cited["tier"] not in CITABLE:
                 self._add(
-                    "RECEIPT", index, f"explore receipts of {leaf.signed.entry.author}", f"entry {receipt}"
+                    "RECEIPT", index, f"{' or '.join(CITABLE)} receipts of {author}", f"entry {receipt}"
                 )
             else:
                 is_stated = is_stated or states(body, cited)
@@ -291,7 +341,7 @@ class Claims:
             findings=self._findings,
             retracted=self._retracted,
             receipts=self._receipts,
-            reproductions={one: at for (one, tier), at in self._tiers.items() if tier == "reproduce"},
+            reproductions={one: at for (one, label), at in self._runs.items() if label == "reproduce"},
             revealed=self._revealed,
         )
         for expected, got in faults(body, basis):
@@ -312,7 +362,8 @@ class Claims:
             self._add("RECEIPT", index, f"the commitment of receipt {body['receipt']}", "other values")
             return
         if self._secret is not None:
-            nonce = payload_nonce(self._secret, half=half, tier=receipt["tier"], digest=receipt["digest"])
+            label = run_label(receipt["tier"], receipt["problem"])
+            nonce = payload_nonce(self._secret, half=half, label=label, digest=receipt["digest"])
             if nonce != body["nonce"]:
                 self._add("RECEIPT", index, "the nonce that the committed secret gives", "another one")
         if (body["receipt"], half) in self._revealed:
@@ -331,79 +382,96 @@ class Claims:
             self._add("RECEIPT", index, f"{body['blob']['size']} bytes", f"{len(data)}")
         try:
             payload = parse_payload(data)
-            exact = score(payload)
-            interval = None
-            if has_interval(receipt, body["half"]):
-                interval = crossed_bootstrap(payload, draws=self._opened["interval"]["draws"])
+            derived, interval = self._derived(payload, receipt, body["half"])
         except (FormatError, UndefinedPGR) as error:
             self._add("RECEIPT", index, "exact values of a half", str(error))
             return
-        derived = {"pgr": decimal4(exact.pgr), "low": "", "high": ""}
-        if interval is not None:
-            derived |= {"low": decimal4(interval.low), "high": decimal4(interval.high)}
         said = {key: body[key] for key in derived}
         if said != derived:
             self._add("RECEIPT", index, str(derived), str(said))
         if payload.half != body["half"]:
             self._add("RECEIPT", index, f"the {body['half']} half", f"the {payload.half} half")
-        pool = self._opened["pool"]["items"]
-        if payload.pool != pool:
-            self._add("RECEIPT", index, f"a pool of {pool} items", f"{payload.pool}")
+        pool = self._pools[receipt["problem"]]
+        if (payload.pool, payload.is_fresh) != (pool.width, pool.is_fresh):
+            wanted = f"masks over {pool.width} {'fresh ' * pool.is_fresh}items"
+            self._add("RECEIPT", index, wanted, f"{payload.pool} {'fresh ' * payload.is_fresh}items")
             return
         replicates = range(self._opened["runs"]["replicates"])
         runs = [(seed, replicate) for seed in receipt["seeds"] for replicate in replicates]
         if [(one.seed, one.replicate) for one in payload.splits] != runs:
             self._add("RECEIPT", index, "all seeds and replicates of the receipt, in their order", "others")
         elif self._secret is not None:
-            self._check_items(index, payload, self._secret)
-        if payload.half == "public" and receipt["tier"] == "explore":
-            self._exact[body["receipt"]] = (exact.pgr, interval)
+            self._check_items(index, payload, receipt["problem"], self._secret)
+        if payload.half == "public" and receipt["released"]:
+            self._told[body["receipt"]] = (score(payload).pgr, interval, derived)
         self._report.opened += 1
 
-    def _check_items(self, index: int, payload: Payload, secret: bytes) -> None:
-        pool = self._opened["pool"]
-        if not self._public:
-            sealed = set(sealed_items(secret, pool["items"], pool["sealed"]))
-            self._public = [item for item in range(pool["items"]) if item not in sealed]
-            self._sealed_mask = sum(1 << item for item in sealed)
+    def _derived(self, payload: Payload, receipt: Any, half: str) -> tuple[dict[str, str], Interval | None]:
+        """What an opened half states, from its masks: PGR, interval, and the difference where one is told."""
+        draws, interval = self._opened["interval"]["draws"], None
+        told = {**NO_NUMBERS, "pgr": decimal4(score(payload).pgr)}
+        if has_interval(receipt, half):
+            interval = interval_of(payload, draws=draws)
+            told |= _decimals(interval, "")
+        if has_difference(receipt):
+            told["difference"] = decimal4(difference(payload))
+            told |= _decimals(difference_interval(payload, draws=draws), "difference_")
+        return told, interval
+
+    def _check_items(self, index: int, payload: Payload, problem: str, secret: bytes) -> None:
+        if problem not in self._deals:
+            self._deals[problem] = Deal(secret, self._pools[problem])
+        deal = self._deals[problem]
         for one in payload.splits:
-            if payload.half == "sealed":
-                expected = self._sealed_mask
-            else:
-                expected = self._tested_mask(one.seed, one.replicate)
-            if one.tested != expected:
+            if one.tested != deal.tested_mask(payload.half, one.seed, one.replicate):
                 self._add(
                     "RECEIPT", index, "the test items that the seeds give", f"others at seed {one.seed}"
                 )
                 return
 
-    def _tested_mask(self, seed: int, replicate: int) -> int:
-        mask = self._masks.get((seed, replicate))
-        if mask is None:
-            pool = self._opened["pool"]
-            tested = split(seed, replicate, self._public, pool["labelled"], pool["unlabelled"]).tested
-            mask = self._masks[seed, replicate] = sum(1 << item for item in tested)
-        return mask
+    def _check_heldout(self) -> None:
+        """After the close: each method that a result claims was run on each problem held out, if any."""
+        names = [one["name"] for one in self._opened["heldout"]]
+        run = {(one["digest"], one["problem"]) for one in self._receipts.values() if one["tier"] == "heldout"}
+        for index, finding in self._findings.items():
+            for receipt in claimed_by(finding, self._receipts):
+                digest = self._receipts[receipt]["digest"]
+                for name in names:
+                    if (digest, name) not in run:
+                        self._add("RECEIPT", index, f"a run of the claimed method on {name}", "none")
 
-    def _check_ladder(self) -> None:
-        """Each opened value against the ladder of its researcher: what was released follows from both."""
-        step = Fraction(self._opened["release"]["step"]) if self._exact else Fraction(1)
+    def _check_releases(self) -> None:
+        """Each opened value against what was released of it: ladder or exact, and confirmed values."""
         rungs: dict[str, Fraction] = {}
         for index, body in self._receipts.items():
-            if body["tier"] != "explore" or not body["released"]:
+            released = body["released"]
+            if not released:
                 continue
-            released, previous = body["released"], rungs.get(body["researcher"])
-            if released["improved"]:
-                rungs[body["researcher"]] = Fraction(released["pgr"])
-            if index not in self._exact:
-                continue
-            exact, interval = self._exact[index]
-            rung = ladder(previous, exact, step)
-            if (rung is not None) != bool(released["improved"]):
-                told = "a new rung" if rung is not None else "no new rung"
-                self._add("RECEIPT", index, f"{told} for {decimal4(exact)}", released["pgr"])
-            elif rung is not None and interval is not None:
-                low, high = in_whole_steps(interval, rung, step)
-                derived = {"pgr": decimal4(rung), "low": decimal4(low), "high": decimal4(high), "improved": 1}
-                if released != derived:
-                    self._add("RECEIPT", index, str(derived), str(released))
+            if body["tier"] == "explore" and self._opened["release"]["rule"] == "ladder":
+                previous = rungs.get(body["researcher"])
+                if released["improved"]:
+                    rungs[body["researcher"]] = Fraction(released["pgr"])
+                if index in self._told:
+                    self._check_rung(index, released, previous)
+            elif index in self._told:
+                exact = {key: self._told[index][2].get(key, 1) for key in released}
+                if released != exact:
+                    self._add("RECEIPT", index, str(exact), str(released))
+
+    def _check_rung(self, index: int, released: Any, previous: Fraction | None) -> None:
+        """An opened value against the ladder of its researcher: what was released follows from both."""
+        step = Fraction(self._opened["release"]["step"])
+        pgr, interval, _derived = self._told[index]
+        rung = ladder(previous, pgr, step)
+        if (rung is not None) != bool(released["improved"]):
+            told = "a new rung" if rung is not None else "no new rung"
+            self._add("RECEIPT", index, f"{told} for {decimal4(pgr)}", released["pgr"])
+        elif rung is not None and interval is not None:
+            low, high = in_whole_steps(interval, rung, step)
+            derived = {"pgr": decimal4(rung), "low": decimal4(low), "high": decimal4(high), "improved": 1}
+            if released != derived:
+                self._add("RECEIPT", index, str(derived), str(released))
+
+
+def _decimals(interval: Interval, prefix: str) -> dict[str, str]:
+    return {f"{prefix}low": decimal4(interval.low), f"{prefix}high": decimal4(interval.high)}

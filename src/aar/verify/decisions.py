@@ -12,11 +12,13 @@ from typing import Any
 
 Body = Mapping[str, Any]
 NOTHING: Body = {}
+# The tiers whose receipts tell a researcher something that a finding may state.
+CITABLE = ("explore", "confirm")
 
 
 @dataclass(frozen=True, slots=True)
 class Basis:
-    """What a decision on a finding rests on. `receipt` is the one whose new rung the finding states, or -1.
+    """What a decision on a finding rests on. `receipt` is the one whose value the finding states, or -1.
 
     `reproduced` is the opened public half of its method's clean re-run, `sealed` its own opened sealed half;
     both empty while closed. `lost` are its retracted ancestors.
@@ -29,15 +31,22 @@ class Basis:
     lost: tuple[int, ...]
 
 
-def states(finding: Body, receipt: Body) -> bool:
-    """Whether a finding's numbers are the new rung that this receipt released.
+def claimed_by(finding: Body, receipts: Mapping[int, Body]) -> list[int]:
+    """The receipts whose value a `result` states as its method's."""
+    cited = finding["receipts"] if finding["type"] == "result" else ()
+    return [one for one in cited if one in receipts and states(finding, receipts[one])]
 
-    A receipt whose ladder did not move repeats an earlier method's rung: it is no evidence for its own.
+
+def states(finding: Body, receipt: Body) -> bool:
+    """Whether a finding's numbers are the value of its own that this receipt released.
+
+    A receipt whose ladder did not move repeats an earlier method's rung: it is no evidence for its own. A
+    confirmed value is always its method's own.
     """
     released = receipt["released"]
     return (
         bool(released)
-        and bool(released["improved"])
+        and bool(released.get("improved", 1))
         and finding["numbers"] == {key: released[key] for key in ("pgr", "low", "high")}
     )
 

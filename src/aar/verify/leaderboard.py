@@ -14,6 +14,10 @@ from typing import Any
 from aar.formats.entry import Leaf
 from aar.verify.decisions import ancestors, states
 
+CONFIRMED = ("pgr", "low", "high", "difference", "difference_low", "difference_high")
+# What score-revealed states of an opened half, where it states nothing.
+NO_NUMBERS: Mapping[str, str] = dict.fromkeys(CONFIRMED, "")
+
 
 @dataclass(slots=True)
 class Row:
@@ -27,6 +31,8 @@ class Row:
     heldout_pgr: str | None = None
     low: str = ""
     high: str = ""
+    confirmed: Mapping[str, str] = field(default_factory=dict)
+    heldout_problems: dict[str, Mapping[str, str]] = field(default_factory=dict)
     seeds: int = 0
     receipts: list[int] = field(default_factory=list)
     decision: str = ""
@@ -42,6 +48,10 @@ class Row:
             "heldout_pgr": _number(self.heldout_pgr),
             "low": _number(self.low),
             "high": _number(self.high),
+            "confirmed": _numbers(self.confirmed, CONFIRMED),
+            "heldout_problems": {
+                name: _numbers(told, CONFIRMED[:3]) for name, told in sorted(self.heldout_problems.items())
+            },
             "seeds": self.seeds,
             "receipts": list(self.receipts),
             "decision": self.decision,
@@ -55,8 +65,17 @@ def has_interval(receipt: Mapping[str, Any], half: str) -> bool:
     return not is_explored or bool(receipt["released"]["improved"])
 
 
+def has_difference(receipt: Mapping[str, Any]) -> bool:
+    """Whether opening a half of this receipt states the paired difference to the plain student."""
+    return receipt["tier"] in ("confirm", "heldout")
+
+
 def _number(text: str | None) -> float | None:
     return float(text) if text else None
+
+
+def _numbers(told: Mapping[str, str], names: Iterable[str]) -> dict[str, float | None]:
+    return {name: _number(told[name]) for name in names if name in told}
 
 
 def leaderboard(leaves: Iterable[Leaf]) -> list[Row]:
@@ -69,6 +88,8 @@ def leaderboard(leaves: Iterable[Leaf]) -> list[Row]:
     names: dict[int, str] = {}
     rows: dict[tuple[str, str], Row] = {}
     explored: dict[int, Any] = {}
+    confirmed: dict[int, Any] = {}
+    heldout: dict[int, Any] = {}
     findings: dict[int, Any] = {}
     decisions: dict[int, str] = {}
     for leaf in leaves:
@@ -87,18 +108,30 @@ def leaderboard(leaves: Iterable[Leaf]) -> list[Row]:
                 row.explored_pgr = body["released"]["pgr"]
                 if row.heldout_pgr is None:
                     row.low, row.high = body["released"]["low"], body["released"]["high"]
-        elif entry.kind == "score-revealed":
+        elif entry.kind == "score-receipt" and body["outcome"] == "scored" and _key(body) in rows:
+            if body["tier"] == "confirm":
+                confirmed[leaf.index] = body
+                rows[_key(body)].confirmed = body["released"]
+            elif body["tier"] == "heldout":
+                heldout[leaf.index] = body
+        elif entry.kind == "score-revealed" and body["blob"]["sha256"] not in redacted:
             receipt = explored.get(body["receipt"])
-            if receipt and body["half"] == "sealed" and body["blob"]["sha256"] not in redacted:
+            if receipt and body["half"] == "sealed":
                 row = rows[_key(receipt)]
                 row.heldout_pgr, row.low, row.high = body["pgr"], body["low"], body["high"]
+            receipt = heldout.get(body["receipt"])
+            if receipt and body["half"] == "public":
+                # Of a method, whoever handed it in.
+                for row in rows.values():
+                    if row.digest == receipt["digest"]:
+                        row.heldout_problems[receipt["problem"]] = body
         elif entry.kind == "finding":
             findings[leaf.index] = body
         elif entry.kind == "decision" and body["finding"] in findings:
             decisions[body["finding"]] = body["decision"]
-            for row in _rows_of(findings[body["finding"]], rows, explored):
+            for row in _rows_of(findings[body["finding"]], rows, explored | confirmed):
                 row.decision = body["decision"]
-    _flag(rows, findings, explored, decisions)
+    _flag(rows, findings, explored | confirmed, decisions)
     ranked = [row for row in rows.values() if row.explored_pgr is not None or row.heldout_pgr is not None]
     ranked.sort(key=_place)
     for number, row in enumerate(ranked, 1):
@@ -106,26 +139,26 @@ def leaderboard(leaves: Iterable[Leaf]) -> list[Row]:
     return ranked
 
 
-def _rows_of(finding: Any, rows: Mapping[tuple[str, str], Row], explored: Mapping[int, Any]) -> list[Row]:
-    """The methods whose new rung a finding states."""
+def _rows_of(finding: Any, rows: Mapping[tuple[str, str], Row], receipts: Mapping[int, Any]) -> list[Row]:
+    """The methods whose value a finding states."""
     return [
-        rows[_key(explored[one])]
+        rows[_key(receipts[one])]
         for one in finding["receipts"]
-        if one in explored and states(finding, explored[one])
+        if one in receipts and states(finding, receipts[one])
     ]
 
 
 def _flag(
     rows: Mapping[tuple[str, str], Row],
     findings: Mapping[int, Any],
-    explored: Mapping[int, Any],
+    receipts: Mapping[int, Any],
     decisions: Mapping[int, str],
 ) -> None:
     """Mark the methods whose findings build on one that stands retracted."""
     retracted = {index for index, decision in decisions.items() if decision == "retract"}
     for finding in findings.values() if retracted else ():
         if ancestors(finding, findings) & retracted:
-            for row in _rows_of(finding, rows, explored):
+            for row in _rows_of(finding, rows, receipts):
                 row.builds_on_retracted = True
 
 

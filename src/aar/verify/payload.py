@@ -1,11 +1,13 @@
 """Payloads: the exact values of one half of an official run, item by item, as canonical JSON.
 
 ```
-{"half":"public"|"sealed","pool":N,"splits":[{"ceiling":B64,"replicate":R,"seed":S,"student":B64,"tested":B64,
- "weak":B64},...],"v":1}
+{"fresh":0|1,"half":"public"|"sealed","pool":N,"splits":[{"ceiling":B64,"replicate":R,"seed":S,
+ "student":B64,"tested":B64,"vanilla":B64,"weak":B64},...],"v":2}
 ```
-Each B64 is a mask over the pool: bit i of the little-endian bytes is item i. `tested` says which items were
-tested, the others which of them student, weak teacher and ceiling got right.
+Each B64 is a mask over N items: bit i of the little-endian bytes is item i. `tested` says which items were
+tested, the others which of them the student, the weak teacher, the ceiling and the plain student (vanilla)
+got right. Where `fresh` is 1 each split drew N items of its own: item i of one is another than item i of the
+next.
 """
 
 from __future__ import annotations
@@ -17,8 +19,9 @@ from aar.formats.errors import FormatError
 from aar.formats.kinds import HALVES
 from aar.formats.strict import decode_base64, encode_base64
 
-MASKS = ("tested", "student", "weak", "ceiling")
-_FIELDS = {"v", "half", "pool", "splits"}
+VERSION = 2
+MASKS = ("tested", "student", "weak", "ceiling", "vanilla")
+_FIELDS = {"v", "fresh", "half", "pool", "splits"}
 MAX_POOL = 1 << 15
 
 
@@ -28,7 +31,7 @@ class MalformedPayload(FormatError):
 
 @dataclass(frozen=True, slots=True)
 class SplitCounts:
-    """One split: masks as integers, bit i is item i."""
+    """One split: masks as integers, bit i is item i. `vanilla` is the plain student's."""
 
     seed: int
     replicate: int
@@ -36,6 +39,7 @@ class SplitCounts:
     student: int
     weak: int
     ceiling: int
+    vanilla: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,7 @@ class Payload:
     half: str
     pool: int
     splits: tuple[SplitCounts, ...]
+    is_fresh: bool = False
 
 
 def format_payload(payload: Payload) -> bytes:
@@ -58,7 +63,8 @@ def format_payload(payload: Payload) -> bytes:
         }
         for one in payload.splits
     ]
-    return format_canonical({"v": 1, "half": payload.half, "pool": payload.pool, "splits": splits})
+    whole: dict[str, Value] = {"half": payload.half, "pool": payload.pool, "splits": splits}
+    return format_canonical({"v": VERSION, "fresh": int(payload.is_fresh), **whole})
 
 
 def parse_payload(data: bytes) -> Payload:
@@ -67,21 +73,23 @@ def parse_payload(data: bytes) -> Payload:
         value = parse_canonical(data)
     except FormatError as error:
         raise MalformedPayload(str(error)) from error
-    if not isinstance(value, dict) or set(value) != _FIELDS or value["v"] != 1:
-        raise MalformedPayload(f"want version 1 with exactly {', '.join(sorted(_FIELDS))}")
+    if not isinstance(value, dict) or set(value) != _FIELDS or value["v"] != VERSION:
+        raise MalformedPayload(f"want version {VERSION} with exactly {', '.join(sorted(_FIELDS))}")
     half, pool, splits = value["half"], value["pool"], value["splits"]
     if half not in HALVES or not isinstance(half, str):
         raise MalformedPayload(f"half {half!r:.40}, want one of {', '.join(HALVES)}")
     if not isinstance(pool, int) or not 1 <= pool <= MAX_POOL:
         raise MalformedPayload(f"pool {pool!r:.40}: want 1 to {MAX_POOL} items")
+    if value["fresh"] not in (0, 1):
+        raise MalformedPayload(f"fresh {value['fresh']!r:.40}, want 0 or 1")
     if not isinstance(splits, list) or not splits:
         raise MalformedPayload("want at least one split")
-    return Payload(half, pool, tuple(_parse_split(one, pool) for one in splits))
+    return Payload(half, pool, tuple(_parse_split(one, pool) for one in splits), bool(value["fresh"]))
 
 
 def _parse_split(value: Value, pool: int) -> SplitCounts:
     if not isinstance(value, dict) or set(value) != {"seed", "replicate", *MASKS}:
-        raise MalformedPayload("a split has exactly seed, replicate and four masks")
+        raise MalformedPayload(f"a split has exactly seed, replicate and {len(MASKS)} masks")
     seed, replicate = value["seed"], value["replicate"]
     if not isinstance(seed, int) or not isinstance(replicate, int) or seed < 0 or replicate < 0:
         raise MalformedPayload("seed and replicate are counts from 0")
@@ -100,4 +108,4 @@ def _parse_split(value: Value, pool: int) -> SplitCounts:
     tested = masks["tested"]
     if not tested or any(mask & ~tested for mask in masks.values()):
         raise MalformedPayload("an item is right that was not tested, or none was tested")
-    return SplitCounts(seed, replicate, tested, masks["student"], masks["weak"], masks["ceiling"])
+    return SplitCounts(seed, replicate, **masks)

@@ -2,6 +2,10 @@
 
 All are functions of the study's committed secret, the submission's digest and item ids. Hashes sort the
 items: there is no generator whose algorithm a later version could change.
+
+A problem is fixed or fresh. A fixed one has a pool, part of which is sealed for good; items of one group
+stand on the same side of every wall. A fresh one draws its items anew for every split: of `tested` items,
+numbered within their split, the last `sealed` are the sealed half.
 """
 
 from __future__ import annotations
@@ -9,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 SEED_BYTES = 6
@@ -24,20 +28,96 @@ class Split:
     tested: tuple[int, ...]
 
 
-def sealed_items(secret: bytes, pool: int, size: int) -> tuple[int, ...]:
-    """The sealed items of a pool of `pool` items, ascending."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """A problem's items and what each split does with them, as `study-opened` states them."""
 
-    def place(item: int) -> bytes:
-        return hmac.new(secret, b"aar-sealed/v1\n%d\n" % item, hashlib.sha256).digest()
+    items: int
+    sealed: int
+    labelled: int
+    unlabelled: int
+    tested: int
+    group: int
 
-    return tuple(sorted(sorted(range(pool), key=place)[:size]))
+    @property
+    def is_fresh(self) -> bool:
+        """Whether every split draws items that nobody saw before."""
+        return self.items == 0
+
+    @property
+    def width(self) -> int:
+        """How many items a mask is over: the pool's, or one fresh split's."""
+        return self.items or self.tested
+
+    @property
+    def leaves_items(self) -> bool:
+        """Whether each split has public items to test, however its groups fall."""
+        if self.is_fresh:
+            return self.tested > self.sealed and self.group == 1
+        taken = self.sealed + self.labelled + self.unlabelled + 2 * (self.group - 1)
+        return self.items > taken and self.tested == 0
 
 
-def seeds_for(secret: bytes, tier: str, digest: str, count: int) -> tuple[int, ...]:
+class Deal:
+    """Which items the runs of one problem test, as a study's secret deals them."""
+
+    def __init__(self, secret: bytes, pool: Pool) -> None:
+        self._pool = pool
+        if pool.is_fresh:
+            self.sealed = tuple(range(pool.tested - pool.sealed, pool.tested))
+        else:
+            self.sealed = sealed_items(secret, pool.items, pool.sealed, pool.group)
+        self._public = sorted(set(range(pool.width)).difference(self.sealed))
+        self._masks: dict[tuple[int, int], int] = {}
+
+    @property
+    def sealed_mask(self) -> int:
+        """The sealed items, bit i is item i."""
+        return mask_of(self.sealed)
+
+    def tested_mask(self, half: str, seed: int, replicate: int) -> int:
+        """The items of one half that a split tests."""
+        if half == "sealed":
+            return self.sealed_mask
+        if self._pool.is_fresh:
+            return mask_of(self._public)
+        mask = self._masks.get((seed, replicate))
+        if mask is None:
+            pool = self._pool
+            dealt = split(seed, replicate, self._public, pool.labelled, pool.unlabelled, pool.group)
+            mask = self._masks[seed, replicate] = mask_of(dealt.tested)
+        return mask
+
+
+def mask_of(items: Iterable[int]) -> int:
+    """The integer whose bit i is set for each item i."""
+    return sum(1 << item for item in items)
+
+
+def sealed_items(secret: bytes, pool: int, size: int, group: int = 1) -> tuple[int, ...]:
+    """The sealed items of a pool of `pool` items, ascending: whole groups, until they are `size` or more."""
+
+    def place(number: int) -> bytes:
+        return hmac.new(secret, b"aar-sealed/v1\n%d\n" % number, hashlib.sha256).digest()
+
+    taken: list[int] = []
+    for number in sorted(range(-(-pool // group)), key=place):
+        if len(taken) >= size:
+            break
+        taken += range(number * group, min((number + 1) * group, pool))
+    return tuple(sorted(taken))
+
+
+def run_label(tier: str, problem: str) -> str:
+    """The words that a run's seeds and nonces are derived from: a held-out run's name its problem."""
+    return f"{tier}:{problem}" if tier == "heldout" else tier
+
+
+def seeds_for(secret: bytes, label: str, digest: str, count: int) -> tuple[int, ...]:
     """The 48-bit seeds of an official run; without the secret nobody can pick or foresee them."""
     return tuple(
         int.from_bytes(
-            hmac.new(secret, f"aar-seed/v1\n{tier}\n{digest}\n{number}\n".encode(), hashlib.sha256).digest()[
+            hmac.new(secret, f"aar-seed/v1\n{label}\n{digest}\n{number}\n".encode(), hashlib.sha256).digest()[
                 :SEED_BYTES
             ],
             "big",
@@ -53,10 +133,28 @@ def shuffled(label: bytes, items: Sequence[int]) -> list[int]:
     return [items[number] for number in sorted(range(len(items)), key=places.__getitem__)]
 
 
-def split(seed: int, replicate: int, public: Sequence[int], labelled: int, unlabelled: int) -> Split:
-    """Deal the public items, given ascending, for one replicate of one seed."""
-    if labelled + unlabelled >= len(public):
+def split(
+    seed: int, replicate: int, public: Sequence[int], labelled: int, unlabelled: int, group: int = 1
+) -> Split:
+    """Deal the public items, given ascending, for one replicate of one seed.
+
+    With groups, the groups are dealt first: as many as it takes teach and train, and what is left over of
+    those is used for nothing; the items of all the others are tested.
+    """
+    label, middle = b"aar-split/v1\n%d\n%d\n" % (seed, replicate), labelled + unlabelled
+    order = shuffled(label, list(dict.fromkeys(item // group for item in public)))
+    tested: Sequence[int] = ()
+    if group == 1:
+        order, tested = order[:middle], order[middle:]
+    else:
+        members: dict[int, list[int]] = {}
+        for item in public:
+            members.setdefault(item // group, []).append(item)
+        taken: list[int] = []
+        while order and len(taken) < middle:
+            taken += members[order.pop(0)]
+        tested = [item for number in order for item in members[number]]
+        order = shuffled(label + b"items\n", sorted(taken))
+    if not tested:
         raise ValueError(f"{len(public)} public items, {labelled} + {unlabelled} leave none to test")
-    order = shuffled(b"aar-split/v1\n%d\n%d\n" % (seed, replicate), public)
-    middle = labelled + unlabelled
-    return Split(tuple(order[:labelled]), tuple(order[labelled:middle]), tuple(order[middle:]))
+    return Split(tuple(order[:labelled]), tuple(order[labelled:middle]), tuple(tested))

@@ -15,7 +15,7 @@ from aar.formats.commitments import SECRET_BYTES
 from aar.formats.keys import format_vkey
 from aar.outside.evaluation.bench import Bench, BenchFailed
 from aar.outside.evaluation.evaluator import Evaluator
-from aar.outside.evaluation.official_run import Problem
+from aar.outside.evaluation.official_run import Problem, pool_of
 from aar.outside.keyring import load_or_create_key, write_durably
 from aar.outside.sandbox.client import LauncherClient
 from aar.outside.service import EXIT_DISK_FULL, EXIT_HALTED, EXIT_REFUSED, enter, halt
@@ -30,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--gateway-socket", required=True)
     parser.add_argument("--launcher-fd", type=int, required=True)
     parser.add_argument("--problem", required=True)
+    parser.add_argument("--heldout", action="append", default=[])
     parser.add_argument("--seeds", type=int, required=True)
     parser.add_argument("--replicates", type=int, required=True)
     parser.add_argument("--draws", type=int, required=True)
@@ -46,24 +47,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
         payloads = private / "payloads"
         payloads.mkdir(mode=0o700, exist_ok=True)
         launcher = LauncherClient(socket.socket(fileno=options.launcher_fd))
-        bench = Bench(launcher, options.problem)
-        described = bench.describe()
+        bench = Bench(launcher)
+        described = {name: bench.describe(name) for name in (options.problem, *options.heldout)}
+        problem, *heldout = (
+            Problem(
+                name=name,
+                pool=pool_of(told),
+                seeds=options.seeds,
+                replicates=options.replicates,
+            )
+            for name, told in described.items()
+        )
         evaluator = Evaluator(
             gateway=StaffClient(options.gateway_socket),
             launcher=launcher,
             bench=bench,
             signer=signer,
             secret=secret,
-            problem=Problem(
-                name=options.problem,
-                seeds=options.seeds,
-                replicates=options.replicates,
-                **{key: int(described[key]) for key in ("pool", "sealed", "labelled", "unlabelled")},
-            ),
+            problem=problem,
+            heldout=heldout,
             draws=options.draws,
             payloads=payloads,
         )
-        material = {"vkey": format_vkey(signer.vkey), "problem": described}
+        material = {"vkey": format_vkey(signer.vkey), "problems": described}
         if options.opening:
             try:
                 material |= evaluator.opening()

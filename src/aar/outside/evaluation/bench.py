@@ -26,18 +26,16 @@ class BenchFailed(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """An official run's two instance files, and per split what the evaluator keeps to itself."""
+    """An official run's instance files by name, and per split what the evaluator keeps to itself."""
 
-    features: bytes
-    splits: bytes
+    files: Mapping[str, bytes]
     kept: Sequence[Mapping[str, Any]]
 
 
 class Bench:
     """One persistent bench sandbox; calls are serial."""
 
-    def __init__(self, launcher: LauncherClient, problem: str) -> None:
-        self._problem = problem
+    def __init__(self, launcher: LauncherClient) -> None:
         self._lock = threading.Lock()
         self._running: Running = launcher.start(
             SandboxSpec(
@@ -59,25 +57,29 @@ class Bench:
             raise BenchFailed("the bench has no input pipe")
         self._stdin: IO[bytes] = self._running.stdin
 
-    def describe(self) -> dict[str, Any]:
-        """Name, sizes and statement of the problem."""
-        return self._ask({"do": "describe", "problem": self._problem})[0]
+    def describe(self, problem: str) -> dict[str, Any]:
+        """Name, sizes and statement of a problem."""
+        return self._ask({"do": "describe", "problem": problem})[0]
 
-    def baselines(self, runs: Sequence[tuple[int, int]], sealed: Sequence[int]) -> dict[str, Any]:
-        """Weak, ceiling, gap and its standard error over `runs` (seed, replicate), as decimal strings."""
-        return self._ask({"do": "baselines", "problem": self._problem, "runs": runs, "sealed": sealed})[0]
+    def baselines(
+        self, problem: str, runs: Sequence[tuple[int, int]], sealed: Sequence[int]
+    ) -> dict[str, Any]:
+        """Weak, ceiling, gap, its standard error and the plain student over `runs` (seed, replicate)."""
+        return self._ask({"do": "baselines", "problem": problem, "runs": runs, "sealed": sealed})[0]
 
-    def prepare(self, runs: Sequence[tuple[int, int]], sealed: Sequence[int], key: bytes) -> Prepared:
+    def prepare(
+        self, problem: str, runs: Sequence[tuple[int, int]], sealed: Sequence[int], key: bytes
+    ) -> Prepared:
         """Teach all `runs`; `key` shuffles rows and test items."""
         request = {
             "do": "prepare",
-            "problem": self._problem,
+            "problem": problem,
             "runs": runs,
             "sealed": sealed,
             "key": key.hex(),
         }
-        answer, (features, splits) = self._ask(request)
-        return Prepared(features=features, splits=splits, kept=answer["splits"])
+        answer, files = self._ask(request)
+        return Prepared(files=dict(zip(answer["files"], files, strict=True)), kept=answer["splits"])
 
     def close(self) -> None:
         self._running.close()

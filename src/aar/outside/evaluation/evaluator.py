@@ -1,4 +1,4 @@
-"""The evaluator's work: run what was handed in, release what the ladder allows, sign, open when told to.
+"""The evaluator's work: run what was handed in, release what its rule allows, sign, open when told to.
 
 Budget was spent and the submission fixed in the record before anything here looks at a label, and each
 run is a function of the committed secret and the snapshot: a crash in between repeats it without a second
@@ -10,23 +10,21 @@ from __future__ import annotations
 import base64
 import hashlib
 import threading
-from collections.abc import Mapping
-from fractions import Fraction
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from aar.formats.commitments import commit_payload, commit_secret, commit_split, payload_nonce, split_nonce
 from aar.formats.keys import Signer
 from aar.outside.evaluation.bench import Bench
-from aar.outside.evaluation.official_run import Problem, RunResult, run_officially, sealed_of
+from aar.outside.evaluation.official_run import Problem, RunResult, deal_of, run_officially
+from aar.outside.evaluation.release import confirmed, opened_numbers, release
 from aar.outside.keyring import write_durably
 from aar.outside.sandbox.client import LauncherClient
 from aar.outside.staff_client import GatewayRefused, StaffClient
-from aar.verify.interval import crossed_bootstrap, decimal4, ladder, score
-from aar.verify.payload import Payload, format_payload, parse_payload
-from aar.verify.splits import seeds_for
+from aar.verify.payload import Payload, format_payload
+from aar.verify.splits import run_label, seeds_for
 
-LADDER_STEP = Fraction(1, 20)
 BASELINE_TIER = "baseline"
 # Whether a problem has a gap at all is asked of more seeds than one official run has.
 BASELINE_SEEDS = 16
@@ -47,6 +45,7 @@ class Evaluator:
         signer: Signer,
         secret: bytes,
         problem: Problem,
+        heldout: Sequence[Problem],
         draws: int,
         payloads: Path,
     ) -> None:
@@ -56,23 +55,25 @@ class Evaluator:
         self._signer = signer
         self._secret = secret
         self._problem = problem
+        self._problems = {one.name: one for one in (problem, *heldout)}
         self._draws = draws
         self._payloads = payloads
         self._releasing = threading.Lock()
 
     def opening(self) -> dict[str, Any]:
-        """What `study-opened` says of the evaluator: commitments, and the problem's baselines."""
-        sealed = sealed_of(self._secret, self._problem)
-        seeds = seeds_for(self._secret, BASELINE_TIER, "", BASELINE_SEEDS)
-        runs = [(seed, replicate) for seed in seeds for replicate in range(BASELINE_REPLICATES)]
-        baselines = self._bench.baselines(runs, sealed)
+        """What `study-opened` says of the evaluator: commitments, and the problems' baselines."""
         return {
             "commitments": {
                 "seed_secret": commit_secret(self._secret),
                 "split": commit_split(split_nonce(self._secret), self._sealed_mask()),
             },
-            "baselines": {key: baselines[key] for key in ("weak", "ceiling", "gap", "se")},
+            "baselines": {name: self._baselines(problem) for name, problem in self._problems.items()},
         }
+
+    def _baselines(self, problem: Problem) -> dict[str, Any]:
+        seeds = seeds_for(self._secret, BASELINE_TIER, "", BASELINE_SEEDS)
+        runs = [(seed, replicate) for seed in seeds for replicate in range(BASELINE_REPLICATES)]
+        return self._bench.baselines(problem.name, runs, deal_of(self._secret, problem.pool).sealed)
 
     def work_forever(self, worker: int) -> None:
         """Body of a worker thread: take a job, do it, ask again."""
@@ -97,18 +98,22 @@ class Evaluator:
             )
 
     def _sealed_mask(self) -> str:
-        sealed = sealed_of(self._secret, self._problem)
-        mask = sum(1 << item for item in sealed)
-        return base64.b64encode(mask.to_bytes((self._problem.pool + 7) // 8, "little")).decode()
+        pool = self._problem.pool
+        mask = deal_of(self._secret, pool).sealed_mask
+        return base64.b64encode(mask.to_bytes((pool.width + 7) // 8, "little")).decode()
 
     def _run(self, job: Mapping[str, Any], worker: int) -> None:
-        tier, digest = job["tier"], job["digest"]
-        result = self._result(tier=tier, digest=digest, snapshot=job["snapshot"].encode(), worker=worker)
+        tier, digest, problem = job["tier"], job["digest"], job["problem"]
+        label = run_label(tier, problem)
+        result = self._result(
+            label=label, problem=problem, digest=digest, snapshot=job["snapshot"].encode(), worker=worker
+        )
         body: dict[str, Any] = {
             "submission": job["submission"],
             "digest": digest,
             "researcher": job["researcher"],
             "tier": tier,
+            "problem": problem,
             "outcome": "failed" if result.reason else "scored",
             "reason": result.reason,
             "seeds": list(result.seeds),
@@ -117,9 +122,11 @@ class Evaluator:
         }
         if result.public is not None and result.sealed is not None:
             body["commitments"] = {
-                payload.half: self._commitment(payload, tier, digest)
+                payload.half: self._commitment(payload, label, digest)
                 for payload in (result.public, result.sealed)
             }
+            if tier == "confirm":
+                body["released"] = confirmed(result.public, draws=self._draws)
             if tier == "explore":
                 # The ladder's rungs are climbed in the order of the receipts: one release at a time.
                 with self._releasing:
@@ -137,11 +144,11 @@ class Evaluator:
             if refused.code not in ("receipt-exists", "revealed"):
                 raise
 
-    def _result(self, *, tier: str, digest: str, snapshot: bytes, worker: int) -> RunResult:
+    def _result(self, *, label: str, problem: str, digest: str, snapshot: bytes, worker: int) -> RunResult:
         result = run_officially(
             secret=self._secret,
-            problem=self._problem,
-            tier=tier,
+            problem=self._problems[problem],
+            label=label,
             digest=digest,
             snapshot=snapshot,
             bench=self._bench,
@@ -150,57 +157,36 @@ class Evaluator:
         )
         for payload in (result.public, result.sealed):
             if payload is not None:
-                path = self._payload_path(digest, tier, payload.half)
+                path = self._payload_path(digest, label, payload.half)
                 write_durably(path, format_payload(payload), mode=0o600)
         return result
 
-    def _payload_path(self, digest: str, tier: str, half: str) -> Path:
-        return self._payloads / f"{digest}-{tier}-{half}.json"
+    def _payload_path(self, digest: str, label: str, half: str) -> Path:
+        return self._payloads / f"{digest}-{label.replace(':', '-')}-{half}.json"
 
-    def _commitment(self, payload: Payload, tier: str, digest: str) -> str:
+    def _commitment(self, payload: Payload, label: str, digest: str) -> str:
         return commit_payload(
             half=payload.half,
-            nonce=payload_nonce(self._secret, half=payload.half, tier=tier, digest=digest),
+            nonce=payload_nonce(self._secret, half=payload.half, label=label, digest=digest),
             payload_sha256=hashlib.sha256(format_payload(payload)).hexdigest(),
         )
 
     def _open(self, job: Mapping[str, Any], worker: int) -> None:
-        tier, digest, half = job["tier"], job["digest"], job["half"]
-        path = self._payload_path(digest, tier, half)
+        problem, digest, half = job["problem"], job["digest"], job["half"]
+        label = run_label(job["tier"], problem)
+        path = self._payload_path(digest, label, half)
         if not path.exists():
             told = self._gateway.get("/v1/submission", submission=job["submission"])
-            self._result(tier=tier, digest=digest, snapshot=told["snapshot"].encode(), worker=worker)
+            snapshot = told["snapshot"].encode()
+            self._result(label=label, problem=problem, digest=digest, snapshot=snapshot, worker=worker)
         data = path.read_bytes()
         body = {
             "receipt": job["receipt"],
             "half": half,
-            "nonce": payload_nonce(self._secret, half=half, tier=tier, digest=digest),
+            "nonce": payload_nonce(self._secret, half=half, label=label, digest=digest),
             "blob": {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "type": PAYLOAD_TYPE},
-            **exact_numbers(data, draws=self._draws if job["has_interval"] else 0),
+            **opened_numbers(
+                data, draws=self._draws if job["has_interval"] else 0, compares=job["has_difference"]
+            ),
         }
         self._append("score-revealed", body, job["receipt"], (data,))
-
-
-def release(public: Payload, previous: Mapping[str, str], *, draws: int) -> dict[str, Any]:
-    """What a researcher is told of an explored score: a rung of the ladder, or its previous answer again."""
-    rung = ladder(Fraction(previous["pgr"]) if previous else None, score(public).pgr, LADDER_STEP)
-    if rung is None:
-        return {**previous, "improved": 0}
-    interval = crossed_bootstrap(public, draws=draws)
-    # The interval leaves by the same door as the value: only with a new rung, and in whole rungs.
-    low = min((Fraction(interval.low) / LADDER_STEP).__floor__() * LADDER_STEP, rung)
-    high = max((Fraction(interval.high) / LADDER_STEP).__ceil__() * LADDER_STEP, rung)
-    return {"pgr": decimal4(rung), "low": decimal4(low), "high": decimal4(high), "improved": 1}
-
-
-def exact_numbers(data: bytes, *, draws: int) -> dict[str, str]:
-    """PGR and its interval from payload bytes, as the verifier will compute them again.
-
-    With 0 draws the interval is left out: nothing of it was ever released, so there is nothing to compare.
-    """
-    payload = parse_payload(data)
-    pgr = decimal4(score(payload).pgr)
-    if not draws:
-        return {"pgr": pgr, "low": "", "high": ""}
-    interval = crossed_bootstrap(payload, draws=draws)
-    return {"pgr": pgr, "low": decimal4(interval.low), "high": decimal4(interval.high)}

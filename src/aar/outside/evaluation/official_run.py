@@ -1,6 +1,6 @@
 """One official run: a method snapshot in a fresh single-use sandbox, predictions out, exact values kept here.
 
-Pure but for the two sandboxes it is handed: the same secret, snapshot and tier give the same payloads,
+Pure but for the two sandboxes it is handed: the same secret, snapshot and label give the same payloads,
 so that a run cut off by a crash is repeated, not repeated differently.
 """
 
@@ -10,18 +10,19 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import compress
 from operator import eq
+from typing import Any
 
 from aar.outside.evaluation.bench import Bench
 from aar.outside.sandbox.argv import sandbox_python
 from aar.outside.sandbox.client import LauncherClient
 from aar.outside.sandbox.spec import SandboxSpec
 from aar.verify.payload import Payload, SplitCounts
-from aar.verify.splits import sealed_items, seeds_for
+from aar.verify.splits import Deal, Pool, seeds_for
 
 WALL_S = 120.0
 CPU_S = 90
@@ -32,13 +33,10 @@ FAILURE_OF_EXIT = {3: "bad-output", 4: "exception"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """The sizes of a problem's pool and of an official run."""
+    """A problem's name and pool, and the size of an official run on it."""
 
     name: str
-    pool: int
-    sealed: int
-    labelled: int
-    unlabelled: int
+    pool: Pool
     seeds: int
     replicates: int
 
@@ -53,39 +51,47 @@ class RunResult:
     sealed: Payload | None = None
 
 
-@lru_cache(maxsize=1)
-def sealed_of(secret: bytes, problem: Problem) -> tuple[int, ...]:
-    """The sealed items of a study's pool."""
-    return sealed_items(secret, problem.pool, problem.sealed)
+def pool_of(described: Mapping[str, Any]) -> Pool:
+    """A problem's pool from what the bench says of it."""
+    sizes = {key: int(described[key]) for key in ("sealed", "labelled", "unlabelled", "tested", "group")}
+    return Pool(items=int(described["pool"]), **sizes)
+
+
+@lru_cache(maxsize=8)
+def deal_of(secret: bytes, pool: Pool) -> Deal:
+    """Which items are sealed, and which each split tests."""
+    return Deal(secret, pool)
 
 
 def run_officially(
     *,
     secret: bytes,
     problem: Problem,
-    tier: str,
+    label: str,
     digest: str,
     snapshot: bytes,
     bench: Bench,
     launcher: LauncherClient,
     uid_slot: int,
 ) -> RunResult:
-    """Run the snapshot over all its seeds and replicates; nobody can pick the seeds, all are reported."""
+    """Run the snapshot over all its seeds and replicates; nobody can pick the seeds, all are reported.
+
+    The label is the run's tier, and its problem where that is held out: seeds and orders derive from it.
+    """
     if hashlib.sha256(snapshot).hexdigest() != digest:
         raise ValueError(f"the snapshot handed over is not {digest}")
-    sealed = sealed_of(secret, problem)
-    seeds = seeds_for(secret, tier, digest, problem.seeds)
+    deal = deal_of(secret, problem.pool)
+    seeds = seeds_for(secret, label, digest, problem.seeds)
     runs = [(seed, replicate) for seed in seeds for replicate in range(problem.replicates)]
     # The method sees neither item ids nor which test items are sealed: this key shuffles both.
-    key = hmac.new(secret, f"aar-shuffle/v1\n{tier}\n{digest}\n".encode(), hashlib.sha256).digest()
-    prepared = bench.prepare(runs, sealed, key)
+    key = hmac.new(secret, f"aar-shuffle/v1\n{label}\n{digest}\n".encode(), hashlib.sha256).digest()
+    prepared = bench.prepare(problem.name, runs, deal.sealed, key)
     files = {f"/submission/{name}": text.encode() for name, text in json.loads(snapshot)["files"].items()}
-    files["/instance/features.npy"] = prepared.features
-    files["/instance/splits.json"] = prepared.splits
-    width = problem.pool - problem.labelled - problem.unlabelled
+    files |= {f"/instance/{name}": data for name, data in prepared.files.items()}
+    widths = [len(kept["items"]) for kept in prepared.kept]
     with launcher.start(
         SandboxSpec(
-            name=f"official-{digest[:12]}-{tier}",
+            name=f"official-{digest[:12]}-{label.replace(':', '-')}",
             profile="official-run",
             argv=(*sandbox_python(), "-m", "aar.inside.official_run"),
             files=files,
@@ -99,7 +105,7 @@ def run_officially(
         ),
         stdin=b"",
     ) as running:
-        most = len(runs) * (width + 1)
+        most = sum(width + 1 for width in widths)
         answer = running.collect(stdout_bytes=most + 1, stderr_bytes=1 << 16, timeout_s=WALL_S + 10)
     output, ended = answer.stdout, answer.exit
     if len(output) > most or answer.truncated:
@@ -107,16 +113,19 @@ def run_officially(
     if ended.reason != "exited" or ended.code != 0:
         reason = FAILURE_OF_EXIT.get(ended.code, "exception") if ended.reason == "exited" else ended.reason
         return RunResult(seeds=seeds, reason=reason)
-    predictions = parse_predictions(output, [width] * len(runs))
+    predictions = parse_predictions(output, widths)
     if predictions is None:
         return RunResult(seeds=seeds, reason="bad-output")
-    powers = [1 << item for item in range(problem.pool)]
+    pool = problem.pool
+    powers = [1 << item for item in range(pool.width)]
     halves: dict[str, list[SplitCounts]] = {"public": [], "sealed": []}
-    sealed_mask = sum(powers[item] for item in sealed)
+    sealed_mask = deal.sealed_mask
     for (seed, replicate), kept, line in zip(runs, prepared.kept, predictions, strict=True):
         order = [powers[item] for item in kept["items"]]
         student = sum(compress(order, map(eq, line, kept["truth"])))
-        weak, ceiling = (sum(compress(order, map("1".__eq__, kept[name]))) for name in ("weak", "ceiling"))
+        weak, ceiling, vanilla = (
+            sum(compress(order, map("1".__eq__, kept[name]))) for name in ("weak", "ceiling", "vanilla")
+        )
         for half, mask in (("public", sum(order) - sealed_mask), ("sealed", sealed_mask)):
             halves[half].append(
                 SplitCounts(
@@ -126,13 +135,14 @@ def run_officially(
                     student=student & mask,
                     weak=weak & mask,
                     ceiling=ceiling & mask,
+                    vanilla=vanilla & mask,
                 )
             )
     return RunResult(
         seeds=seeds,
         reason="",
-        public=Payload(half="public", pool=problem.pool, splits=tuple(halves["public"])),
-        sealed=Payload(half="sealed", pool=problem.pool, splits=tuple(halves["sealed"])),
+        public=Payload("public", pool.width, tuple(halves["public"]), pool.is_fresh),
+        sealed=Payload("sealed", pool.width, tuple(halves["sealed"]), pool.is_fresh),
     )
 
 

@@ -23,6 +23,7 @@ from aar.outside.gateway.blobs import Blobs
 from aar.outside.gateway.record_service import Draft, RecordService
 from aar.outside.gateway.requests import fields, method_files, whole_number
 from aar.outside.projection import Task, canonical_text
+from aar.verify.decisions import CITABLE
 
 # Sealed values are opened in the record; no researcher reads them there while it can still act on them.
 VISIBLE_KINDS = (
@@ -65,6 +66,7 @@ class ResearcherDesk:
             ("POST", "/v1/lease"): self.lease,
             ("POST", "/v1/plan"): self.plan,
             ("POST", "/v1/submit"): self.submit,
+            ("POST", "/v1/confirm"): self.confirm,
             ("GET", "/v1/receipt"): self.receipt,
             ("GET", "/v1/forum"): self.forum,
             ("POST", "/v1/finding"): self.finding,
@@ -109,6 +111,8 @@ class ResearcherDesk:
                 "budget": {
                     "submissions": opened["budget"]["submissions"],
                     "submissions_left": service.projection.submissions_left,
+                    "confirmations": opened["budget"]["confirmations"],
+                    "confirmations_left": service.projection.confirmations_left,
                 },
                 "deadline_ms": now_ms + int(service.projection.seconds_left(now_ms) * 1000),
                 "log_vkey": opened["log"],
@@ -118,20 +122,24 @@ class ResearcherDesk:
             }
 
     def receipt(self, _payload: Any, query: Mapping[str, str]) -> dict[str, Any]:
-        number = whole_number(query, "submission")
+        number, tier = whole_number(query, "submission"), query.get("tier", "explore")
+        if tier not in CITABLE:
+            raise Refused("bad-request", f"tier {tier!r:.40}: want {' or '.join(CITABLE)}")
         deadline = time.monotonic() + min(whole_number(query, "wait_s", 0), MAX_WAIT_S)
         service = self._service
         with service.lock:
             submission = service.projection.submissions.get(number)
             if submission is None or submission.body["researcher"] != self._researcher:
                 raise Refused("no-submission", f"entry {number} is not a submission of {self._researcher}")
-            while "explore" not in submission.receipts:
+            if tier == "confirm" and submission.confirmation < 0:
+                raise Refused("not-charged", f"nobody asked for a confirmation of submission {number}")
+            while tier not in submission.receipts:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return {"receipt": None}
                 service.changed.wait(left)
                 submission = service.projection.submissions[number]
-            index = submission.receipts["explore"]
+            index = submission.receipts[tier]
             body = service.projection.receipts[index]
         service.acknowledge(index)
         return {
@@ -297,6 +305,27 @@ class ResearcherDesk:
                 # A refused submission leaves nothing behind; one in the record has its snapshot on disk.
                 before_write=lambda: self._blobs.put(snapshot),
             )
+        return service.acknowledge(index)
+
+    def confirm(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
+        """Ask for one run with new seeds of a scored method of one's own; charged before anything is run."""
+        number, service = fields(payload, submission=int)["submission"], self._service
+        with service.lock:
+            submission = service.projection.submissions.get(number)
+            if submission is None or submission.body["researcher"] != self._researcher:
+                raise Refused("no-submission", f"entry {number} is not a submission of {self._researcher}")
+            index = submission.confirmation
+            if index < 0:
+                self._check_open()
+                charge = {
+                    "researcher": self._researcher,
+                    "task": submission.body["task"],
+                    "what": "confirmations",
+                    "amount": 1,
+                    "submission": number,
+                }
+                draft = Draft(author="gateway", kind="budget-charged", body=charge, refs=(number,))
+                index = service.append([draft])[0]
         return service.acknowledge(index)
 
     def finding(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from typing import Any
 
 from aar.formats.entry import parse_signed_entry
@@ -23,7 +24,13 @@ from aar.outside.gateway.record_service import Draft, RecordService
 from aar.outside.gateway.requests import fields, whole_number
 from aar.outside.gateway.researcher_desk import MAX_WAIT_S, ResearcherDesk, Verb
 from aar.outside.projection import Projection
-from aar.verify.leaderboard import has_interval, leaderboard
+from aar.verify.decisions import CITABLE, claimed_by
+from aar.verify.leaderboard import has_difference, has_interval, leaderboard
+from aar.verify.splits import run_label
+
+# Problems whose gap can be recovered by nothing but a leak, and the PGR from which one is suspected.
+CANARIES = ("shortcut",)
+CANARY_PGR = Fraction(3, 10)
 
 
 class Staff:
@@ -34,6 +41,7 @@ class Staff:
         self.blobs = blobs
         self.closing = ""
         self.reproduce: set[int] = set()
+        self.heldout: set[int] = set()
         self.close_material: dict[str, Any] = {}
 
     def take_entry(self, payload: Any, *, who: str) -> dict[str, Any]:
@@ -67,7 +75,25 @@ class Staff:
                     refused, who=who, what=f"entry {signed.entry.kind}", attempt=signed.entry.author
                 )
             raise
+        if signed.entry.kind == "score-revealed":
+            self._watch_canary(index, signed.entry.body)
         return service.acknowledge(index)
+
+    def _watch_canary(self, index: int, body: Mapping[str, Any]) -> None:
+        """A method that does well where no honest one can has seen what it should not: say so."""
+        with self.service.lock:
+            receipt = self.service.projection.receipts[body["receipt"]]
+            is_canary = receipt["tier"] == "heldout" and receipt["problem"] in CANARIES
+            if not is_canary or body["half"] != "public" or Fraction(body["pgr"]) <= CANARY_PGR:
+                return
+            what = (
+                f"the method of submission {receipt['submission']} recovers {body['pgr']} of the gap on "
+                f"{receipt['problem']}, where no honest one gets above {float(CANARY_PGR):.2f}"
+            )
+            alarm = {"code": "canary", "who": receipt["researcher"], "what": what, "attempt": ""}
+            evidence = [body["receipt"], index]
+            told: dict[str, Any] = {**alarm, "evidence": evidence}
+            self.service.append([Draft(author="monitor", kind="alarm", body=told, refs=(index,))])
 
     def chain(self, _payload: Any, query: Mapping[str, str]) -> dict[str, Any]:
         with self.service.lock:
@@ -130,21 +156,41 @@ class EvaluatorDesk:
             submission = projection.submissions[number]
             if "reproduce" not in submission.receipts:
                 if self._give("reproduce", number):
-                    return {"do": "run", "tier": "reproduce", **self._told(projection, number)}
+                    return self._run("reproduce", projection, number)
                 continue
             opening = self._unopened(projection, number)
             if opening and self._give("open", number):
                 return {"do": "open", "receipts": opening}
+        for number in projection.pending_confirmations():
+            if self._give("confirm", number):
+                return self._run("confirm", projection, number)
         for number in self._in_turn(projection):
             if self._give("explore", number):
-                return {"do": "run", "tier": "explore", **self._told(projection, number)}
-        if self._staff.closing and not projection.pending_submissions() and not projection.closed:
+                return self._run("explore", projection, number)
+        asked = [projection.findings[one] for one in sorted(self._staff.heldout)]
+        waiting = projection.pending_submissions() or projection.pending_confirmations()
+        is_closing = bool(self._staff.closing) and not waiting and not projection.closed
+        heldout = projection.pending_heldout(None if is_closing else asked)
+        for number, problem in heldout:
+            if self._give(run_label("heldout", problem), number):
+                return self._run("heldout", projection, number, problem)
+        if asked and not heldout:
+            opening = self._unopened_heldout(projection)
+            if opening and self._give("open heldout", len(asked)):
+                return {"do": "open", "receipts": opening}
+        if is_closing and not heldout:
             opening = self._unopened_at_close(projection)
             if opening:
                 return {"do": "open", "receipts": opening} if self._give("open", -1) else None
             if not self._staff.close_material and self._give("close", -1):
                 return {"do": "close"}
         return None
+
+    def _run(
+        self, tier: str, projection: Projection, number: int, problem: str | None = None
+    ) -> dict[str, Any]:
+        where = projection.opened["problem"] if problem is None else problem
+        return {"do": "run", "tier": tier, "problem": where, **self._told(projection, number)}
 
     def _in_turn(self, projection: Projection) -> list[int]:
         """Pending submissions, those first whose researcher has the fewest runs going on; then the oldest."""
@@ -183,7 +229,8 @@ class EvaluatorDesk:
                 "receipt": receipt,
                 "half": half,
                 "has_interval": has_interval(body, half),
-                **{k: body[k] for k in ("digest", "tier", "submission")},
+                "has_difference": has_difference(body),
+                **{k: body[k] for k in ("digest", "tier", "submission", "problem")},
             }
         ]
 
@@ -197,21 +244,31 @@ class EvaluatorDesk:
         ]
 
     def _unopened_at_close(self, projection: Projection) -> list[dict[str, Any]]:
-        """Every explored value is opened, so that anyone can re-derive each released one; a sealed value
-        only where a result claims it, so that the sealed half says nothing about the tries that failed."""
+        """Every released value is opened, so that anyone can re-derive it, and what was held out; a sealed
+        value only where a result claims it, so that the sealed half says nothing about the tries that failed.
+        """
         claimed = {
             index
             for finding in projection.findings.values()
             if finding.body["type"] == "result"
             for index in finding.body["receipts"]
         }
-        jobs: list[dict[str, Any]] = []
+        jobs = self._unopened_heldout(projection)
         for index, body in projection.receipts.items():
-            if body["tier"] == "explore":
+            if body["tier"] in CITABLE:
                 jobs += self._opening(projection, index, "public")
                 if index in claimed:
                     jobs += self._opening(projection, index, "sealed")
         return jobs
+
+    def _unopened_heldout(self, projection: Projection) -> list[dict[str, Any]]:
+        return [
+            one
+            for index, body in projection.receipts.items()
+            if body["tier"] == "heldout"
+            for half in ("public", "sealed")
+            for one in self._opening(projection, index, half)
+        ]
 
     def take_close_material(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
         material = dict(fields(payload, seed_secret=str, split_nonce=str, sealed=str))
@@ -238,6 +295,7 @@ class ControlDesk:
             ("GET", "/v1/chain"): self._staff.chain,
             ("POST", "/v1/entry"): self.entry,
             ("POST", "/v1/reproduce"): self.reproduce,
+            ("POST", "/v1/heldout"): self.heldout,
             ("POST", "/v1/closing"): self.start_closing,
             ("GET", "/v1/close-material"): self.close_material,
             ("POST", "/v1/stop"): self.stop,
@@ -282,6 +340,21 @@ class ControlDesk:
             self._staff.reproduce.add(submission)
             service.changed.notify_all()
         return {"submission": submission}
+
+    def heldout(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
+        """Ask for the held-out runs of the method that a result claims, before the study ends."""
+        number = fields(payload, finding=int)["finding"]
+        service = self._staff.service
+        with service.lock:
+            projection = service.projection
+            finding = projection.findings.get(number)
+            if finding is None or not claimed_by(finding.body, projection.receipts):
+                raise Refused("no-finding", f"entry {number} is not a result that claims a receipt's value")
+            if not projection.opened["heldout"]:
+                raise Refused("no-heldout", "the study was opened without problems that are held out")
+            self._staff.heldout.add(number)
+            service.changed.notify_all()
+        return {"problems": [one["name"] for one in projection.opened["heldout"]]}
 
     def start_closing(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
         """No new work from here on; what was handed in is still run, then every explored value is opened."""
@@ -345,6 +418,9 @@ def summary(projection: Projection, *, now_ms: int) -> dict[str, Any]:
             "submissions": {"budget": opened["budget"]["submissions"], "used": projection.charged}
             if opened
             else {},
+            "confirmations": {"budget": opened["budget"]["confirmations"], "used": projection.confirmed}
+            if opened
+            else {},
             "seconds": {
                 "budget": opened["budget"]["seconds"],
                 "used": round(opened["budget"]["seconds"] - projection.seconds_left(now_ms), 1),
@@ -357,7 +433,7 @@ def summary(projection: Projection, *, now_ms: int) -> dict[str, Any]:
         "alarms": [{k: one[k] for k in ("index", "code", "who", "what")} for one in projection.alarms],
         "findings": len(projection.findings),
         "submissions": len(projection.submissions),
-        "pending": len(projection.pending_submissions()),
+        "pending": len(projection.pending_submissions()) + len(projection.pending_confirmations()),
     }
 
 

@@ -208,9 +208,11 @@ def false_parent(copy: Forgery, dice: Random) -> int:
 
 @attack("charge-twice", "BUDGET", "charge a submission twice", keys=GATEWAY, index="the submission")
 def charge_twice(copy: Forgery, dice: Random) -> int:
-    index, body = _one(copy, dice, "a charge", "budget-charged")
+    charges = [at for at, entry in copy.entries("budget-charged") if entry.body["what"] == "submissions"]
+    index = int(pick(dice, [at for at in charges if copy.can_rewrite(at)], "a charge for a submission"))
+    submission: Any = copy.entry(index).body["submission"]
     _changed(copy, index, amount=dice.randrange(2, 9))
-    return int(body["submission"])
+    return int(submission)
 
 
 @attack("charge-nothing", "BUDGET", "charge for what is not a submission", keys=GATEWAY, index="the charge")
