@@ -19,7 +19,7 @@ from statistics import median
 
 import numpy as np
 
-from aar.lab.audit import distillability_residual, permuted
+from aar.lab.audit import MOST_AUDITED, distillability_residual, permuted
 from aar.lab.experiment import Sampled, sample
 from aar.lab.instance import Instance
 from aar.lab.methods import METHODS, VANILLA, methods_for
@@ -32,8 +32,6 @@ PROBLEMS = ("digits", "overlap", "shortcut", "claims")
 SPLITS = 3
 PERMUTATIONS = 8
 ROUNDS = 2
-# Of a large test set the first items are enough, and quicker.
-MOST_ITEMS = 2_000
 QUANTILE = 0.95
 # Above the quantile: as a share of its distance from the middle reading, or from certainty.
 MARGIN = 0.1
@@ -45,7 +43,7 @@ CODES = ("undistillable", "prediction-prior", "prediction-entropy", "labels-from
 
 def shortened(one: Sampled) -> Sampled:
     """The same with at most so many test items."""
-    keep = slice(MOST_ITEMS)
+    keep = slice(MOST_AUDITED)
     zero_shot = one.instance.zero_shot
     instance = replace(
         one.instance,

@@ -17,6 +17,8 @@ from aar.lab.problems.problem import Marks
 
 FOLDS = 10
 NEIGHBOURS = 15
+# Of a larger test set the first items are enough; thresholds are calibrated with so many.
+MOST_AUDITED = 2_000
 
 
 def distillability_residual(
