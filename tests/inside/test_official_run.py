@@ -60,7 +60,7 @@ def official(
     buffer = io.BytesIO()
     np.save(buffer, FEATURES)
     (data / "features.npy").write_bytes(buffer.getvalue())
-    (data / "splits.json").write_text(json.dumps({"splits": splits}), "utf-8")
+    (data / "splits.json").write_text(json.dumps({"splits": splits, "student_l2": "0.01"}), "utf-8")
     return subprocess.run(
         [sys.executable, "-m", "aar.inside.official_run", str(submission), str(data)],
         capture_output=True,

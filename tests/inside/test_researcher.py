@@ -78,11 +78,13 @@ def handed_in(gateway: GatewayDouble) -> list[tuple[str, str, str]]:
 
 def check_tidy(gateway: GatewayDouble) -> None:
     """What holds of every record a researcher leaves: each receipt has one finding that says what it says."""
-    cited = Counter(one for body in gateway.kinds("finding") for one in body["receipts"])
+    cited = Counter(body["receipts"][0] for body in gateway.kinds("finding"))
+    confirmed = list(gateway.confirm_receipts.values())
+    assert [cited[one] for one in confirmed] == [1] * len(confirmed)
     ours = [
         (index, one.body)
         for index, one in enumerate(gateway.record.entries)
-        if one.kind == "score-receipt" and one.body["researcher"] == "r1"
+        if one.kind == "score-receipt" and one.body["researcher"] == "r1" and index not in confirmed
     ]
     assert len(ours) == len(handed_in(gateway))
     for index, receipt in ours:
@@ -402,7 +404,7 @@ def test_a_researcher_cut_off_after_any_call_goes_on_and_repeats_nothing(workflo
     def fresh(directory: str) -> GatewayDouble:
         double = GatewayDouble(Path(directory) / "gw.sock")
         double.tasks.append(fixed() if workflow == "fixed" else task(budget=3))
-        double.score = by_digest
+        double.score, double.confirmations = by_digest, 1
         return double
 
     with tempfile.TemporaryDirectory(prefix="gw-") as directory:
@@ -419,6 +421,7 @@ def test_a_researcher_cut_off_after_any_call_goes_on_and_repeats_nothing(workflo
             assert handed_in(double) == wanted, f"cut off after call {calls}"
             assert [one["outcome"] for one in double.kinds("task-closed")] == ["done"]
             check_tidy(double)
+            assert len(double.confirm_receipts) == (workflow == "free")
             double.close()
 
 

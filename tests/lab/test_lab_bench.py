@@ -98,6 +98,8 @@ def test_describe_tells_the_sizes_and_the_statement(pipe: Pipe, digits: Digits) 
         "sealed": 400,
         "labelled": 150,
         "unlabelled": 750,
+        "tested": 0,
+        "group": 1,
         "digest": digits.digest,
         "statement": digits.statement,
     }
@@ -117,10 +119,12 @@ def test_baselines_are_the_accuracies_on_public_items(pipe: Pipe, digits: Digits
     assert told["ceiling"] == f"{ceiling:.4f}"
     assert told["gap"] == f"{ceiling - weak:.4f}"
     assert 0 < float(told["se"]) < 0.05
+    assert -0.2 < float(told["vanilla"]) < 0.6
+    assert 0 < float(told["spread"]) < 0.6
 
 
 def test_splits_have_exactly_the_keys_that_a_method_may_see(prepared: Prepared) -> None:
-    assert set(json.loads(prepared.raw_splits)) == {"splits"}
+    assert set(json.loads(prepared.raw_splits)) == {"splits", "student_l2"}
     assert len(prepared.splits) == len(RUNS)
     for one in prepared.splits:
         assert set(one) == {"train", "test", "weak", "class_prior", "rng"}
@@ -224,7 +228,8 @@ def test_no_label_is_in_the_instance_but_through_the_weak_teacher(monkeypatch: p
 
 def test_what_is_told_aside_and_what_follows_are_apart(prepared: Prepared) -> None:
     """The method's two files repeat nothing of the answer line, which the evaluator keeps."""
-    assert set(prepared.told) == {"splits", "bytes"}
+    assert set(prepared.told) == {"splits", "files", "bytes"}
+    assert list(prepared.told["files"]) == ["features.npy", "splits.json"]
     for told in prepared.told["splits"]:
         assert set(told) == {"truth", "weak", "ceiling", "items"}
         assert json.dumps(told["items"]).encode() not in prepared.raw_splits

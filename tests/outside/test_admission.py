@@ -129,6 +129,7 @@ class Study:
         return self.say("evaluator", "score-receipt", {**receipt_body(of), **changes}, refs)
 
 
+NO_DIFFERENCE = dict.fromkeys(("difference", "difference_low", "difference_high"), "")
 RELEASED = {"pgr": "0.3000", "low": "0.2000", "high": "0.4000", "improved": 1}
 
 
@@ -187,6 +188,7 @@ def test_an_honest_study_is_admitted_from_its_opening_to_its_close(study: Study)
         "pgr": "0.3",
         "low": "",
         "high": "",
+        **NO_DIFFERENCE,
     }
     body |= {"blob": {"sha256": DIGEST, "size": 1, "type": "x"}, "pgr": "0.3000"}
     study.say("evaluator", "score-revealed", body, (receipt,))
@@ -384,11 +386,132 @@ def test_a_submission_gets_one_receipt_of_a_tier(study: Study) -> None:
         study.receipt(submission)
 
 
+CONFIRMED = {
+    "pgr": "0.2500",
+    "low": "0.1000",
+    "high": "0.4000",
+    "difference": "0.1000",
+    "difference_low": "0.0500",
+    "difference_high": "0.1500",
+}
+
+
+def confirm(study: Study, submission: int, **changes: Any) -> int:
+    charge = {"researcher": "researcher-1", "task": "t1", "what": "confirmations", "amount": 1}
+    return study.say("gateway", "budget-charged", {**charge, "submission": submission, **changes})
+
+
+def test_a_confirmation_is_charged_run_once_and_counted_apart(study: Study) -> None:
+    submission = study.submit(3, "a")
+    study.receipt(submission)
+    charge = confirm(study, submission)
+    assert study.projection.pending_confirmations() == [submission]
+    assert study.projection.submissions[submission].confirmation == charge
+    assert (study.projection.confirmations_left, study.projection.submissions_left) == (0, 2)
+    with refused("confirmed"):
+        confirm(study, submission)
+    receipt = study.receipt(submission, tier="confirm", released=CONFIRMED)
+    assert study.projection.pending_confirmations() == []
+    assert study.projection.released["researcher-1"] == RELEASED
+    numbers = {key: CONFIRMED[key] for key in ("pgr", "low", "high")}
+    study.say("researcher-1", "finding", finding(numbers=numbers, receipts=[receipt]), (receipt,))
+
+
+def test_what_has_no_score_is_not_confirmed(study: Study) -> None:
+    submission = study.submit(3, "a")
+    with refused("not-scored"):
+        confirm(study, submission)
+    study.receipt(submission, outcome="failed", reason="wall", released={}, commitments={})
+    with refused("not-scored"):
+        confirm(study, submission)
+
+
+def test_a_confirmation_is_within_the_study_s_budget(study: Study) -> None:
+    first, second = study.submit(3, "a"), study.submit(3, "b")
+    study.receipt(first)
+    study.receipt(second)
+    with refused("budget"):
+        confirm(study, first, amount=2)
+    confirm(study, first)
+    with refused("budget"):
+        confirm(study, second)
+
+
+def test_nothing_is_confirmed_that_was_not_charged(study: Study) -> None:
+    submission = study.submit(3, "a")
+    study.receipt(submission)
+    with refused("not-charged"):
+        study.receipt(submission, tier="confirm", released=CONFIRMED)
+
+
+def closing_body() -> dict[str, Any]:
+    close = {"reason": "tasks-done", "seed_secret": SECRET.hex(), "split_nonce": split_nonce(SECRET)}
+    return {**close, "sealed": SEALED}
+
+
+def test_a_study_is_not_closed_while_a_confirmation_waits(study: Study) -> None:
+    submission = study.submit(3, "a")
+    study.receipt(submission)
+    confirm(study, submission)
+    with refused("pending"):
+        study.say("operator", "study-closed", closing_body())
+    study.receipt(submission, tier="confirm", released=CONFIRMED)
+    study.say("operator", "study-closed", closing_body())
+
+
+@pytest.fixture
+def elsewhere() -> Study:
+    """A study with a problem held out and a scored submission."""
+    made = Study()
+    heldout = [{"name": "overlap", "digest": DIGEST, "pool": POOL, "baselines": BASELINES}]
+    made.say("operator", "study-opened", opening(heldout=heldout))
+    made.task()
+    made.lease("researcher-1")
+    made.plan("researcher-1")
+    made.receipt(made.submit(3, "a"))
+    return made
+
+
+HELDOUT: dict[str, Any] = {"tier": "heldout", "problem": "overlap", "released": {}}
+
+
+def test_only_what_a_result_claims_is_run_on_what_is_held_out(elsewhere: Study) -> None:
+    with refused("not-claimed"):
+        elsewhere.receipt(4, **HELDOUT)
+    assert elsewhere.projection.pending_heldout() == []
+    elsewhere.say("researcher-1", "finding", finding(receipts=[6]), (6,))
+    assert elsewhere.projection.pending_heldout() == [(4, "overlap")]
+    with refused("pending"):
+        elsewhere.say("operator", "study-closed", closing_body())
+    elsewhere.receipt(4, **HELDOUT)
+    assert elsewhere.projection.pending_heldout() == []
+    with refused("receipt-exists"):
+        elsewhere.receipt(4, **HELDOUT)
+    elsewhere.say("operator", "study-closed", closing_body())
+
+
+def test_the_same_method_is_run_once_on_what_is_held_out(elsewhere: Study) -> None:
+    elsewhere.receipt(elsewhere.submit(3, "b"))
+    for receipt in (6, 9):
+        elsewhere.say("researcher-1", "finding", finding(receipts=[receipt]), (receipt,))
+    assert elsewhere.projection.pending_heldout() == [(4, "overlap")]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"problem": "overlap"}, {**HELDOUT, "problem": "digits"}, {**HELDOUT, "problem": "shortcut"}]
+)
+def test_a_run_is_on_a_problem_of_its_tier(elsewhere: Study, changes: dict[str, Any]) -> None:
+    elsewhere.say("researcher-1", "finding", finding(receipts=[6]), (6,))
+    fresh = elsewhere.submit(3, "b")
+    with refused("problem"):
+        elsewhere.receipt(fresh, **changes)
+
+
 def test_a_reveal_opens_its_own_commitment_once(study: Study) -> None:
     receipt = study.receipt(study.submit(3, "a"))
     blob = {"sha256": DIGEST, "size": 1, "type": "x"}
     body = {"receipt": receipt, "half": "public", "nonce": nonce("public"), "blob": blob}
-    body |= {"pgr": "0.3000", "low": "0.2000", "high": "0.4000"}
+    body |= {"pgr": "0.3000", "low": "0.2000", "high": "0.4000", **NO_DIFFERENCE}
     with refused("commitment"):
         study.say("evaluator", "score-revealed", {**body, "nonce": nonce("sealed")}, (receipt,))
     with refused("refs"):

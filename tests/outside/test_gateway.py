@@ -51,7 +51,7 @@ class Gateway:
         self.staff = Staff(self.service, self.blobs)
         keys = [{"name": n, "role": r, "vkey": format_vkey(signers[n].vkey)} for n, r in ROLES.items()]
         log = format_vkey(LOG.vkey)
-        budget = {"submissions": 8, "seconds": 600}
+        budget = {"submissions": 8, "confirmations": 2, "seconds": 600}
         self.say(
             signers, "operator", "study-opened", opening(keys=keys, log=log, budget=budget), "reviewer-a"
         )

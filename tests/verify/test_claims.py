@@ -659,7 +659,7 @@ def test_opened_values_that_were_redacted_are_not_counted_as_derived(forge: Forg
     del files[f"record/blobs/{digest}"]
     report = verdict_on(forge, tmp_path, files=files)
     assert_ok(report)
-    assert report.opened == 9
+    assert report.opened == 13
     assert "1 opened values were redacted: none of them is on the leaderboard" in report.warnings
 
 

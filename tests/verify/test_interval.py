@@ -11,7 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aar.verify import interval as interval_module
-from aar.verify.interval import Interval, crossed_bootstrap, decimal4, in_whole_steps, ladder, score
+from aar.verify.interval import (
+    Interval,
+    crossed_bootstrap,
+    decimal4,
+    difference,
+    difference_interval,
+    in_whole_steps,
+    interval_of,
+    ladder,
+    paired_bootstrap,
+    paired_t_interval,
+    score,
+    t_interval,
+)
 from aar.verify.payload import Payload, SplitCounts
 from aar.verify.pgr import UndefinedPGR
 from forge import is_right, mask_of
@@ -79,7 +92,7 @@ def test_a_score_without_a_gap_is_undefined() -> None:
 def test_an_interval_is_the_same_every_time_and_everywhere() -> None:
     payload = made(30, 3, 2)
     # Fixed here, so that another Python or another machine cannot silently differ.
-    assert crossed_bootstrap(payload, draws=100) == Interval(Fraction(-5, 37), Fraction(30, 47), 100)
+    assert crossed_bootstrap(payload, draws=100) == Interval(Fraction(-11, 37), Fraction(9, 14), 100)
     assert crossed_bootstrap(payload, draws=100) == crossed_bootstrap(payload, draws=100)
 
 
@@ -122,6 +135,112 @@ def test_seeds_that_disagree_make_a_wider_interval() -> None:
     assert score(alike).pgr == score(unlike).pgr
     widths = [one.high - one.low for one in map(crossed_bootstrap, (alike, unlike))]
     assert widths[1] > widths[0] + Fraction(1, 10)
+
+
+# The difference to the plain student, on the same splits.
+
+
+def paired(items: int, seeds: int, vanilla: float = 0.65) -> Payload:
+    """As `made`, with a plain student that is right wherever a noisy copy of the student is."""
+    payload = made(items, seeds)
+    splits = []
+    for one in payload.splits:
+        kept = [item for item in range(items) if is_right(vanilla, "kept", item, one.seed)]
+        splits.append(replace(one, vanilla=one.student & mask_of(kept)))
+    return replace(payload, splits=tuple(splits))
+
+
+def test_a_difference_is_that_of_two_scores() -> None:
+    payload = paired(60, 3)
+    plain = replace(payload, splits=tuple(replace(one, student=one.vanilla) for one in payload.splits))
+    assert difference(payload) == score(payload).pgr - score(plain).pgr
+    assert difference(plain) == 0
+
+
+def test_a_paired_interval_is_on_the_draws_of_the_scores() -> None:
+    """Draw by draw: the difference of a student to itself is nothing, to nobody it is all of it."""
+    payload = paired(60, 3)
+    same = replace(payload, splits=tuple(replace(one, vanilla=one.student) for one in payload.splits))
+    assert paired_bootstrap(same, draws=50) == Interval(Fraction(0), Fraction(0), 50)
+    weak = replace(payload, splits=tuple(replace(one, vanilla=one.weak) for one in payload.splits))
+    assert paired_bootstrap(weak, draws=50) == crossed_bootstrap(weak, draws=50)
+
+
+def test_pairing_makes_the_interval_narrower() -> None:
+    payload = paired(300, 5, vanilla=0.95)
+    found, alone = paired_bootstrap(payload), crossed_bootstrap(payload)
+    assert found.low < difference(payload) < found.high
+    assert found.high - found.low < (alone.high - alone.low) * 3 / 4
+
+
+def test_a_difference_without_a_gap_is_undefined() -> None:
+    splits = (SplitCounts(1, 0, 2**30 - 1, 1, 0, 1),)
+    with pytest.raises(UndefinedPGR, match="degenerate"):
+        paired_bootstrap(Payload("public", 30, splits), draws=100)
+
+
+# Where each split draws its own items.
+
+
+def test_fresh_items_have_a_t_interval_and_shared_ones_a_bootstrap() -> None:
+    shared = paired(60, 4)
+    fresh = replace(shared, is_fresh=True)
+    assert interval_of(shared, draws=40) == crossed_bootstrap(shared, draws=40)
+    assert difference_interval(shared, draws=40) == paired_bootstrap(shared, draws=40)
+    assert interval_of(fresh, draws=40) == t_interval(fresh)
+    assert difference_interval(fresh, draws=40) == paired_t_interval(fresh)
+
+
+def test_a_t_interval_is_that_of_a_ratio_of_means_over_seeds() -> None:
+    payload = replace(paired(90, 5), is_fresh=True)
+    for found, upper in ((t_interval(payload), "weak"), (paired_t_interval(payload), "vanilla")):
+        above = [(one.student.bit_count() - getattr(one, upper).bit_count()) for one in payload.splits]
+        gaps = [one.ceiling.bit_count() - one.weak.bit_count() for one in payload.splits]
+        ratio = sum(above) / sum(gaps)
+        rests = [a - ratio * b for a, b in zip(above, gaps, strict=True)]
+        error = (5 / 4 * sum(rest**2 for rest in rests)) ** 0.5 / sum(gaps)
+        assert float(found.low) == pytest.approx(ratio - 2.776 * error, abs=2e-6)
+        assert float(found.high) == pytest.approx(ratio + 2.776 * error, abs=2e-6)
+        assert found.draws == 0
+
+
+def test_a_t_interval_covers_what_it_says() -> None:
+    """1,000 studies of five seeds whose true PGR is a half: seeds differ more than items can show."""
+    source = random.Random(7)
+    hits = 0
+    for _study in range(1000):
+        splits = []
+        for seed in range(5):
+            shares = {"weak": 0.6, "ceiling": 0.9, "student": 0.75 + source.gauss(0, 0.03)}
+            masks = {
+                name: (1 << round(200 * share + source.gauss(0, 4))) - 1 for name, share in shares.items()
+            }
+            splits.append(SplitCounts(seed, 0, (1 << 250) - 1, **masks))
+        found = t_interval(Payload("public", 250, tuple(splits), is_fresh=True))
+        hits += found.low <= Fraction(1, 2) <= found.high
+    assert 930 <= hits <= 970
+
+
+def test_with_one_seed_the_splits_are_the_units_and_with_one_split_its_items() -> None:
+    several = tuple(replace(one, seed=1, replicate=one.seed) for one in paired(90, 5).splits)
+    assert t_interval(Payload("public", 90, several, is_fresh=True)) == t_interval(
+        replace(paired(90, 5), is_fresh=True)
+    )
+    single = t_interval(Payload("public", 90, several[:1], is_fresh=True))
+    assert 0.1 < single.high - single.low < 1
+
+
+@pytest.mark.parametrize(
+    ("freedom", "wanted"), [(0, "12.706"), (1, "12.706"), (4, "2.776"), (11, "2.228"), (5_000, "1.962")]
+)
+def test_a_quantile_between_two_is_the_larger_one(freedom: int, wanted: str) -> None:
+    assert interval_module._t_quantile(freedom) == Fraction(wanted)
+
+
+def test_a_t_interval_without_a_gap_is_undefined() -> None:
+    splits = (SplitCounts(1, 0, 0b11, 0b11, 0b01, 0b01), SplitCounts(2, 0, 0b11, 0b11, 0b01, 0b01))
+    with pytest.raises(UndefinedPGR, match="no gap"):
+        t_interval(Payload("public", 2, splits, is_fresh=True))
 
 
 def flat(seed: int, right: int) -> SplitCounts:
