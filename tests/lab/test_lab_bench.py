@@ -15,9 +15,13 @@ import numpy as np
 import pytest
 import sklearn.datasets
 
+from aar.inside.official_run import read_instances
 from aar.lab.bench import answer
-from aar.lab.instance import Instance
+from aar.lab.experiment import draw_seed
+from aar.lab.instance import STUDENT_L2, Instance
+from aar.lab.probe import Probe, predict
 from aar.lab.problems.digits import SIZES, Digits
+from aar.lab.problems.problem import Drawn, Sizes, Taught
 from aar.verify.splits import sealed_items, shuffled, split
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
@@ -66,7 +70,8 @@ def pipe() -> Iterator[Pipe]:
 class Prepared:
     def __init__(self, pipe: Pipe, key: bytes) -> None:
         self.key = key
-        self.told, (features, splits) = pipe.ask(do="prepare", runs=RUNS, sealed=SEALED, key=key.hex())
+        self.told, (features, splits, votes) = pipe.ask(do="prepare", runs=RUNS, sealed=SEALED, key=key.hex())
+        self.votes = np.load(io.BytesIO(votes), allow_pickle=False)
         self.raw_splits = splits
         self.features = np.load(io.BytesIO(features), allow_pickle=False)
         self.splits: list[dict[str, Any]] = json.loads(splits)["splits"]
@@ -199,6 +204,128 @@ def test_the_told_truth_is_in_the_order_of_the_shuffled_test_items(
         taught = digits.teach(seed + replicate, dealt.labelled, dealt.unlabelled, order)
         assert told["weak"] == "".join("01"[int(one)] for one in taught.weak_correct)
         assert told["ceiling"] == "".join("01"[int(one)] for one in taught.ceiling_correct)
+        student = Probe(prepared.features[one["train"]], l2=STUDENT_L2).fit(
+            (np.array(one["weak"], dtype=float) > 0.5).astype(float)
+        )
+        plain = predict(student, prepared.features[one["test"]]) > 0.5
+        assert told["vanilla"] == "".join("01"[int(each)] for each in plain == taught.truth)
+
+
+def test_the_votes_of_all_splits_lie_one_after_another(prepared: Prepared, digits: Digits) -> None:
+    dealt = [split(seed, replicate, PUBLIC, SIZES.labelled, SIZES.unlabelled) for seed, replicate in RUNS]
+    for number, (one, (seed, replicate)) in enumerate(zip(dealt, RUNS, strict=True)):
+        taught = digits.teach(seed + replicate, one.labelled, one.unlabelled, one.tested)
+        assert taught.votes is not None
+        rows = slice(number * SIZES.unlabelled, (number + 1) * SIZES.unlabelled)
+        np.testing.assert_allclose(prepared.votes[rows], taught.votes, atol=1e-6)
+
+
+# A problem that draws its items anew.
+
+
+def tiny(zero_shot: bool = True) -> Any:
+    """A teacher that is often wrong, a ceiling that never is; the third feature tells which item one is."""
+
+    class Tiny:
+        sizes = Sizes(pool=0, features=3, sealed=4, labelled=5, unlabelled=30, tested=12)
+        statement, student_l2, digest = "two clouds", 0.02, "ab" * 32
+
+        def draw(self, seed: int) -> Drawn:
+            rng = np.random.default_rng(seed)
+            x = rng.normal(size=(42, 3)).astype(np.float32)
+            x[:, 2] = np.arange(42) - 30
+            truth = x[:, 0] > 0
+            wrong = rng.random(42) < 0.3
+            taught = Taught(
+                weak=np.where(truth ^ wrong, 0.9, 0.1)[:30],
+                class_prior=0.5,
+                truth=truth[30:],
+                weak_correct=~wrong[30:],
+                ceiling_correct=np.ones(12, dtype=bool),
+                votes=rng.random((30, 2)).round(3),
+                zero_shot=(rng.random(30), rng.random(12)) if zero_shot else None,
+            )
+            return Drawn(train_x=x[:30], test_x=x[30:], taught=taught)
+
+    return Tiny()
+
+
+@pytest.fixture
+def fresh(monkeypatch: pytest.MonkeyPatch) -> Any:
+    from aar.lab import bench
+
+    problem = tiny()
+    monkeypatch.setattr(bench, "problem_named", lambda _name: problem)
+    return problem
+
+
+def asked(**request: Any) -> tuple[dict[str, Any], dict[str, bytes]]:
+    told, data = answer(json.dumps({"problem": "tiny", **request}).encode())
+    files, at = {}, 0
+    for name, size in told.get("files", {}).items():
+        files[name] = data[at : at + size]
+        at += size
+    assert at == len(data)
+    return told, files
+
+
+def test_each_split_of_a_fresh_problem_has_rows_of_its_own(fresh: Any) -> None:
+    told, files = asked(do="prepare", runs=RUNS, sealed=[8, 9, 10, 11], key=KEY.hex())
+    features = np.load(io.BytesIO(files["features.npy"]))
+    splits = json.loads(files["splits.json"])["splits"]
+    rows = [row for one in splits for row in (*one["train"], *one["test"])]
+    assert sorted(rows) == list(range(3 * 42)) == list(range(len(features)))
+    orders = []
+    for one, kept, (seed, replicate) in zip(splits, told["splits"], RUNS, strict=True):
+        drawn = fresh.draw(draw_seed(seed, replicate))
+        np.testing.assert_array_equal(features[one["train"]], drawn.train_x)
+        # The third feature tells which item it is: told truth and marks are of the items in their order.
+        assert features[one["test"], 2].astype(int).tolist() == kept["items"]
+        assert sorted(kept["items"]) == list(range(12))
+        assert kept["truth"] == "".join("01"[int(drawn.taught.truth[item])] for item in kept["items"])
+        assert kept["weak"] == "".join("01"[int(drawn.taught.weak_correct[item])] for item in kept["items"])
+        assert kept["ceiling"] == "1" * 12
+        assert len(kept["vanilla"]) == 12
+        orders.append(tuple(kept["items"]))
+    assert len(set(orders)) == 3
+
+
+def test_a_method_finds_penalty_votes_and_zero_shot_answers_of_its_split(fresh: Any, tmp_path: Path) -> None:
+    told, files = asked(do="prepare", runs=RUNS, sealed=[8, 9, 10, 11], key=KEY.hex())
+    assert list(files) == ["features.npy", "splits.json", "votes.npy", "zero_shot.npy"]
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    instances = [instance for instance, _rng in read_instances(tmp_path)]
+    for instance, kept, (seed, replicate) in zip(instances, told["splits"], RUNS, strict=True):
+        taught = fresh.draw(draw_seed(seed, replicate)).taught
+        assert instance.student_l2 == 0.02
+        np.testing.assert_allclose(instance.weak, taught.weak)
+        np.testing.assert_allclose(instance.votes, taught.votes)
+        own, test = instance.zero_shot
+        np.testing.assert_allclose(own, taught.zero_shot[0], atol=1e-6)
+        np.testing.assert_allclose(test, taught.zero_shot[1][kept["items"]], atol=1e-6)
+
+
+def test_a_problem_without_zero_shot_answers_has_no_file_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    from aar.lab import bench
+
+    problem = tiny(zero_shot=False)
+    monkeypatch.setattr(bench, "problem_named", lambda _name: problem)
+    _told, files = asked(do="prepare", runs=RUNS, sealed=[], key=KEY.hex())
+    assert list(files) == ["features.npy", "splits.json", "votes.npy"]
+
+
+def test_baselines_of_a_fresh_problem_are_over_its_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    from aar.lab import bench
+
+    problem = tiny()
+    monkeypatch.setattr(bench, "problem_named", lambda _name: problem)
+    runs = [[seed, replicate] for seed in range(30) for replicate in range(2)]
+    told, _files = asked(do="baselines", runs=runs, sealed=[])
+    taught = [problem.draw(draw_seed(seed, replicate)).taught for seed, replicate in runs]
+    assert told["weak"] == f"{np.mean([one.weak_correct.mean() for one in taught]):.4f}"
+    assert (told["ceiling"], told["gap"]) == ("1.0000", f"{1 - float(told['weak']):.4f}")
+    assert float(told["spread"]) > 0
 
 
 def test_no_label_is_in_the_instance_but_through_the_weak_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,11 +354,11 @@ def test_no_label_is_in_the_instance_but_through_the_weak_teacher(monkeypatch: p
 
 
 def test_what_is_told_aside_and_what_follows_are_apart(prepared: Prepared) -> None:
-    """The method's two files repeat nothing of the answer line, which the evaluator keeps."""
+    """The method's files repeat nothing of the answer line, which the evaluator keeps."""
     assert set(prepared.told) == {"splits", "files", "bytes"}
-    assert list(prepared.told["files"]) == ["features.npy", "splits.json"]
+    assert list(prepared.told["files"]) == ["features.npy", "splits.json", "votes.npy"]
     for told in prepared.told["splits"]:
-        assert set(told) == {"truth", "weak", "ceiling", "items"}
+        assert set(told) == {"truth", "weak", "ceiling", "vanilla", "items"}
         assert json.dumps(told["items"]).encode() not in prepared.raw_splits
         for name in ("truth", "weak", "ceiling"):
             marks = told[name]

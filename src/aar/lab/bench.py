@@ -24,7 +24,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import IO, Any, cast
 
 import numpy as np
@@ -32,23 +31,14 @@ from numpy.typing import NDArray
 
 from aar.lab.audit import MOST_AUDITED, distillability_residual, permuted
 from aar.lab.errors import LabError, MalformedSplit
+from aar.lab.experiment import draw_seed
 from aar.lab.instance import Floats, Instance
 from aar.lab.pipeline import VANILLA, parse_pipeline_text, run_pipeline
-from aar.lab.problems import check_problem
-from aar.lab.problems.digits import Digits
-from aar.lab.problems.problem import FreshProblem, Marks, Problem, Taught, baselines_of
+from aar.lab.problems.problem import AnyProblem, FreshProblem, Marks, Problem, Taught, baselines_of
+from aar.lab.problems.registry import problem_named
 from aar.verify.splits import Split, shuffled, split
 
-PROBLEM_OF: Mapping[str, Callable[[], Problem | FreshProblem]] = {"digits": Digits}
-
 Answer = tuple[dict[str, Any], bytes]
-
-
-@cache
-def problem_named(name: str) -> Problem | FreshProblem:
-    """The problem of that name, built once; `UnknownProblem` lists what there is."""
-    check_problem(name)
-    return PROBLEM_OF[name]()
 
 
 def describe(request: Mapping[str, Any]) -> Answer:
@@ -181,7 +171,7 @@ def _drawn(problem: FreshProblem, request: Mapping[str, Any], key: bytes) -> tup
     """Splits that each draw their own items: each has rows of its own in the features, one after another."""
     sizes, rows, prepared, at = problem.sizes, [], [], 0
     for number, (seed, replicate) in enumerate(request["runs"]):
-        drawn = problem.draw(seed + replicate)
+        drawn = problem.draw(draw_seed(seed, replicate))
         items = shuffled(key + b"test%d" % number, range(sizes.tested))
         taught = _in_order(drawn.taught, items)
         rows += [drawn.train_x, drawn.test_x[items]]
@@ -213,7 +203,7 @@ def _in_order(taught: Taught, items: Sequence[int]) -> Taught:
     )
 
 
-def _instance(problem: Problem | FreshProblem, train_x: Floats, test_x: Floats, taught: Taught) -> Instance:
+def _instance(problem: AnyProblem, train_x: Floats, test_x: Floats, taught: Taught) -> Instance:
     """What a method will see of a split, to the digits that it will see."""
     zero_shot = taught.zero_shot
     return Instance(
@@ -267,14 +257,12 @@ def baselines(request: Mapping[str, Any]) -> Answer:
     return {name: f"{value:.4f}" for name, value in values.items()}, b""
 
 
-def _judged(
-    problem: Problem | FreshProblem, request: Mapping[str, Any]
-) -> Iterator[tuple[int, Taught, Marks]]:
+def _judged(problem: AnyProblem, request: Mapping[str, Any]) -> Iterator[tuple[int, Taught, Marks]]:
     """Each run's seed, its teacher and ceiling on public items, and what the plain student gets right."""
     if problem.sizes.is_fresh:
         fresh = cast("FreshProblem", problem)
         for seed, replicate in request["runs"]:
-            drawn = fresh.draw(seed + replicate)
+            drawn = fresh.draw(draw_seed(seed, replicate))
             instance = _instance(fresh, drawn.train_x, drawn.test_x, drawn.taught)
             yield seed, drawn.taught, _vanilla(instance, drawn.taught)
         return
