@@ -161,9 +161,9 @@ def best(setting: Setting, rng: np.random.Generator) -> dict[str, Held]:
         run_errors(payload_of(study.run(student, f"student {number}")))
         for number, student in enumerate(students)
     ]
-    found = best_of([run.estimate for run in runs], covariance(runs, are_items_shared=True))
+    found = best_of([float(run.estimate) for run in runs], covariance(runs, are_items_shared=True))
     truth = recovered(setting, students[found.place])
-    reach = 1.96 * runs[found.place].variance ** 0.5
+    reach = 1.96 * float(runs[found.place].variance) ** 0.5
     return {
         f"best of {TRIES}": Held(found.low <= truth <= found.high, found.high - found.low),
         f"best of {TRIES}, uncorrected": Held(found.naive - reach <= truth <= found.naive + reach, 2 * reach),

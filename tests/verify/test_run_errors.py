@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from statistics import fmean, variance
 
 import pytest
@@ -69,6 +70,18 @@ def test_one_seed_leaves_the_items_alone() -> None:
     assert found.variance == pytest.approx(found.of_items)
 
 
+def test_degrees_of_freedom_are_few_where_seeds_scatter_and_without_end_where_they_do_not() -> None:
+    source = random.Random(9)
+    of_seeds, of_items = (run_errors(simulated(source, [0.0] * ITEMS, one)) for one in (0.4, 0.0))
+    assert of_seeds.freedom is not None
+    assert of_items.freedom is not None
+    assert SEEDS - 1 <= of_seeds.freedom < SEEDS + 1 < of_items.freedom
+    payload = simulated(source, [0.0] * ITEMS, 0.0)
+    assert run_errors(Payload("public", ITEMS, payload.splits[:1])).freedom is None
+    same = Payload("public", ITEMS, tuple(replace(payload.splits[0], seed=seed) for seed in range(3)))
+    assert run_errors(same).freedom is None
+
+
 def test_another_pair_of_masks_gives_another_difference() -> None:
     payload = simulated(random.Random(6), [0.0] * ITEMS, 0.05)
     assert run_errors(payload, plus="ceiling").estimate == pytest.approx(1)
@@ -85,9 +98,9 @@ def test_runs_on_the_same_items_err_together_and_others_do_not() -> None:
     assert apart[0][1] == apart[2][0] == 0
     assert [shared[one][one] for one in range(3)] == [apart[one][one] for one in range(3)]
     # The seeds' part is the mean over the runs, which no run's luck moves.
-    of_seeds = fmean(run.of_seeds for run in runs)
+    of_seeds = sum(run.of_seeds for run in runs) / 3
     assert shared[0][0] == pytest.approx(
-        max(of_seeds + runs[0].of_items - runs[0].cells, of_seeds, runs[0].of_items)
+        float(max(of_seeds + runs[0].of_items - runs[0].of_cells, of_seeds, runs[0].of_items))
     )
 
 

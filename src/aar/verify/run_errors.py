@@ -1,16 +1,16 @@
 """How far off the estimates of several runs are, and how far off together: seeds, items, what they share.
 
-The PGR is a ratio, (A - B) / (C - D) in counts. To first order its error is a sum of one term per
-seed and item, (a - b - PGR (c - d)) / (C - D), which gives variances and covariances without any draw
-(clustered by seeds and by items: Cameron, Gelbach and Miller 2011). Of two runs under seeds of their own only
-the items are shared.
+The PGR is a ratio, P / G in counts. To first order its error is a sum of one term per seed and item, (G p -
+P g) / G^2, which gives variances and covariances without any draw (clustered by seeds and by items:
+Cameron, Gelbach and Miller 2011). Of two runs under seeds of their own only the items are shared. All in
+whole numbers: the same on every machine.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import compress
 from operator import mul
 
@@ -20,28 +20,47 @@ from aar.verify.pgr import UndefinedPGR
 
 @dataclass(frozen=True, slots=True)
 class RunErrors:
-    """An estimate and its first-order errors: a sum per seed, one per item, the squares of all cells."""
+    """An estimate and its first-order errors: a sum per seed, one per item, the squares of all cells.
 
-    estimate: float
-    by_seed: tuple[float, ...]
-    by_item: tuple[float, ...]
-    cells: float
+    They are G p - P g, in units of 1 / `scale`, which is G squared; the squares in units of its square.
+    """
+
+    estimate: Fraction
+    scale: int
+    by_seed: tuple[int, ...]
+    by_item: tuple[int, ...]
+    cells: int
 
     @property
-    def of_seeds(self) -> float:
+    def of_seeds(self) -> Fraction:
         """Variance from seeds drawn anew. One seed tells nothing of what another would have given: 0."""
         count = len(self.by_seed)
-        return _dot(self.by_seed, self.by_seed) * count / (count - 1) if count > 1 else 0.0
+        if count < 2:
+            return Fraction(0)
+        return Fraction(_dot(self.by_seed, self.by_seed) * count, (count - 1) * self.scale**2)
 
     @property
-    def of_items(self) -> float:
+    def of_items(self) -> Fraction:
         """Variance from items drawn anew."""
-        return _dot(self.by_item, self.by_item)
+        return Fraction(_dot(self.by_item, self.by_item), self.scale**2)
 
     @property
-    def variance(self) -> float:
-        """Seeds and items drawn anew; what both count, each cell's own noise, is taken off once."""
-        return _variance(self.of_seeds, self.of_items, self.cells)
+    def of_cells(self) -> Fraction:
+        """What the two both count: the noise of each seed's answer to each item."""
+        return Fraction(self.cells, self.scale**2)
+
+    @property
+    def variance(self) -> Fraction:
+        """Seeds and items drawn anew; what both count is taken off once."""
+        return _variance(self.of_seeds, self.of_items, self.of_cells)
+
+    @property
+    def freedom(self) -> Fraction | None:
+        """Degrees of freedom of `variance` (Satterthwaite 1946), at least 1; `None`: without end."""
+        of_seeds = self.of_seeds
+        if not of_seeds:
+            return None
+        return max(Fraction(1), (self.variance / of_seeds) ** 2 * (len(self.by_seed) - 1))
 
 
 def run_errors(payload: Payload, *, plus: str = "student", minus: str = "weak") -> RunErrors:
@@ -53,24 +72,23 @@ def run_errors(payload: Payload, *, plus: str = "student", minus: str = "weak") 
         name: sum(_mask(one, name).bit_count() for one in payload.splits)
         for name in (plus, minus, "ceiling", "weak")
     }
-    gap = totals["ceiling"] - totals["weak"]
+    above, gap = totals[plus] - totals[minus], totals["ceiling"] - totals["weak"]
     if gap <= 0:
         raise UndefinedPGR("the ceiling is not above the weak teacher: no gap to recover")
-    estimate = (totals[plus] - totals[minus]) / gap
-    by_item = [0.0] * payload.pool
-    by_seed: list[float] = []
-    cells = 0.0
+    by_item = [0] * payload.pool
+    by_seed: list[int] = []
+    cells = 0
     for seed in dict.fromkeys(one.seed for one in payload.splits):
-        row = [0.0] * payload.pool
+        row = [0] * payload.pool
         for one in payload.splits:
             if one.seed == seed:
-                for name, weight in ((plus, 1.0), (minus, -1.0), ("ceiling", -estimate), ("weak", estimate)):
+                for name, weight in ((plus, gap), (minus, -gap), ("ceiling", -above), ("weak", above)):
                     for item in _places(_mask(one, name)):
-                        row[item] += weight / gap
-        by_seed.append(math.fsum(row))
+                        row[item] += weight
+        by_seed.append(sum(row))
         cells += _dot(row, row)
         by_item = [total + value for total, value in zip(by_item, row, strict=True)]
-    return RunErrors(estimate, tuple(by_seed), tuple(by_item), cells)
+    return RunErrors(Fraction(above, gap), gap**2, tuple(by_seed), tuple(by_item), cells)
 
 
 def covariance(runs: Sequence[RunErrors], *, are_items_shared: bool) -> list[list[float]]:
@@ -83,26 +101,27 @@ def covariance(runs: Sequence[RunErrors], *, are_items_shared: bool) -> list[lis
     """
     if not runs:
         raise ValueError("no runs: want at least one")
-    of_seeds = sum(run.of_seeds for run in runs) / len(runs)
+    of_seeds = sum((run.of_seeds for run in runs), Fraction(0)) / len(runs)
     matrix = [[0.0] * len(runs) for _run in runs]
     for row, first in enumerate(runs):
-        matrix[row][row] = _variance(of_seeds, first.of_items, first.cells)
+        matrix[row][row] = float(_variance(of_seeds, first.of_items, first.of_cells))
         if are_items_shared:
             for column, second in enumerate(runs[:row]):
                 if len(first.by_item) != len(second.by_item):
                     raise ValueError(
                         f"pools of {len(first.by_item)} and {len(second.by_item)}: want the same items"
                     )
-                matrix[row][column] = matrix[column][row] = _dot(first.by_item, second.by_item)
+                shared = Fraction(_dot(first.by_item, second.by_item), first.scale * second.scale)
+                matrix[row][column] = matrix[column][row] = float(shared)
     return matrix
 
 
-def _variance(of_seeds: float, of_items: float, cells: float) -> float:
-    return max(of_seeds + of_items - cells, of_seeds, of_items)
+def _variance(of_seeds: Fraction, of_items: Fraction, of_cells: Fraction) -> Fraction:
+    return max(of_seeds + of_items - of_cells, of_seeds, of_items)
 
 
-def _dot(first: Sequence[float], second: Sequence[float]) -> float:
-    total: float = sum(map(mul, first, second))
+def _dot(first: Sequence[int], second: Sequence[int]) -> int:
+    total: int = sum(map(mul, first, second))
     return total
 
 

@@ -174,12 +174,12 @@ def rerun(first: Payload, second: Payload) -> Reading:
     """z of a run's PGR over that of the same method under other seeds: picked seeds do not come again."""
     one, other = run_errors(first), run_errors(second)
     deviation = math.sqrt(one.variance + other.variance)
-    z = (one.estimate - other.estimate) / deviation if deviation else 0.0
+    z = float(one.estimate - other.estimate) / deviation if deviation else 0.0
     return Reading(
         "not-reproduced",
         z,
         RERUN_Z,
-        f"PGR {one.estimate:.3f} became {other.estimate:.3f} under other seeds, z {z:.2f}",
+        f"PGR {float(one.estimate):.3f} became {float(other.estimate):.3f} under other seeds, z {z:.2f}",
     )
 
 
