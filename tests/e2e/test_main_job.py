@@ -41,13 +41,44 @@ def test_verify_holds_and_says_up_to_where_a_witness_saw_it(finished: Any) -> No
 def test_every_submission_has_one_charge_and_one_receipt_with_seeds_of_its_own(finished: Any) -> None:
     entries = finished.commands.entries(str(finished.path))
     submissions = [one for one in entries if one["kind"] == "submission"]
-    charges = [one["body"]["submission"] for one in entries if one["kind"] == "budget-charged"]
-    receipts = [one["body"] for one in entries if one["kind"] == "score-receipt"]
+    charges = [
+        one["body"]["submission"]
+        for one in entries
+        if one["kind"] == "budget-charged" and one["body"]["what"] == "submissions"
+    ]
+    receipts = [
+        one["body"] for one in entries if one["kind"] == "score-receipt" and one["body"]["tier"] == "explore"
+    ]
     assert charges == [one["index"] for one in submissions]
     assert sorted(one["submission"] for one in receipts) == charges
     assert all(len(set(one["seeds"])) == 2 for one in receipts)
     digests = {one["digest"] for one in receipts}
     assert len({tuple(one["seeds"]) for one in receipts}) == len(digests)
+
+
+def test_the_free_researcher_had_its_best_confirmed_with_new_seeds(finished: Any) -> None:
+    entries = finished.commands.entries(str(finished.path))
+    charges = [
+        one for one in entries if one["kind"] == "budget-charged" and one["body"]["what"] == "confirmations"
+    ]
+    receipts = [one for one in entries if one["kind"] == "score-receipt"]
+    confirmed = [one for one in receipts if one["body"]["tier"] == "confirm"]
+    assert [one["body"]["submission"] for one in charges] == [one["body"]["submission"] for one in confirmed]
+    (charge,), (receipt,) = charges, confirmed
+    assert charge["index"] < receipt["index"]
+    (explored,) = (
+        one
+        for one in receipts
+        if one["body"]["tier"] == "explore" and one["body"]["submission"] == charge["body"]["submission"]
+    )
+    assert not set(receipt["body"]["seeds"]) & set(explored["body"]["seeds"])
+    released = receipt["body"]["released"]
+    assert float(released["difference_low"]) <= float(released["difference_high"])
+    rows = finished.commands.json("leaderboard", str(finished.path), "--json")
+    (row,) = (one for one in rows if one["confirmed"])
+    assert row["confirmed"] == {name: float(value) for name, value in released.items()}
+    status = finished.commands.json("status", str(finished.path), "--json")
+    assert status["budgets"]["confirmations"] == {"budget": 6, "used": 1}
 
 
 def test_the_fixed_workflow_was_walked_in_the_humans_order(finished: Any) -> None:

@@ -136,6 +136,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     _add_witness(commands)
     _add_receipt(commands)
+    _add_reproduce(commands)
 
     anchor = _add(commands, "anchor", "what an anchor of a study holds", _anchor)
     anchor.add_argument("action", choices=("fetch",), help="bring the first version of everything")
@@ -223,6 +224,25 @@ def _add_receipt(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     check.add_argument("--json", action="store_true")
 
 
+def _add_reproduce(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    reproduce = _add(
+        commands, "reproduce", "run a receipt's method again, from the record alone, and compare", _reproduce
+    )
+    reproduce.add_argument("dir", metavar="DIR", help="a study, or a copy of its record")
+    reproduce.add_argument("receipt", type=int, metavar="RECEIPT", help="index of a score receipt")
+    reproduce.add_argument(
+        "--tolerance",
+        type=float,
+        metavar="PGR",
+        default=0.0,
+        help="how far an opened value may be off, for another machine; default: the same items right",
+    )
+    reproduce.add_argument(
+        "--secret", metavar="FILE", help="the evaluator's secret, for a study that is not closed"
+    )
+    reproduce.add_argument("--json", action="store_true")
+
+
 def _add(
     commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str, command: Command
 ) -> argparse.ArgumentParser:
@@ -289,6 +309,12 @@ def _receipt(options: argparse.Namespace) -> int:
     from aar.cli.receipt import receipt
 
     return receipt(options)
+
+
+def _reproduce(options: argparse.Namespace) -> int:
+    from aar.cli.reproduce import reproduce
+
+    return reproduce(options)
 
 
 def _anchor(options: argparse.Namespace) -> int:
