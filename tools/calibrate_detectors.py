@@ -1,11 +1,11 @@
-"""Calibrates the detectors on honest runs of the method library: writes src/aar/lab/thresholds.json.
+"""Calibrates the detectors on honest runs of the method library.
 
     .venv/bin/python tools/calibrate_detectors.py [--out FILE] [--json] [PROBLEM...]
 
 A run is one method over several splits, as an official run. Every second method of the library sets the
 thresholds: what 95 of 100 of its readings stay below, and a margin. The others, under other seeds, say how
 often an honest run is flagged. Then leaks are made, and it is counted how many of them are flagged:
-200 known labels, one label of five known, all of them known. Problems named keep the file's other ones.
+200 known labels, one label of five known, all of them known. Problems named keep the file's other ones; it is src/aar/outside/evaluation/thresholds.json.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from aar.lab.pipeline import offered_by, parse_pipeline_text, run_pipeline
 from aar.lab.problems.problem import Marks
 from aar.lab.problems.registry import problem_named
 
-OUT = Path(__file__).resolve().parent.parent / "src" / "aar" / "lab" / "thresholds.json"
+ROOT = Path(__file__).resolve().parent.parent
+OUT = ROOT / "src" / "aar" / "outside" / "evaluation" / "thresholds.json"
 PROBLEMS = ("digits", "overlap", "shortcut", "claims")
 SPLITS = 3
 PERMUTATIONS = 8

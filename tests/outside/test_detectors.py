@@ -26,7 +26,8 @@ from aar.outside.evaluation.detectors import (
 )
 from aar.verify.payload import Payload, SplitCounts
 
-CALIBRATION: dict[str, Any] = json.loads(files("aar.lab").joinpath("thresholds.json").read_text("utf-8"))
+FILE = files("aar.outside.evaluation").joinpath("thresholds.json")
+CALIBRATION: dict[str, Any] = json.loads(FILE.read_text("utf-8"))
 
 
 def payload(*students: int, items: int = 100) -> Payload:

@@ -49,9 +49,8 @@ class Reading:
 @cache
 def thresholds(problem: str) -> Mapping[str, float]:
     """The calibrated thresholds of a problem; of one that was never calibrated, the loosest of all."""
-    known: dict[str, Any] = json.loads(files("aar.lab").joinpath("thresholds.json").read_text("utf-8"))[
-        "problems"
-    ]
+    file = files("aar.outside.evaluation").joinpath("thresholds.json")
+    known: dict[str, Any] = json.loads(file.read_text("utf-8"))["problems"]
     if problem in known:
         return {code: float(one["threshold"]) for code, one in known[problem].items()}
     codes = {code for one in known.values() for code in one}
