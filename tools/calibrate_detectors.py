@@ -4,8 +4,9 @@
 
 A run is one method over several splits, as an official run. Every second method of the library sets the
 thresholds: what 95 of 100 of its readings stay below, and a margin. The others, under other seeds, say how
-often an honest run is flagged. Then leaks are made, and it is counted how many of them are flagged:
-200 known labels, one label of five known, all of them known. Problems named keep the file's other ones; it is src/aar/outside/evaluation/thresholds.json.
+often an honest run is flagged. Then leaks are made, and it is counted how many of them are flagged: 200
+known labels, one label of five known, all of them known. Problems named keep the file's other ones; it is
+src/aar/outside/evaluation/thresholds.json.
 """
 
 from __future__ import annotations

@@ -37,6 +37,7 @@ TIMEOUT_S = 300
 FIRST = {
     "anchor.py": "test_anchor.py",
     "claims.py": "test_claims.py",
+    "comparisons.py": "test_comparisons.py",
     "decisions.py": "test_claims.py",
     "entry_check.py": "test_entry_check.py",
     "evidence.py": "test_evidence.py",

@@ -82,6 +82,16 @@ def test_degrees_of_freedom_are_few_where_seeds_scatter_and_without_end_where_th
     assert run_errors(same).freedom is None
 
 
+def test_items_that_each_split_drew_are_items_of_their_own() -> None:
+    payload = simulated(random.Random(10), [0.0] * ITEMS, 0.05)
+    fresh = replace(payload, is_fresh=True)
+    shared, own = run_errors(payload), run_errors(fresh)
+    assert (own.estimate, own.by_seed) == (shared.estimate, shared.by_seed)
+    assert len(own.by_item) == SEEDS * ITEMS
+    assert own.of_items == own.of_cells
+    assert own.variance == max(own.of_seeds, own.of_cells)
+
+
 def test_another_pair_of_masks_gives_another_difference() -> None:
     payload = simulated(random.Random(6), [0.0] * ITEMS, 0.05)
     assert run_errors(payload, plus="ceiling").estimate == pytest.approx(1)

@@ -21,6 +21,7 @@ from aar.verify.statistics import (
     explored_minus_held_out,
     holm,
     incomplete_beta,
+    t_p_value,
     t_quantile,
 )
 
@@ -219,6 +220,15 @@ def test_a_level_that_is_none_is_refused(level: float) -> None:
 @pytest.mark.parametrize("share", [0.01, 0.3, 0.5, 0.8, 0.975, 0.9995])
 def test_t_quantiles_are_those_of_scipy(share: float, freedom: float) -> None:
     assert t_quantile(share, freedom) == pytest.approx(stats.t.ppf(share, freedom), rel=1e-7, abs=1e-9)
+
+
+@pytest.mark.parametrize("freedom", [1, 4, 30.5, math.inf])
+@pytest.mark.parametrize("statistic", [0.0, -1.5, 2.776, 9.0])
+def test_p_values_are_those_of_scipy(statistic: float, freedom: float) -> None:
+    distribution = stats.norm() if math.isinf(freedom) else stats.t(freedom)
+    assert t_p_value(statistic, freedom) == pytest.approx(2 * distribution.sf(abs(statistic)), rel=1e-7)
+    with pytest.raises(ValueError, match="want some"):
+        t_p_value(statistic, 0)
 
 
 @given(st.floats(0, 1), st.floats(0.5, 200), st.floats(0.5, 10))

@@ -75,20 +75,23 @@ def run_errors(payload: Payload, *, plus: str = "student", minus: str = "weak") 
     above, gap = totals[plus] - totals[minus], totals["ceiling"] - totals["weak"]
     if gap <= 0:
         raise UndefinedPGR("the ceiling is not above the weak teacher: no gap to recover")
-    by_item = [0] * payload.pool
-    by_seed: list[int] = []
-    cells = 0
-    for seed in dict.fromkeys(one.seed for one in payload.splits):
-        row = [0] * payload.pool
-        for one in payload.splits:
-            if one.seed == seed:
-                for name, weight in ((plus, gap), (minus, -gap), ("ceiling", -above), ("weak", above)):
-                    for item in _places(_mask(one, name)):
-                        row[item] += weight
-        by_seed.append(sum(row))
-        cells += _dot(row, row)
-        by_item = [total + value for total, value in zip(by_item, row, strict=True)]
-    return RunErrors(Fraction(above, gap), gap**2, tuple(by_seed), tuple(by_item), cells)
+    weights = ((plus, gap), (minus, -gap), ("ceiling", -above), ("weak", above))
+    by_seed: dict[int, int] = {}
+    rows: dict[tuple[int, int], list[int]] = {}
+    for one in payload.splits:
+        # Each fresh split drew items of its own; else the replicates of a seed ask the same items again.
+        row = rows.setdefault((one.seed, one.replicate if payload.is_fresh else 0), [0] * payload.pool)
+        for name, weight in weights:
+            mask = _mask(one, name)
+            by_seed[one.seed] = by_seed.get(one.seed, 0) + weight * mask.bit_count()
+            for item in _places(mask):
+                row[item] += weight
+    if payload.is_fresh:
+        by_item = [value for row in rows.values() for value in row]
+    else:
+        by_item = [sum(values) for values in zip(*rows.values(), strict=True)]
+    cells = sum(_dot(row, row) for row in rows.values())
+    return RunErrors(Fraction(above, gap), gap**2, tuple(by_seed.values()), tuple(by_item), cells)
 
 
 def covariance(runs: Sequence[RunErrors], *, are_items_shared: bool) -> list[list[float]]:

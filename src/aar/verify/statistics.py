@@ -218,6 +218,19 @@ def t_quantile(share: float, freedom: float) -> float:
     return math.sqrt(freedom * (1 - high) / high)
 
 
+def t_p_value(statistic: float, freedom: float) -> float:
+    """Two-sided p-value of Student's t; with infinite degrees of freedom the normal's.
+
+    >>> round(t_p_value(2.776445, 4), 6)
+    0.05
+    """
+    if not freedom > 0:
+        raise ValueError(f"{freedom} degrees of freedom: want some")
+    if math.isinf(freedom):
+        return 2 * NORMAL.cdf(-abs(statistic))
+    return incomplete_beta(freedom / (freedom + statistic * statistic), freedom / 2, 0.5)
+
+
 def incomplete_beta(x: float, a: float, b: float) -> float:
     """The regularised incomplete beta function I_x(a, b), by its continued fraction (DLMF 8.17.22)."""
     if x <= 0 or x >= 1:
