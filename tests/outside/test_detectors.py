@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from importlib.resources import files
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -13,6 +9,7 @@ from aar.lab.audit import FOLDS, distillability_residual, permuted
 from aar.lab.instance import Instance
 from aar.lab.practice import practice
 from aar.outside.evaluation.detectors import (
+    CALIBRATED,
     Reading,
     canary_queries,
     explored_excess,
@@ -26,8 +23,7 @@ from aar.outside.evaluation.detectors import (
 )
 from aar.verify.payload import Payload, SplitCounts
 
-FILE = files("aar.outside.evaluation").joinpath("thresholds.json")
-CALIBRATION: dict[str, Any] = json.loads(FILE.read_text("utf-8"))
+CALIBRATION = CALIBRATED
 
 
 def payload(*students: int, items: int = 100) -> Payload:

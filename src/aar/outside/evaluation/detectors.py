@@ -13,9 +13,8 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from aar.verify.payload import Payload
@@ -30,6 +29,9 @@ EXCESS_P_VALUE = 0.001
 RERUN_Z = 3.09
 CANARY_PGR = 0.3
 LEAST_PERMUTATIONS = 8
+
+# Read when the process starts: as a user of its own, later, it may not be able to reach its own package.
+CALIBRATED: Mapping[str, Any] = json.loads((Path(__file__).with_name("thresholds.json")).read_text("utf-8"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +48,9 @@ class Reading:
         return self.statistic > self.threshold
 
 
-@cache
 def thresholds(problem: str) -> Mapping[str, float]:
     """The calibrated thresholds of a problem; of one that was never calibrated, the loosest of all."""
-    file = files("aar.outside.evaluation").joinpath("thresholds.json")
-    known: dict[str, Any] = json.loads(file.read_text("utf-8"))["problems"]
+    known = CALIBRATED["problems"]
     if problem in known:
         return {code: float(one["threshold"]) for code, one in known[problem].items()}
     codes = {code for one in known.values() for code in one}
