@@ -170,6 +170,33 @@ def test_the_bench_alone_may_load_the_digits(evaluator: LauncherClient, python: 
         assert lines(running.collect(timeout_s=20)) == ["1797"]
 
 
+PROBLEMS_SEEN = """
+import importlib.util, os
+root = '/opt/aar/aar/lab'
+print(sum(len(files) for folder in ('problems', 'data') for _, _, files in os.walk(f'{root}/{folder}')))
+print(importlib.util.find_spec('aar.lab.practice') is not None)
+try:
+    import aar.lab.problems.claims_world as world
+    print(len(world.pool()[1]))
+except ImportError:
+    print('no world')
+"""
+
+
+def test_a_researcher_finds_no_problem_no_weights_and_no_features(run: Run) -> None:
+    assert lines(run(PROBLEMS_SEEN)) == ["0", "True", "no world"]
+
+
+def test_an_official_run_finds_no_problem_and_the_bench_all(evaluator: LauncherClient, python: Build) -> None:
+    seen = {}
+    for profile in ("official-run", "bench"):
+        with evaluator.start(python(PROBLEMS_SEEN, profile=profile, memory_mib=1024), stdin=b"") as running:
+            seen[profile] = lines(running.collect(timeout_s=20))
+    assert seen["official-run"] == ["0", "True", "no world"]
+    assert int(seen["bench"][0]) > 10
+    assert seen["bench"][1:] == ["True", "6048"]
+
+
 def test_numpy_computes_inside(run: Run) -> None:
     assert lines(run("import numpy as n; print(n.linalg.inv(n.eye(64) * 2)[0, 0])")) == ["0.5"]
 

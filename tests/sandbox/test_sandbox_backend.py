@@ -89,6 +89,12 @@ def test_only_the_bench_may_hold_scikit_learn_and_its_digits() -> None:
 
 
 @pytest.mark.parametrize("profile", sorted(PROFILES))
+def test_only_the_bench_may_hold_problems_and_their_data(profile: str) -> None:
+    hidden = {"/opt/aar/aar/lab/problems", "/opt/aar/aar/lab/data"}
+    assert hidden & set(layout_for(profile).masks) == (set() if profile == "bench" else hidden)
+
+
+@pytest.mark.parametrize("profile", sorted(PROFILES))
 def test_no_profile_sees_our_outside_or_whole_trees_of_the_host(profile: str) -> None:
     layout = layout_for(profile)
     assert not [

@@ -24,7 +24,7 @@ RULES = ("ladder", "exact")
 INTERVALS = ("crossed-bootstrap", "t-over-seeds")
 OUTCOMES = ("scored", "failed")
 # A closed set: text written by a method would be a channel from test inputs back to a researcher.
-FAILURES = ("", "exception", "bad-output", "wall", "cpu", "memory", "launch-failed", "killed")
+FAILURES = ("", "exception", "bad-output", "wall", "cpu", "memory", "launch-failed", "killed", "no-gap")
 FINDING_TYPES = ("result", "hypothesis", "insight", "error")
 DECISIONS = ("publish", "retract", "refine")
 CHECKLIST_OUTCOMES = ("pass", "fail", "not-applicable")

@@ -30,7 +30,11 @@ class MalformedWeights(LabError):
 
 
 class MalformedData(LabError):
-    """A data set's files do not fit the layout; the message names file and line."""
+    """A data set's file does not fit the layout; `file` and `line` (0: all of it) say where."""
+
+    def __init__(self, file: str, line: int, message: str) -> None:
+        super().__init__(f"{file}:{line}: {message}" if line else f"{file}: {message}")
+        self.file, self.line = file, line
 
 
 class MetadataPredictsLabels(LabError):

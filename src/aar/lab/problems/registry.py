@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 from aar.lab.problems import check_problem
 from aar.lab.problems.problem import AnyProblem
 
+JSONL = "jsonl:"
+
 
 @cache
 def problem_named(name: str) -> AnyProblem:
-    """The problem of that name, built once; `UnknownProblem` lists what there is."""
+    """The problem of that name, built once; `UnknownProblem` lists what there is.
+
+    ``jsonl:DIR`` is the data set in DIR, if metadata do not give its labels away; no study has it, because a
+    bench sees no directories.
+    """
+    if name.startswith(JSONL):
+        from aar.lab.problems.jsonl import JsonlProblem, read_jsonl
+        from aar.lab.problems.preflight import preflight
+
+        problem = JsonlProblem(read_jsonl(Path(name.removeprefix(JSONL))))
+        preflight(problem).check()
+        return problem
     check_problem(name)
     # One problem needs scikit-learn, another a model's weights: each is imported when it is asked for.
     if name == "digits":

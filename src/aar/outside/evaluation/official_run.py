@@ -21,7 +21,9 @@ from aar.outside.evaluation.bench import Bench, Prepared
 from aar.outside.sandbox.argv import sandbox_python
 from aar.outside.sandbox.client import LauncherClient
 from aar.outside.sandbox.spec import SandboxSpec
+from aar.verify.interval import score
 from aar.verify.payload import Payload, SplitCounts
+from aar.verify.pgr import UndefinedPGR
 from aar.verify.splits import Deal, Pool, seeds_for
 
 WALL_S = 120.0
@@ -115,12 +117,16 @@ def run_officially(
                     vanilla=vanilla & mask,
                 )
             )
-    return RunResult(
-        seeds=seeds,
-        reason="",
-        public=Payload("public", pool.width, tuple(halves["public"]), pool.is_fresh),
-        sealed=Payload("sealed", pool.width, tuple(halves["sealed"]), pool.is_fresh),
+    public, sealed = (
+        Payload(half, pool.width, tuple(splits), pool.is_fresh) for half, splits in halves.items()
     )
+    try:
+        for payload in (public, sealed):
+            score(payload)
+    except UndefinedPGR:
+        # These seeds drew a teacher that is not below its ceiling: no fault of the method's, and no score.
+        return RunResult(seeds=seeds, reason="no-gap")
+    return RunResult(seeds=seeds, reason="", public=public, sealed=sealed)
 
 
 def dealt_as(secret: bytes, problem: Problem, label: str, digest: str) -> tuple[list[tuple[int, int]], bytes]:

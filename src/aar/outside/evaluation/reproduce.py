@@ -66,7 +66,7 @@ def reproduce_receipt(
 ) -> Reproduction:
     """Run a receipt's method again in a clean sandbox and compare; `CannotJudge` if nothing can be said.
 
-    `secret` is the evaluator's, for a study that is not closed; `tolerance` is in PGR, 0 wants the same masks.
+    `secret`: the evaluator's, for a study that is not closed; `tolerance` is in PGR: 0 wants the same masks.
     """
     body = projection.receipts.get(receipt)
     if body is None:

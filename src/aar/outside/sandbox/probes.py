@@ -52,8 +52,9 @@ def search_labels(world: World) -> Found:
 
 
 def search_digits(world: World) -> Found:
-    """scikit-learn's file of digits and their labels, wherever it lies."""
-    return _searched(world, lambda path: os.path.basename(path).startswith("digits.csv"))
+    """Data sets with their labels, wherever they lie: scikit-learn's digits, the world of our claims."""
+    names = ("digits.csv", "claims_world", "claims-features", "model.safetensors")
+    return _searched(world, lambda path: os.path.basename(path).startswith(names))
 
 
 def import_labels(_world: World) -> Found:

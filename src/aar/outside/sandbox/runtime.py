@@ -21,6 +21,9 @@ MAY_ENTER_SANDBOX = {
     profile: (*_BASE, *_SCIKIT_LEARN) if profile == "bench" else _BASE for profile in sorted(PROFILES)
 }
 MAY_ENTER_SANDBOX_OF_OURS = ("formats", "verify", "lab", "inside")
+# Of these, what holds labels or makes them: the problems, and the weights whose head knows them. Every other
+# profile finds empty directories there.
+FOR_THE_BENCH_ALONE = ("lab/problems", "lab/data")
 
 # Wheels keep the shared libraries that they bring beside the package.
 _LIBRARIES_OF = {"numpy": "numpy.libs", "scipy": "scipy.libs", "sklearn": "scikit_learn.libs"}
@@ -41,6 +44,10 @@ def layout_for(profile: str) -> Layout:
         for folder in ("site-packages", "dist-packages")
         if (_stdlib() / folder).is_dir()
     )
+    if profile != "bench":
+        masks += tuple(
+            f"/opt/aar/aar/{folder}" for folder in FOR_THE_BENCH_ALONE if (package_root() / folder).is_dir()
+        )
     return Layout(
         binds=tuple(binds),
         masks=masks,

@@ -1,0 +1,219 @@
+"""Labels and test inputs are searched for in all that leaves the evaluator while a real study runs.
+
+What is searched for is what only the holder of the labels has: windows of the true labels, in the pool's
+order and in the order of every official run's test items, however they may be written down, and the bytes of
+test inputs. Where it looks: researchers' sandboxes (files, environment, arguments, memory), every answer of
+their gateway, and the record as it stands while the study is open.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sklearn.datasets
+
+from aar.lab.problems.digits import SIZES, Digits
+from aar.outside.fleet import Fleet
+from aar.outside.staff_client import GatewayRefused
+from aar.verify.splits import sealed_items, seeds_for, shuffled, split
+from e2e.test_attacks import METHOD, Open
+
+pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
+
+MARKS = 96
+# A method that tries every way out it has: what it raises, prints and writes.
+TELLTALE = METHOD.replace(
+    "    return ",
+    "    import os, sys\n"
+    "    told = instance.test_x.tobytes() + repr(instance.test_x.tolist()).encode()\n"
+    "    sys.stdout.write(repr(told)); sys.stderr.write(repr(told)); os.write(2, told)\n"
+    "    raise RuntimeError(told)\n    return ",
+)
+
+
+def spellings(marks: list[int]) -> list[bytes]:
+    """A window of labels as text, bytes, JSON, Python's truth, and packed into bits from either end."""
+    bits = "".join(map(str, marks))
+    packed = int(bits, 2).to_bytes(MARKS // 8, "big"), int(bits[::-1], 2).to_bytes(MARKS // 8, "little")
+    return [
+        bits.encode(),
+        bytes(marks),
+        json.dumps(marks).strip("[]").encode(),
+        repr([bool(one) for one in marks]).strip("[]").encode(),
+        *packed,
+    ]
+
+
+class Canaries:
+    """Byte strings that nobody but the evaluator and its bench may hold."""
+
+    def __init__(self, secret: bytes, digests: list[str], labels: list[int]) -> None:
+        self.found: dict[bytes, str] = {}
+        self._labels = labels
+        sealed = sealed_items(secret, SIZES.pool, SIZES.sealed)
+        public = [item for item in range(SIZES.pool) if item not in sealed]
+        self._add("pool order", list(range(SIZES.pool)))
+        self._add("sealed items", list(sealed))
+        for digest in digests:
+            key = hmac.new(secret, f"aar-shuffle/v1\nexplore\n{digest}\n".encode(), hashlib.sha256).digest()
+            number = 0
+            for seed in seeds_for(secret, "explore", digest, 2):
+                for replicate in range(2):
+                    dealt = split(seed, replicate, public, SIZES.labelled, SIZES.unlabelled)
+                    self._add("test order", shuffled(key + b"test%d" % number, [*dealt.tested, *sealed]))
+                    number += 1
+        features = Digits().features
+        for item in sealed[:20]:
+            self.found[features[item].tobytes()[:24]] = f"test input {item}"
+            text = ", ".join(map(str, features[item].tolist()[:3]))
+            self.found[text.encode()] = f"test input {item} as text"
+
+    def _add(self, what: str, items: list[int]) -> None:
+        for start in range(0, len(items) - MARKS, 8 * MARKS):
+            for one in spellings([self._labels[item] for item in items[start : start + MARKS]]):
+                self.found[one] = f"{what}, from {start}"
+
+    def seen_in(self, data: bytes) -> list[str]:
+        return [what for canary, what in self.found.items() if canary in data]
+
+
+def memory_of(pid: int) -> Iterator[bytes]:
+    """Everything a process can write to: heap, stacks, what it mapped."""
+    with open(f"/proc/{pid}/maps", encoding="ascii", errors="replace") as maps:
+        spans = [line.split() for line in maps]
+    with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        for words in spans:
+            low, high = (int(one, 16) for one in words[0].split("-"))
+            if not words[1].startswith("rw") or high - low > 1 << 28:
+                continue
+            try:
+                memory.seek(low)
+                yield memory.read(high - low)
+            except (OSError, ValueError, OverflowError):
+                continue
+
+
+def researchers_at_work() -> list[int]:
+    """Processes in a researcher's sandbox."""
+    return [
+        int(folder.name)
+        for folder in Path("/proc").iterdir()
+        if folder.name.isdigit() and b"aar.inside.researcher" in quietly(folder / "cmdline")
+    ]
+
+
+def quietly(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def files_of(pid: int) -> Iterator[bytes]:
+    """What a sandbox's process sees as files of its own: not the machine's libraries, not kernel views."""
+    root = Path(f"/proc/{pid}/root")
+    for top in ("workspace", "tmp", "submission", "instance", "run", "home", "root", "etc", "dev/shm"):
+        for folder, _folders, names in os.walk(root / top):
+            for name in names:
+                path = Path(folder) / name
+                if path.is_file() and not path.is_symlink() and path.stat().st_size < 1 << 24:
+                    yield quietly(path)
+
+
+class Listening:
+    """A researcher's socket whose every answer is kept."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.heard: list[bytes] = []
+
+    def __getattr__(self, verb: str) -> Any:
+        def call(*arguments: Any, **query: Any) -> Any:
+            try:
+                answer = getattr(self._client, verb)(*arguments, **query)
+            except GatewayRefused as refused:
+                self.heard.append(str(refused).encode())
+                raise
+            self.heard.append(json.dumps(answer).encode())
+            return answer
+
+        return call
+
+
+def test_no_label_and_no_test_input_leaves_the_evaluator(tmp_path: Path) -> None:
+    opened = Open(tmp_path / "study")
+    fleet = None
+    try:
+        listening = Listening(opened.researchers[1])
+        opened.researchers[1] = listening  # type: ignore[call-overload]
+        plane, study = opened.plane, opened.study
+        fleet = Fleet(
+            plane.launcher,
+            ["researcher-1"],
+            {"researcher-1": plane.gateway_directory("researcher-1")},
+            study.origin,
+            log=study.log,
+        )
+        fleet.start()
+        mine = []
+        for number, method in enumerate((METHOD, TELLTALE)):
+            mine.append(opened.submit(1, f"request {number}", method))
+            opened.receipt(1, mine[-1])
+        # By now the other researcher has handed in a method, and read what came of it, or waits for it.
+        deadline = time.monotonic() + 60
+        while not (pids := researchers_at_work()) or len(receipts(listening)) < 4:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        looked = {
+            "memory": b"".join(part for pid in pids for part in memory_of(pid)),
+            "environment": b"".join(quietly(Path(f"/proc/{pid}/environ")) for pid in pids),
+            "arguments": b"".join(quietly(Path(f"/proc/{pid}/cmdline")) for pid in pids),
+            "files": b"".join(part for pid in pids for part in files_of(pid)),
+        }
+        study_told = listening.get("/v1/study")
+        entries = listening.get("/v1/forum", since=0)["entries"]
+        for entry in entries:
+            if entry["kind"] == "submission":
+                listening.get("/v1/snapshot", submission=entry["index"])
+        listening.get("/v1/checkpoint")
+        listening.post("/v1/confirm", {"submission": mine[0]})
+        listening.get("/v1/receipt", submission=mine[0], tier="confirm", wait_s=30)
+        with pytest.raises(GatewayRefused):
+            listening.get("/v1/receipt", submission=mine[0], tier="heldout")
+        looked["answers"] = b"\n".join(listening.heard)
+        looked["record"] = b"".join(quietly(one) for one in study.record.rglob("*") if one.is_file())
+        digests = [entry["body"]["digest"] for entry in entries if entry["kind"] == "submission"]
+        secret = bytes.fromhex((study.path / "evaluator" / "seed.secret").read_text().strip())
+    finally:
+        if fleet is not None:
+            fleet.stop()
+        opened.plane.stop()
+    labels = (sklearn.datasets.load_digits().target % 2).tolist()
+    canaries = Canaries(secret, digests, labels)
+    for where, data in looked.items():
+        assert data, where
+        assert canaries.seen_in(data) == [], where
+    # The search would have found them: in the labels themselves, and in an instance's features.
+    assert canaries.seen_in("".join(map(str, labels)).encode()) == [
+        "pool order, from 0",
+        "pool order, from 768",
+    ]
+    assert len(canaries.seen_in(Digits().features.tobytes())) == 20
+    # And it looked where something is to be seen: a researcher's memory holds its own words.
+    assert study_told["statement"].encode()[:60] in looked["answers"]
+    assert b"researcher-1" in looked["memory"]
+    assert secret not in b"".join(looked.values())
+    assert secret.hex().encode() not in b"".join(looked.values())
+
+
+def receipts(researcher: Listening) -> list[int]:
+    entries = researcher.get("/v1/forum", since=0)["entries"]
+    return [one["index"] for one in entries if one["kind"] == "score-receipt"]
