@@ -146,6 +146,7 @@ def test_an_explored_half_that_is_far_above_the_other_is_an_alarm() -> None:
     assert explored_excess(payload(900, items=1000), payload(800, items=1000)).is_alarm
     assert not explored_excess(payload(820, items=1000), payload(800, items=1000)).is_alarm
     assert not explored_excess(payload(700, items=1000), payload(800, items=1000)).is_alarm
+    assert not explored_excess(payload(900, items=1000), payload(800, items=1000), group=20).is_alarm
 
 
 def test_a_score_that_does_not_come_again_is_an_alarm() -> None:

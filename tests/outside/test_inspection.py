@@ -98,7 +98,13 @@ def readings(rooms: tuple[Bench, LauncherClient], **files: str) -> dict[str, Rea
 @pytest.mark.sandbox
 def test_an_honest_program_raises_no_alarm(rooms: tuple[Bench, LauncherClient]) -> None:
     found = readings(rooms, method_py=HONEST)
-    assert set(found) == {"undistillable", "prediction-prior", "prediction-entropy", "labels-from-elsewhere"}
+    assert set(found) == {
+        "undistillable",
+        "prediction-prior",
+        "prediction-entropy",
+        "explored-above-held-out",
+        "labels-from-elsewhere",
+    }
     assert [one.code for one in found.values() if one.is_alarm] == []
     assert "over 8 runs" in found["labels-from-elsewhere"].evidence
     assert abs(found["labels-from-elsewhere"].statistic - 0.5) < 0.1

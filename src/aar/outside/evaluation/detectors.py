@@ -158,9 +158,12 @@ def canary_queries(payloads: Sequence[Payload]) -> Reading:
     )
 
 
-def explored_excess(explored: Payload, held_out: Payload) -> Reading:
-    """z of the explored accuracy over the held-out one, each item once: what was fitted to one half shows."""
-    found = explored_minus_held_out(_counts(explored), _counts(held_out))
+def explored_excess(explored: Payload, held_out: Payload, *, group: int = 1) -> Reading:
+    """z of the explored accuracy over the held-out one, each item once: what was fitted to one half shows.
+
+    Where items come in groups about the same thing, a group counts as one: so it is at worst.
+    """
+    found = explored_minus_held_out(_counts(explored, group), _counts(held_out, group))
     return Reading(
         "explored-above-held-out",
         found.z,
@@ -200,13 +203,13 @@ def right_by_item(payload: Payload) -> dict[int, bool]:
     return {item: vote >= 0 for item, vote in votes.items()}
 
 
-def _counts(payload: Payload) -> tuple[int, int]:
+def _counts(payload: Payload, group: int) -> tuple[int, int]:
     """How many items are right by majority, of how many: splits that share items are not independent."""
-    if getattr(payload, "is_fresh", False):
+    if payload.is_fresh:
         splits = payload.splits
         return sum(one.student.bit_count() for one in splits), sum(one.tested.bit_count() for one in splits)
     marks = right_by_item(payload)
-    return sum(marks.values()), len(marks)
+    return sum(marks.values()) // group, max(1, len(marks) // group)
 
 
 def _z_of(p_value: float) -> float:

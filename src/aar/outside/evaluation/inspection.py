@@ -15,6 +15,7 @@ from aar.outside.evaluation.detectors import (
     LEAST_PERMUTATIONS,
     Reading,
     distillability,
+    explored_excess,
     permutation_control,
     prediction_entropy,
     prediction_prior,
@@ -52,6 +53,8 @@ def inspect(
         prediction_entropy(lines, problem.name),
         distillability(bench.residual(problem.name, few, sealed, key, lines[: len(few)]), problem.name),
     ]
+    if not problem.pool.is_fresh:
+        readings.append(explored_excess(result.public, result.sealed, group=problem.pool.group))
     # A strong model's own answers are no weak label: a method may rightly live on them alone.
     if "zero_shot.npy" in prepared.files:
         return readings
