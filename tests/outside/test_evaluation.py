@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from contextlib import nullcontext
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from aar.formats.errors import FormatError
 from aar.formats.keys import format_skey
+from aar.formats.kinds import FAILURES, check_body
 from aar.outside.admission import Refused
-from aar.outside.evaluation.official_run import parse_predictions
-from aar.outside.evaluation.release import opened_numbers, release
+from aar.outside.evaluation.bench import Prepared
+from aar.outside.evaluation.official_run import Problem, parse_predictions, run_officially
+from aar.outside.evaluation.release import (
+    confirmed,
+    interval_method,
+    opened_numbers,
+    release,
+    release_terms,
+)
 from aar.outside.gateway.blobs import Blobs
 from aar.outside.gateway.requests import fields, method_files, whole_number
 from aar.outside.keyring import load_or_create_key
-from aar.verify.interval import score
+from aar.verify.interval import decimal4, score, t_interval
 from aar.verify.payload import Payload, SplitCounts, format_payload
+from aar.verify.splits import Pool
+from every_format import RECEIPT
 
 ITEMS = 200
 
@@ -64,6 +79,68 @@ def test_what_is_not_better_by_a_step_gets_the_previous_answer_whatever_it_score
     answers = [release(payload(right), previous, draws=50) for right in (60, 120, 140, 144, 145)]
     assert answers == [{**previous, "improved": 0}] * 5
     assert release(payload(146), previous, draws=50)["improved"] == 1
+
+
+def test_of_fresh_items_the_exact_value_is_told_whatever_was_told_before() -> None:
+    previous = {"pgr": "0.9000", "low": "0.8000", "high": "1.0000", "improved": 1}
+    for right in (60, 142):
+        fresh = replace(payload(right), is_fresh=True)
+        told = release(fresh, previous, draws=50)
+        assert told["improved"] == 1
+        assert told["pgr"] == decimal4(score(fresh).pgr)
+        assert told["low"] == decimal4(t_interval(fresh).low)
+
+
+def test_a_confirmed_value_is_exact_and_compared_with_the_plain_student() -> None:
+    public = payload(142)
+    splits = tuple(replace(one, vanilla=(1 << 120) - 1) for one in public.splits)
+    told = confirmed(replace(public, splits=splits), draws=50)
+    assert (told["pgr"], told["difference"]) == ("0.4200", "0.2200")
+    assert Fraction(told["difference_low"]) <= Fraction("0.22") <= Fraction(told["difference_high"])
+    check_body("score-receipt", {**RECEIPT, "tier": "confirm", "released": told})
+
+
+def test_the_terms_of_a_study_follow_from_its_problem() -> None:
+    assert release_terms(is_fresh=True) == {"rule": "exact", "step": "0.0000"}
+    assert release_terms(is_fresh=False) == {"rule": "ladder", "step": "0.0500"}
+    assert (interval_method(is_fresh=True), interval_method(is_fresh=False)) == (
+        "t-over-seeds",
+        "crossed-bootstrap",
+    )
+
+
+class Gapless:
+    """A bench and a launcher: a teacher as good as its ceiling, a method that says nothing but ones."""
+
+    stdout, truncated, exit = b"111\n", False, SimpleNamespace(reason="exited", code=0)
+
+    def prepare(self, problem: str, runs: Any, sealed: Any, key: bytes) -> Prepared:
+        assert (problem, len(runs), list(sealed)) == ("tiny", 1, [2])
+        marks = dict.fromkeys(("truth", "weak", "ceiling", "vanilla"), "110")
+        return Prepared(files={"splits.json": b"{}"}, kept=[{"items": [0, 1, 2], **marks}])
+
+    def start(self, spec: Any, *, stdin: bytes) -> Any:
+        assert "/instance/splits.json" in spec.files
+        running = SimpleNamespace(collect=lambda **_limits: self)
+        return nullcontext(running)
+
+
+def test_a_run_whose_seeds_left_no_gap_is_a_typed_outcome() -> None:
+    pool = Pool(items=0, sealed=1, labelled=1, unlabelled=1, tested=3, group=1)
+    snapshot = b'{"files":{}}'
+    gapless: Any = Gapless()
+    result = run_officially(
+        secret=bytes(32),
+        problem=Problem(name="tiny", pool=pool, seeds=1, replicates=1),
+        label="explore",
+        digest=hashlib.sha256(snapshot).hexdigest(),
+        snapshot=snapshot,
+        bench=gapless,
+        launcher=gapless,
+        uid_slot=100,
+    )
+    assert (result.reason, result.public, result.sealed) == ("no-gap", None, None)
+    assert result.reason in FAILURES
 
 
 def test_an_opened_half_states_an_interval_only_where_one_is_asked_for() -> None:

@@ -29,11 +29,11 @@ SNAPSHOT = {"method.py": "def predict(instance, rng): ..."}
 class Gateway:
     """A record service with its desks; a thread publishes, as in the process."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, **changes: Any) -> None:
         keyring = Keyring(
             directory / "keys", lambda count: bytes(count - 1) + bytes([len(keyring.signers) + 100])
         )
-        signers = {name: keyring.open(name) for name in ROLES}
+        self.signers = signers = {name: keyring.open(name) for name in ROLES}
         clock = FrozenClock(lambda: time.time_ns() // 1_000_000)
         self.sequencer = Sequencer.open(
             public=directory / "record",
@@ -53,7 +53,11 @@ class Gateway:
         log = format_vkey(LOG.vkey)
         budget = {"submissions": 8, "confirmations": 2, "seconds": 600}
         self.say(
-            signers, "operator", "study-opened", opening(keys=keys, log=log, budget=budget), "reviewer-a"
+            signers,
+            "operator",
+            "study-opened",
+            opening(keys=keys, log=log, budget=budget, **changes),
+            "reviewer-a",
         )
         for name in ("t1", "t2"):
             task = {"task": name, "title": name, "direction": "", "workflow": "free", "steps": []}

@@ -202,6 +202,36 @@ def test_a_wrong_study_file_is_refused_in_one_line_that_names_the_fault(
     assert "\n" not in str(refused.value)
 
 
+def test_confirmations_and_problems_held_out_are_read_and_written_again() -> None:
+    problems = ("digits", "overlap", "shortcut")
+    plain = parse_study(default_study_text(), source="x", problems=problems)
+    assert (plain.confirmations, plain.heldout) == (6, ())
+    text = default_study_text().replace(
+        "seeds = 5", 'confirmations = 0\nheldout = ["shortcut", "overlap"]\nseeds = 5'
+    )
+    study = parse_study(text, source="x", problems=problems)
+    assert (study.confirmations, study.heldout) == (0, ("shortcut", "overlap"))
+    again = parse_study(study.as_written().text, source="x", problems=problems)
+    assert (again.confirmations, again.heldout) == (0, ("shortcut", "overlap"))
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("confirmations = -1", "want a whole number from 0"),
+        ("heldout = 1", "want at most 16 of: overlap, shortcut"),
+        ('heldout = ["digits"]', "want at most 16 of: overlap, shortcut"),
+        ('heldout = ["nothing"]', "got \\['nothing'\\]"),
+        ("heldout = [[1]]", "got \\[\\[1\\]\\]"),
+        ('heldout = ["overlap", "overlap"]', "names a problem twice"),
+    ],
+)
+def test_wrong_confirmations_and_problems_held_out_are_refused(line: str, says: str) -> None:
+    text = default_study_text().replace("seeds = 5", f"{line}\nseeds = 5")
+    with pytest.raises(StudyFileError, match=says):
+        parse_study(text, source="x", problems=("digits", "overlap", "shortcut"))
+
+
 def test_a_study_without_tasks_is_refused() -> None:
     text = default().split("[[task]]")[0]
     with pytest.raises(StudyFileError, match="at least one"):

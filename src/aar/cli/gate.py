@@ -19,7 +19,7 @@ from aar.cli.safe_text import terminal_safe, typed
 from aar.formats.keys import Signer
 from aar.outside.control_plane import ControlPlane, attach
 from aar.outside.projection import Finding, Projection
-from aar.outside.review import Evidence, decision_body, evidence, find, reproduce
+from aar.outside.review import Evidence, decision_body, evidence, find, reproduce, run_heldout
 from aar.outside.staff_client import GatewayGone, StaffClient
 from aar.outside.study_directory import StudyDirectory, StudyInUse
 from aar.outside.study_file import check_task, parse_study
@@ -205,6 +205,8 @@ def review(options: argparse.Namespace) -> int:
     if options.action == "show":
         verdict = verify_with_pins(study).verdict
         return _show(evidence(projection, find(projection, options.number), record_verdict=verdict), options)
+    if options.action == "heldout":
+        return _heldout(study, find(projection, options.number), options)
     if options.action == "refine" and not options.note.strip():
         raise CommandFailed("review refine wants --note TEXT: what is to be refined")
     signer = enrolled_signer(projection, options.key)
@@ -245,6 +247,25 @@ def review(options: argparse.Namespace) -> int:
     say(f"{options.action}: finding {finding.index}, decided by {signer.name} (entry {ack['index']})")
     if options.action == "retract" and descendants:
         say(f"flagged, for they build on it: {', '.join(f'#{one}' for one in descendants)}")
+    return EXIT_OK
+
+
+def _heldout(study: StudyDirectory, finding: Finding, options: argparse.Namespace) -> int:
+    with gateway_of(study, with_evaluator=True) as gateway:
+        told = run_heldout(
+            gateway,
+            lambda: Projection.of(poll_leaves(study)),
+            finding,
+            on_wait=lambda: time.sleep(0.25),
+        )
+    if options.json:
+        numbers = ("pgr", "low", "high", "difference", "difference_low", "difference_high")
+        say_json({name: {key: one[key] for key in numbers if one} for name, one in told.items()}, indent=1)
+        return EXIT_OK
+    for name, one in told.items():
+        value = f"PGR {one['pgr']} [{one['low']}, {one['high']}]" if one else "the run gave no score"
+        against = f", {one['difference']} above the plain student" if one else ""
+        say(f"{name:<12} {value}{against}")
     return EXIT_OK
 
 

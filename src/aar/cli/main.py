@@ -121,10 +121,16 @@ def build_parser() -> argparse.ArgumentParser:
     task.add_argument("--key", metavar="FILE")
     task.add_argument("--json", action="store_true")
 
-    review = _add(commands, "review", "the human gate: list, show, publish, retract, refine", _review)
+    review = _add(
+        commands, "review", "the human gate: list, show, publish, retract, refine, heldout", _review
+    )
     review.add_argument("dir", metavar="DIR")
     review.add_argument(
-        "action", nargs="?", default="list", choices=("list", "show", "publish", "retract", "refine")
+        "action",
+        nargs="?",
+        default="list",
+        choices=("list", "show", "publish", "retract", "refine", "heldout"),
+        help="heldout: run the method that result N claims on the problems held out, before the study ends",
     )
     review.add_argument("number", nargs="?", type=int, metavar="N", help="index of a finding")
     review.add_argument("--note", metavar="TEXT", default="", help="what to say with the decision")

@@ -15,7 +15,7 @@ from typing import Any
 from aar.outside.admission import Refused
 from aar.outside.projection import Finding, Projection
 from aar.outside.staff_client import StaffClient
-from aar.verify.decisions import bears_out
+from aar.verify.decisions import bears_out, claimed_by
 
 REPRODUCE_TIMEOUT_S = 600.0
 
@@ -143,6 +143,33 @@ def reproduce(
             return projection
         if time.monotonic() > deadline:
             raise Refused("reproduce", f"no clean re-run within {REPRODUCE_TIMEOUT_S:.0f} s")
+        on_wait()
+
+
+def run_heldout(
+    control: StaffClient,
+    read: Callable[[], Projection],
+    finding: Finding,
+    *,
+    on_wait: Callable[[], None],
+) -> dict[str, Mapping[str, str]]:
+    """Have a result's method run on the problems held out, and opened; what is public of each by problem."""
+    problems = control.post("/v1/heldout", {"finding": finding.index})["problems"]
+    deadline = time.monotonic() + REPRODUCE_TIMEOUT_S
+    while True:
+        projection = read()
+        claimed = {
+            projection.receipts[one]["digest"] for one in claimed_by(finding.body, projection.receipts)
+        }
+        run = {
+            body["problem"]: receipt
+            for receipt, body in projection.receipts.items()
+            if body["tier"] == "heldout" and body["digest"] in claimed
+        }
+        if set(run) >= set(problems) and all(_is_open(projection, one) for one in run.values()):
+            return {name: projection.revealed.get((run[name], "public"), {}) for name in problems}
+        if time.monotonic() > deadline:
+            raise Refused("heldout", f"no held-out run within {REPRODUCE_TIMEOUT_S:.0f} s")
         on_wait()
 
 
