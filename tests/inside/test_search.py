@@ -22,6 +22,8 @@ from aar.inside.search import (
     worth_of,
 )
 from aar.lab.blocks import BLOCKS
+from aar.lab.blocks.block import ALWAYS
+from aar.lab.methods import STARTER
 from aar.lab.pipeline import format_pipeline, parse_pipeline
 
 
@@ -92,9 +94,40 @@ def test_the_same_seed_chooses_the_same_and_another_one_differs() -> None:
     assert walk(3, 25) != walk(4, 25)
 
 
-def test_every_block_is_chosen_sooner_or_later() -> None:
-    found = {name for seed in range(8) for one in walk(seed, 30) for name, _values in one.pipeline}
-    assert found == set(BLOCKS)
+def drawn_blocks(**more: Any) -> set[str]:
+    """Blocks of first choices, which build on nothing; a search of one family after the other."""
+    found = set()
+    for family in KEYWORDS:
+        for seed in range(60):
+            choice = choose([], KEYWORDS[family][0], np.random.default_rng(seed), **more)
+            assert choice is not None
+            found |= {name for name, _values in choice.pipeline}
+    return found
+
+
+def test_every_block_that_needs_no_more_than_is_there_is_chosen_sooner_or_later() -> None:
+    assert drawn_blocks() == {name for name, block in BLOCKS.items() if set(block.needs) <= ALWAYS}
+
+
+def test_what_is_offered_beside_the_weak_labels_is_used() -> None:
+    found = drawn_blocks(offered=ALWAYS | {"votes"})
+    assert {"vote_mean", "dawid_skene"} <= found
+    assert not found & {"zero_shot", "poe"}
+
+
+def test_a_profile_s_blocks_are_all_that_is_drawn() -> None:
+    found = drawn_blocks(profile=STARTER)
+    assert found <= STARTER
+    assert "label_prop" in found
+
+
+def test_nothing_is_taken_over_from_a_method_that_cannot_run_here() -> None:
+    known = [tried([["vote_mean", {}], ["probe", {}]], 0.9), tried([["drop_top", {}], ["probe", {}]], 0.8)]
+    for seed in range(150):
+        choice = choose(known, "ensembles", np.random.default_rng(seed), profile=STARTER)
+        assert choice is not None
+        assert choice.parent is None
+        assert not {name for name, _values in choice.pipeline} & {"vote_mean", "drop_top"}
 
 
 def test_every_family_of_blocks_has_its_words() -> None:
@@ -143,6 +176,7 @@ def test_a_method_without_a_score_or_a_new_rung_is_nobody_s_parent() -> None:
 
 def test_when_nothing_is_left_there_is_no_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "KEYWORDS", {"prior": ("prior",)})
+    monkeypatch.setattr(search, "BLOCKS", {name: BLOCKS[name] for name in ("balance", "probe")})
     only = choose([], "", np.random.default_rng(0))
     assert only is not None
     assert format_pipeline(only.pipeline) == '[["balance",{}],["probe",{"l2_factor":1.0}]]'

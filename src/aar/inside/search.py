@@ -7,7 +7,7 @@ put into, tuned in, or crossed over to a good method. What was tried by anyone i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from aar.inside.forum import Tried
 from aar.lab.blocks import BLOCKS
-from aar.lab.blocks.block import KINDS, Block, Range
+from aar.lab.blocks.block import ALWAYS, KINDS, Block, Range
 from aar.lab.errors import MalformedPipeline
 from aar.lab.pipeline import Pipeline, format_pipeline, parse_pipeline
 
@@ -40,6 +40,9 @@ KEYWORDS: Mapping[str, tuple[str, ...]] = {
     "ensembles": ("ensemble", "bag", "averag"),
     "representation": ("component", "pca", "whiten", "coordinates"),
     "simplicity": ("simpl", "early", "regular"),
+    "channel": ("channel", "confusion", "noise"),
+    "robustness": ("robust", "loss", "outlier", "augment"),
+    "elicitation": ("elicit", "unsupervised", "truth", "latent", "cluster"),
     "prior": ("prior", "balance"),
     "baseline": ("baseline", "plain"),
 }
@@ -80,10 +83,28 @@ def is_asked_for(family: str, direction: str) -> bool:
     return any(word in direction.lower() for word in KEYWORDS[family])
 
 
-def choose(tried: Sequence[Tried], direction: str, rng: np.random.Generator) -> Choice | None:
-    """The next pipeline; `None` when every idea drawn in a long row was known already."""
+def choose(
+    tried: Sequence[Tried],
+    direction: str,
+    rng: np.random.Generator,
+    *,
+    offered: Collection[str] = ALWAYS,
+    profile: Collection[str] | None = None,
+) -> Choice | None:
+    """The next pipeline; `None` when every idea drawn in a long row was known already.
+
+    Blocks that need more than is `offered` (`aar.lab.pipeline.offered_by`), or that a study's `profile`
+    withholds, are neither drawn nor taken over from others.
+    """
     known = {format_pipeline(one.pipeline) for one in tried}
+    blocks = [
+        block
+        for block in BLOCKS.values()
+        if set(block.needs) <= set(offered) and (profile is None or block.name in profile)
+    ]
+    names = {block.name for block in blocks}
     good = sorted((one for one in tried if one.is_improved), key=worth_of, reverse=True)
+    good = [one for one in good if all(name in names for name, _values in one.pipeline)]
     # A family whose ideas are known already gives way to the next, else the best one ends the search for all.
     misses = dict.fromkeys(KEYWORDS, 0)
     for _attempt in range(ATTEMPTS):
@@ -92,7 +113,7 @@ def choose(tried: Sequence[Tried], direction: str, rng: np.random.Generator) -> 
         if good and rng.random() >= FROM_PLAIN:
             parent = good[min(int(rng.exponential(PARENT_SCALE)), len(good) - 1)]
         base = parent.pipeline if parent is not None else PLAIN
-        moved = _move(family, base, good, rng)
+        moved = _move([block for block in blocks if block.family == family], base, good, rng)
         if moved is not None and format_pipeline(moved[0]) not in known:
             return Choice(pipeline=moved[0], family=family, why=moved[1], parent=parent)
         misses[family] += 1
@@ -114,20 +135,22 @@ def draw_family(
 
 
 def _move(
-    family: str, base: Pipeline, good: Sequence[Tried], rng: np.random.Generator
+    blocks: Sequence[Block], base: Pipeline, good: Sequence[Tried], rng: np.random.Generator
 ) -> tuple[Pipeline, str] | None:
-    """One step from the base with an idea of the family: tune it, take it over from another, or draw it."""
-    places = [place for place, (name, _values) in enumerate(base) if BLOCKS[name].family == family]
+    """One step from the base with one family's blocks: tune it, take it over from another, or draw it."""
+    names = {block.name for block in blocks}
+    places = [place for place, (name, _values) in enumerate(base) if name in names]
     tunable = [place for place in places if BLOCKS[base[place][0]].parameters]
     if tunable and rng.random() < 0.6:
         place = tunable[int(rng.integers(len(tunable)))]
         step, what = _tuned(base[place], rng)
         return _checked([*base[:place], step, *base[place + 1 :]], f"{what}, all else as it was")
-    donors = [step for one in good for step in one.pipeline if BLOCKS[step[0]].family == family]
+    donors = [step for one in good for step in one.pipeline if step[0] in names]
     if donors and not places and rng.random() < 0.5:
         step = donors[min(int(rng.exponential(1.0)), len(donors) - 1)]
         return _checked(_with(base, step), f"{step[0]} as it did well elsewhere")
-    blocks = [block for block in BLOCKS.values() if block.family == family]
+    if not blocks:
+        return None
     block = blocks[int(rng.integers(len(blocks)))]
     return _checked(_with(base, (block.name, _drawn(block, rng))), f"{block.name} on top of what is known")
 

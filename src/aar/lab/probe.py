@@ -86,7 +86,7 @@ class Probe:
         rows = targets.reshape(count, -1).T
         share, penalty = self._shares(None if weights is None else weights.reshape(count, -1).T)
         # sigmoid(s) - t = (tanh(s / 2) - (2 t - 1)) / 2: one pass less over [K, n] in every iteration.
-        wanted = (2 * rows - 1).astype(np.float32)
+        wanted = np.ascontiguousarray(2 * rows - 1, dtype=np.float32)
         inverse, scale = self._inverse(0.25), np.float32(0.5 / count)
         now = np.zeros((len(rows), self._features.shape[1]), dtype=np.float32)
         if start is not None:
@@ -112,7 +112,7 @@ class Probe:
             return None, self._penalty.astype(np.float32)
         share = weights / np.maximum(weights.max(axis=1, keepdims=True), 1e-300)
         penalty = self._penalty * share.mean(axis=1, keepdims=True)
-        return share.astype(np.float32), penalty.astype(np.float32)
+        return np.ascontiguousarray(share, dtype=np.float32), penalty.astype(np.float32)
 
     def minimise(
         self,

@@ -2,6 +2,9 @@
 
 An `aggregate` block repeats all that follows it; represent changes the features, relabel the targets, select
 and reweight the weights; the objective, which stands last, fits the student and predicts.
+
+Left out of the literature's list: fine-tuning a language model on the task's text, critics and debate, which
+need a generator, and active selection, which needs somebody to ask for labels.
 """
 
 from __future__ import annotations

@@ -34,9 +34,8 @@ def _named(state: State, scores: NDArray[np.float64]) -> State:
 
 
 def _pc1(state: State, p: Parameters, _rng: np.random.Generator) -> State:
-    """One principal component as the truth direction: its scores, in deviations, are the log-odds."""
-    items = whitened(state, int(p["component"]))[: len(state.targets)]
-    return _named(state, p["scale"] * items[:, -1])
+    """The first principal component as the truth direction: its scores, in deviations, are the log-odds."""
+    return _named(state, p["scale"] * whitened(state, 1)[: len(state.targets), 0])
 
 
 def _halves(state: State) -> NDArray[np.bool_]:
@@ -72,21 +71,20 @@ def _ccs(state: State, p: Parameters, _rng: np.random.Generator) -> State:
     so what is left of the loss is its confidence term, min(p, 1 - p)^2, at a fixed length. Descent starts at
     every principal axis and at the difference of the weak classes; the lowest end is taken.
     """
-    items = whitened(state, int(p["pcs"]))
-    train = items[: len(state.targets)]
+    train = whitened(state, int(p["pcs"]))[: len(state.targets)]
     apart = train.T @ (state.targets - state.targets.mean())
     starts = np.column_stack(
-        [np.eye(items.shape[1]), apart if np.linalg.norm(apart) > 0 else np.eye(items.shape[1], 1)]
+        [np.eye(train.shape[1]), apart if np.linalg.norm(apart) > 0 else np.eye(train.shape[1], 1)]
     )
     axes = CCS_LENGTH * starts / np.linalg.norm(starts, axis=0)
     for _step in range(CCS_STEPS):
-        scores = items @ axes
+        scores = train @ axes
         unsure = sigmoid(-np.abs(scores))
-        slope = items.T @ (-2 * np.sign(scores) * unsure**2 * (1 - unsure)) / len(items)
+        slope = train.T @ (-2 * np.sign(scores) * unsure**2 * (1 - unsure)) / len(train)
         # Along the sphere: length is given, only the angle is looked for.
         axes = axes - p["rate"] * slope * CCS_LENGTH
         axes = CCS_LENGTH * axes / np.maximum(np.linalg.norm(axes, axis=0), 1e-12)
-    loss = (sigmoid(-np.abs(items @ axes)) ** 2).mean(axis=0)
+    loss = (sigmoid(-np.abs(train @ axes)) ** 2).mean(axis=0)
     return _named(state, train @ axes[:, int(loss.argmin())])
 
 
@@ -115,7 +113,7 @@ ELICIT = (
         name="pc1",
         kind="relabel",
         family="elicitation",
-        parameters={"component": whole(1, 64, 1, 1, 2, 3), "scale": real(0.1, 10, 2.0, 1.0, 2.0, 4.0)},
+        parameters={"scale": real(0.1, 10, 2.0, 1.0, 2.0, 4.0)},
         source="Burns et al. 2022, arXiv:2212.03827 (the top component; here without contrast pairs)",
         step=_pc1,
         needs=("weak", "test inputs"),

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from aar.lab.blocks.block import Block, Parameters, State, real, whole
+from aar.lab.blocks.block import Block, Parameters, State, real
 from aar.lab.blocks.odds import log_odds
-from aar.lab.probe import WARM_ITERATIONS, Coefficients, Probe, Slope, predict, sigmoid
+from aar.lab.probe import Probe, Slope, predict, sigmoid
 
 Array = NDArray[np.float64]
 
@@ -19,30 +19,16 @@ LOG_NOTHING = -4.0
 LEAST_SLOPE = 0.05
 
 
-def _answered(state: State, coefficients: Coefficients) -> State:
-    return replace(state, answer=predict(coefficients, state.test_x))
-
-
 def _gce(state: State, p: Parameters, _rng: np.random.Generator) -> State:
-    """Generalised cross-entropy, (1 - f_y^q) / q, by reweighted cross-entropies that bound it from above."""
-    probe = Probe(state.train_x, l2=state.student_l2)
-    fitted = probe.fit(state.targets, state.weights)
-    for _round in range(int(p["rounds"])):
-        own = predict(fitted, state.train_x)
-        ones, zeros = state.targets * own ** p["q"], (1 - state.targets) * (1 - own) ** p["q"]
-        fitted = probe.minimise(
-            _reweighted(ones, ones + zeros),
-            curvature=0.25,
-            iterations=WARM_ITERATIONS,
-            start=fitted,
-            weights=state.weights,
-        )
-    return _answered(state, fitted)
+    """Generalised cross-entropy, (1 - f_y^q) / q: what the student finds unlikely counts less."""
+    q = p["q"]
 
+    def slope(scores: Array) -> Array:
+        own = sigmoid(scores)
+        found: Array = (1 - state.targets) * (1 - own) ** q * own - state.targets * own**q * (1 - own)
+        return found
 
-def _reweighted(ones: Array, mass: Array) -> Slope:
-    """The slope of a cross-entropy of which `ones` of an item's `mass` are for y = 1."""
-    return lambda scores: mass * sigmoid(scores) - ones
+    return _minimised(state, slope, 0.25)
 
 
 def _sce(state: State, p: Parameters, _rng: np.random.Generator) -> State:
@@ -113,7 +99,7 @@ def _minimised(state: State, slope: Slope, curvature: float) -> State:
         start=probe.fit(state.targets, state.weights),
         weights=state.weights,
     )
-    return _answered(state, found)
+    return replace(state, answer=predict(found, state.test_x))
 
 
 LOSSES = (
@@ -121,7 +107,7 @@ LOSSES = (
         name="gce",
         kind="objective",
         family="robustness",
-        parameters={"q": real(0, 1, 0.7, 0.3, 0.5, 0.7), "rounds": whole(1, 50, 10, 5, 10, 20)},
+        parameters={"q": real(0, 1, 0.7, 0.3, 0.5, 0.7)},
         source="Zhang and Sabuncu 2018, Generalized cross entropy, arXiv:1805.07836",
         step=_gce,
     ),

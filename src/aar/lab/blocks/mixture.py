@@ -22,9 +22,8 @@ def lloyd(points: Array, centres: Array, steps: int) -> Array:
     for _step in range(steps):
         nearest = squared_distances(points, centres).argmin(axis=1)
         counts = np.bincount(nearest, minlength=len(centres))
-        sums = np.zeros_like(centres)
-        np.add.at(sums, nearest, points)
-        moved = np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], centres)
+        members = (nearest == np.arange(len(centres))[:, None]).astype(np.float64)
+        moved = np.where(counts[:, None] > 0, members @ points / np.maximum(counts, 1)[:, None], centres)
         if np.array_equal(moved, centres):
             break
         centres = moved
