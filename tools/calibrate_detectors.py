@@ -36,7 +36,7 @@ PERMUTATIONS = 8
 ROUNDS = 2
 QUANTILE = 0.95
 # Above the quantile: as a share of its distance from the middle reading, or from certainty.
-MARGIN = 0.1
+MARGIN = 0.5
 MARGIN_TO_CERTAINTY = 0.25
 KNOWN = 200
 KNOWN_SHARE = 0.2

@@ -118,7 +118,9 @@ def table() -> str:
     first = digits.teach(0, every[:150].tolist(), every[150:900].tolist(), every[900:].tolist()).truth
     last = digits.teach(0, every[900:1050].tolist(), every[1050:].tolist(), every[:900].tolist()).truth
     answers = np.concatenate([last, first]).astype(int)
-    return json.dumps({"rows": digits.features[:, :8].round(3).tolist(), "answers": answers.tolist()})
+    return json.dumps(
+        {"rows": digits.features[:, :8].astype(float).round(2).tolist(), "answers": answers.tolist()}
+    )
 
 
 @pytest.mark.slow

@@ -326,7 +326,7 @@ def test_labels_brought_along_score_everything_and_are_alarmed(
 ) -> None:
     """Public labels cannot be unpublished: a table of them in the snapshot is what the control is for."""
     table = {
-        "rows": digits.features[:, :8].round(3).tolist(),
+        "rows": digits.features[:, :8].astype(float).round(2).tolist(),
         "answers": truth_of(digits).astype(int).tolist(),
     }
     method = method_of("labels_brought_along", **{"table.json": json.dumps(table)})
