@@ -37,6 +37,7 @@ TIMEOUT_S = 300
 FIRST = {
     "anchor.py": "test_anchor.py",
     "claims.py": "test_claims.py",
+    "comparisons.py": "test_comparisons.py",
     "decisions.py": "test_claims.py",
     "entry_check.py": "test_entry_check.py",
     "evidence.py": "test_evidence.py",
@@ -48,7 +49,9 @@ FIRST = {
     "pgr.py": "test_pgr.py",
     "reader.py": "test_reader.py",
     "report.py": "test_report.py",
+    "run_errors.py": "test_run_errors.py",
     "splits.py": "test_splits.py",
+    "statistics.py": "test_statistics.py",
     "study.py": "test_study.py",
     "tile_hashes.py": "test_tile_hashes.py",
 }

@@ -165,6 +165,24 @@ def test_one_researchers_queue_does_not_keep_the_others_waiting(gateway: Gateway
     assert desk.work(None, {}) == {"do": "nothing"}
 
 
+def test_a_detectors_alarm_is_the_monitors_and_is_said_once(gateway: Gateway) -> None:
+    task, plan = gateway.plan("researcher-1")
+    submission = gateway.submit("researcher-1", task, plan, "a")
+    desk = EvaluatorDesk(gateway.staff)
+    told = {"submission": submission, "code": "undistillable", "what": "confirm: a fifth of the answers"}
+    for _repeated in range(2):
+        desk.take_reading(told, {})
+    desk.take_reading({**told, "what": "x" * 3_000}, {})
+    (first, second) = gateway.service.projection.alarms
+    assert (first["code"], first["who"], first["what"]) == (told["code"], "researcher-1", told["what"])
+    assert first["evidence"] == [submission]
+    assert len(second["what"]) == 2_000
+    assert gateway.service.leaves[first["index"]].signed.entry.author == "monitor"
+    with pytest.raises(Refused) as refused:
+        desk.take_reading({**told, "submission": 0}, {})
+    assert refused.value.code == "no-submission"
+
+
 def test_a_caller_is_slowed_down_after_a_burst() -> None:
     pace = Pace(rate_per_s=50, burst=5)
     began = time.monotonic()

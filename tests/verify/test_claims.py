@@ -539,8 +539,8 @@ def test_publishing_a_score_takes_both_opened_values(published: Forge, tmp_path:
 def test_publishing_a_score_takes_values_that_bear_it_out(published: Forge, tmp_path: Path, run: str) -> None:
     half, name = ("public", "reproduced") if run == "again" else ("sealed", "sealed")
     payload = published.runs[run].payloads[half]
-    # A student no better than its teacher: the upper end is at most 0.
-    poor = [replace(one, student=one.weak & one.student & one.ceiling) for one in payload.splits]
+    # A student that is never right: even the wide interval that two seeds give ends below what is claimed.
+    poor = [replace(one, student=0) for one in payload.splits]
     published.runs[run].payloads[half] = replace(payload, splits=tuple(poor))
     place = published.position("decision")
     assert_only(verdict_on(published, tmp_path), "DECISION", place, f"a {name} value that bears out 0.7000")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from fractions import Fraction
+from statistics import variance
 
 import pytest
 from hypothesis import given
@@ -22,11 +23,13 @@ from aar.verify.interval import (
     ladder,
     paired_bootstrap,
     paired_t_interval,
+    quantile_of,
     score,
     t_interval,
 )
 from aar.verify.payload import Payload, SplitCounts
 from aar.verify.pgr import UndefinedPGR
+from aar.verify.run_errors import run_errors
 from forge import is_right, mask_of
 
 
@@ -92,7 +95,8 @@ def test_a_score_without_a_gap_is_undefined() -> None:
 def test_an_interval_is_the_same_every_time_and_everywhere() -> None:
     payload = made(30, 3, 2)
     # Fixed here, so that another Python or another machine cannot silently differ.
-    assert crossed_bootstrap(payload, draws=100) == Interval(Fraction(-11, 37), Fraction(9, 14), 100)
+    found = Interval(Fraction(-2513341, 12950000), Fraction(1147181, 2000000), 100)
+    assert crossed_bootstrap(payload, draws=100) == found
     assert crossed_bootstrap(payload, draws=100) == crossed_bootstrap(payload, draws=100)
 
 
@@ -123,9 +127,44 @@ def test_an_interval_is_close_to_that_of_a_naive_bootstrap(student: float) -> No
         assert abs(float(mine) - naive) < 0.2 * width
 
 
+def test_an_interval_has_the_shape_of_its_percentiles_and_the_width_of_student_s_t() -> None:
+    payload = made(120, 5)
+    found, errors = crossed_bootstrap(payload), run_errors(payload)
+    drawn = [
+        Fraction(student - weak, ceiling - weak)
+        for student, weak, ceiling, _vanilla in interval_module._drawn_counts(payload, 300)
+    ]
+    raw = interval_module.percentiles(drawn, 300)
+    shares = [(errors.estimate - one.low) / (one.high - errors.estimate) for one in (found, raw)]
+    assert float(shares[0]) == pytest.approx(float(shares[1]))
+    wanted = (
+        float(quantile_of(errors.freedom))
+        / 1.96
+        * (float(errors.variance) / variance(map(float, drawn))) ** 0.5
+    )
+    assert float((found.high - found.low) / (raw.high - raw.low)) == pytest.approx(wanted, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("freedom", "low", "high"),
+    [
+        (Fraction(1), 12.706, 12.706),
+        (Fraction(4), 2.776, 2.776),
+        (Fraction(9, 2), 2.571, 2.776),
+        (Fraction(1000), 1.962, 1.962),
+        (Fraction(10**9), 1.96, 1.961),
+        (None, 1.96, 1.96),
+    ],
+)
+def test_quantiles_between_those_of_the_table_are_between_them(
+    freedom: Fraction | None, low: float, high: float
+) -> None:
+    assert low <= float(quantile_of(freedom)) <= high
+
+
 def test_more_items_make_a_narrower_interval() -> None:
     few, many = crossed_bootstrap(made(60, 5)), crossed_bootstrap(made(900, 5))
-    assert many.high - many.low < (few.high - few.low) / 2
+    assert many.high - many.low < (few.high - few.low) * 2 / 3
 
 
 def test_seeds_that_disagree_make_a_wider_interval() -> None:

@@ -152,18 +152,36 @@ def build_parser() -> argparse.ArgumentParser:
     anchor.add_argument("out", metavar="OUT", help="a new directory; give it to verify --anchor")
 
     redteam = _add(
-        commands, "redteam", "falsify copies of a study in every way we know; verify must notice", _redteam
+        commands, "redteam", "attack copies of a record, or what scores give away; we must hold", _redteam
     )
-    redteam.add_argument("what", choices=("record",), help="what to attack")
-    redteam.add_argument("dir", metavar="DIR", help="a study that holds; it is only read")
-    redteam.add_argument("--seeds", type=int, metavar="N", default=1, help="places to try for each attack")
-    redteam.add_argument(
+    whats = redteam.add_subparsers(required=True, metavar="WHAT", dest="what")
+    on_record = whats.add_parser(
+        "record",
+        help="falsify copies of a study in every way we know; verify must notice",
+        description="Falsify copies of a study in every way we know; verify must notice.",
+    )
+    on_record.add_argument("dir", metavar="DIR", help="a study that holds; it is only read")
+    on_record.add_argument("--seeds", type=int, metavar="N", default=1, help="places to try for each attack")
+    on_record.add_argument(
         "--attack", action="append", default=[], metavar="NAME", help="only this one; repeat for more"
     )
-    redteam.add_argument(
+    on_record.add_argument(
         "--key", metavar="FILE", help="the reviewer's key; default: in the user's config directory"
     )
-    redteam.add_argument("--json", action="store_true", help="print one JSON list and nothing else")
+    on_record.add_argument("--json", action="store_true", help="print one JSON list and nothing else")
+    on_scores = whats.add_parser(
+        "scores",
+        help="attack release rules with queries: what an attacker gains, what an honest search loses",
+        description="Attack release rules: what an attacker gains, what an honest search loses.",
+    )
+    on_scores.add_argument(
+        "--queries", metavar="N,N", default="200,1000", help="how many submissions; default 200,1000"
+    )
+    on_scores.add_argument(
+        "--worlds", type=int, metavar="N", default=4, help="repetitions of each; default 4"
+    )
+    on_scores.add_argument("--seed", type=int, metavar="N", default=1)
+    on_scores.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
 
     doctor = _add(commands, "doctor", "attack this machine's sandbox and say what got through", _doctor)
     doctor.add_argument("--json", action="store_true")
@@ -375,6 +393,10 @@ def _anchor(options: argparse.Namespace) -> int:
 
 
 def _redteam(options: argparse.Namespace) -> int:
+    if options.what == "scores":
+        from aar.cli.redteam_scores import redteam_scores
+
+        return redteam_scores(options)
     from aar.cli.redteam import redteam
 
     return redteam(options)

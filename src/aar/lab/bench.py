@@ -6,11 +6,13 @@ One JSON object per line on standard input, one back on standard output:
 {"do": "describe", "problem": P}                                    sizes, digest and statement
 {"do": "baselines", "problem": P, "runs": [[SEED, REPLICATE]...], "sealed": [ids]}    weak, ceiling, gap, se
 {"do": "prepare", "problem": P, "runs": [...], "sealed": [ids], "key": hex}
+{"do": "residual", ..., "lines": [answers]}                                           for the audit
 ```
 The answer to `prepare` is followed by the bytes of the files it names, of the lengths it announces, as a
 method will see them: features.npy, splits.json, and where the problem has such, votes.npy and zero_shot.npy
 (over all splits, training items before tested ones). What cannot be answered gets ``{"error": text}``. It
-runs in a sandbox of the evaluator's.
+runs in a sandbox of the evaluator's. A `prepare` with `"control": N` deals the weak labels to other items, in
+another way for every N.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from typing import IO, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from aar.lab.audit import MOST_AUDITED, distillability_residual, permuted
 from aar.lab.errors import LabError, MalformedSplit
 from aar.lab.experiment import draw_seed
 from aar.lab.instance import Floats, Instance
@@ -84,6 +87,8 @@ def prepare(request: Mapping[str, Any]) -> Answer:
         features, prepared = _drawn(cast("FreshProblem", problem), request, key)
     else:
         features, prepared = _dealt(cast("Problem", problem), request, key)
+    if request.get("control"):
+        prepared = [_controlled(one, key, number, request["control"]) for number, one in enumerate(prepared)]
     told, instance = [], []
     for number, one in enumerate(prepared):
         told.append(
@@ -99,7 +104,7 @@ def prepare(request: Mapping[str, Any]) -> Answer:
             {
                 "train": list(one.train),
                 "test": list(one.test),
-                "weak": [f"{value:.6f}" for value in one.taught.weak],
+                "weak": [f"{value:.6f}" for value in one.instance.weak],
                 "class_prior": f"{one.taught.class_prior:.6f}",
                 "rng": int.from_bytes(hashlib.sha256(key + b"rng%d" % number).digest()[:6], "big"),
             }
@@ -116,6 +121,32 @@ def prepare(request: Mapping[str, Any]) -> Answer:
         files["zero_shot.npy"] = _npy(np.concatenate(zero_shot))
     sizes = {name: len(data) for name, data in files.items()}
     return {"splits": told, "files": sizes, "bytes": list(sizes.values())}, b"".join(files.values())
+
+
+def residual(request: Mapping[str, Any]) -> Answer:
+    """How little of a run's answers follows from the features (`aar.lab.audit`), the mean over its splits.
+
+    The request is that of `prepare` and `lines`, one per run: '0' and '1' for its items in the test order.
+    """
+    problem, key = problem_named(request["problem"]), bytes.fromhex(request["key"])
+    if problem.sizes.is_fresh:
+        prepared = _drawn(cast("FreshProblem", problem), request, key)[1]
+    else:
+        prepared = _dealt(cast("Problem", problem), request, key)[1]
+    found = []
+    for number, (one, line) in enumerate(zip(prepared, request["lines"], strict=True)):
+        answers = np.array([mark == "1" for mark in line])[:MOST_AUDITED]
+        features = one.instance.test_x[:MOST_AUDITED]
+        rng = np.random.default_rng(number)
+        found.append(distillability_residual(features, answers, rng, l2=one.instance.student_l2))
+    return {"residual": f"{np.mean(found):.6f}"}, b""
+
+
+def _controlled(one: Prepared, key: bytes, number: int, control: int) -> Prepared:
+    """The same split with weak labels that say nothing."""
+    label = hashlib.sha256(key + b"control%d %d" % (number, control)).digest()
+    rng = np.random.default_rng(int.from_bytes(label[:8], "big"))
+    return replace(one, instance=permuted(one.instance, rng))
 
 
 def _dealt(problem: Problem, request: Mapping[str, Any], key: bytes) -> tuple[Floats, list[Prepared]]:
@@ -262,6 +293,7 @@ DO: Mapping[str, Callable[[Mapping[str, Any]], Answer]] = {
     "describe": describe,
     "baselines": baselines,
     "prepare": prepare,
+    "residual": residual,
 }
 
 

@@ -68,18 +68,37 @@ class Bench:
         return self._ask({"do": "baselines", "problem": problem, "runs": runs, "sealed": sealed})[0]
 
     def prepare(
-        self, problem: str, runs: Sequence[tuple[int, int]], sealed: Sequence[int], key: bytes
+        self,
+        problem: str,
+        runs: Sequence[tuple[int, int]],
+        sealed: Sequence[int],
+        key: bytes,
+        *,
+        control: int = 0,
     ) -> Prepared:
-        """Teach all `runs`; `key` shuffles rows and test items."""
+        """Teach all `runs`; `key` shuffles rows and test items. Under a `control` weak labels say nothing."""
         request = {
             "do": "prepare",
             "problem": problem,
             "runs": runs,
             "sealed": sealed,
             "key": key.hex(),
+            "control": control,
         }
         answer, files = self._ask(request)
         return Prepared(files=dict(zip(answer["files"], files, strict=True)), kept=answer["splits"])
+
+    def residual(
+        self,
+        problem: str,
+        runs: Sequence[tuple[int, int]],
+        sealed: Sequence[int],
+        key: bytes,
+        lines: Sequence[str],
+    ) -> float:
+        """The share of the answers in `lines`, one per run, that no rule over the features reproduces."""
+        request = {"do": "residual", "problem": problem, "runs": runs, "sealed": sealed, "key": key.hex()}
+        return float(self._ask({**request, "lines": lines})[0]["residual"])
 
     def close(self) -> None:
         self._running.close()

@@ -17,6 +17,7 @@ from typing import Any
 from aar.formats.commitments import commit_payload, commit_secret, commit_split, payload_nonce, split_nonce
 from aar.formats.keys import Signer
 from aar.outside.evaluation.bench import Bench
+from aar.outside.evaluation.inspection import inspect
 from aar.outside.evaluation.official_run import Problem, RunResult, deal_of, run_officially
 from aar.outside.evaluation.release import confirmed, opened_numbers, release
 from aar.outside.keyring import write_durably
@@ -134,7 +135,29 @@ class Evaluator:
                     body["released"] = release(result.public, now["released"], draws=self._draws)
                     self._append("score-receipt", body, job["submission"], ())
                 return
+            # Before the receipt: a crash in between repeats run and inspection, and says nothing twice.
+            self._inspect(job, label, result, worker)
         self._append("score-receipt", body, job["submission"], ())
+
+    def _inspect(self, job: Mapping[str, Any], label: str, result: RunResult, worker: int) -> None:
+        """Have the monitor say what the detectors find in a confirm or a held-out run."""
+        readings = inspect(
+            secret=self._secret,
+            problem=self._problems[job["problem"]],
+            label=label,
+            digest=job["digest"],
+            snapshot=job["snapshot"].encode(),
+            result=result,
+            bench=self._bench,
+            launcher=self._launcher,
+            uid_slot=FIRST_RUN_UID_SLOT + worker,
+        )
+        for reading in readings:
+            if reading.is_alarm:
+                numbers = f"{reading.statistic:.4f}, threshold {reading.threshold:.4f}"
+                what = f"{label}: {reading.evidence} ({numbers})"
+                told = {"submission": job["submission"], "code": reading.code, "what": what}
+                self._gateway.post("/v1/reading", told)
 
     def _append(self, kind: str, body: dict[str, Any], ref: int, blobs: tuple[bytes, ...]) -> None:
         try:

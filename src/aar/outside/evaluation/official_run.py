@@ -17,7 +17,7 @@ from itertools import compress
 from operator import eq
 from typing import Any
 
-from aar.outside.evaluation.bench import Bench
+from aar.outside.evaluation.bench import Bench, Prepared
 from aar.outside.sandbox.argv import sandbox_python
 from aar.outside.sandbox.client import LauncherClient
 from aar.outside.sandbox.spec import SandboxSpec
@@ -84,40 +84,17 @@ def run_officially(
         raise ValueError(f"the snapshot handed over is not {digest}")
     deal = deal_of(secret, problem.pool)
     seeds = seeds_for(secret, label, digest, problem.seeds)
-    runs = [(seed, replicate) for seed in seeds for replicate in range(problem.replicates)]
-    # The method sees neither item ids nor which test items are sealed: this key shuffles both.
-    key = hmac.new(secret, f"aar-shuffle/v1\n{label}\n{digest}\n".encode(), hashlib.sha256).digest()
+    runs, key = dealt_as(secret, problem, label, digest)
     prepared = bench.prepare(problem.name, runs, deal.sealed, key)
-    files = {f"/submission/{name}": text.encode() for name, text in json.loads(snapshot)["files"].items()}
-    files |= {f"/instance/{name}": data for name, data in prepared.files.items()}
-    widths = [len(kept["items"]) for kept in prepared.kept]
-    with launcher.start(
-        SandboxSpec(
-            name=f"official-{digest[:12]}-{label.replace(':', '-')}",
-            profile="official-run",
-            argv=(*sandbox_python(), "-m", "aar.inside.official_run"),
-            files=files,
-            gateway_dir=None,
-            env={},
-            uid_slot=uid_slot,
-            memory_mib=MEMORY_MIB,
-            processes=PROCESSES,
-            cpu_s=CPU_S,
-            wall_s=WALL_S,
-        ),
-        stdin=b"",
-    ) as running:
-        most = sum(width + 1 for width in widths)
-        answer = running.collect(stdout_bytes=most + 1, stderr_bytes=1 << 16, timeout_s=WALL_S + 10)
-    output, ended = answer.stdout, answer.exit
-    if len(output) > most or answer.truncated:
-        return RunResult(seeds=seeds, reason="bad-output")
-    if ended.reason != "exited" or ended.code != 0:
-        reason = FAILURE_OF_EXIT.get(ended.code, "exception") if ended.reason == "exited" else ended.reason
-        return RunResult(seeds=seeds, reason=reason)
-    predictions = parse_predictions(output, widths)
+    predictions, reason = predicted(
+        name=f"official-{digest[:12]}-{label.replace(':', '-')}",
+        snapshot=snapshot,
+        prepared=prepared,
+        launcher=launcher,
+        uid_slot=uid_slot,
+    )
     if predictions is None:
-        return RunResult(seeds=seeds, reason="bad-output")
+        return RunResult(seeds=seeds, reason=reason)
     pool = problem.pool
     powers = [1 << item for item in range(pool.width)]
     halves: dict[str, list[SplitCounts]] = {"public": [], "sealed": []}
@@ -150,6 +127,51 @@ def run_officially(
         # These seeds drew a teacher that is not below its ceiling: no fault of the method's, and no score.
         return RunResult(seeds=seeds, reason="no-gap")
     return RunResult(seeds=seeds, reason="", public=public, sealed=sealed)
+
+
+def dealt_as(secret: bytes, problem: Problem, label: str, digest: str) -> tuple[list[tuple[int, int]], bytes]:
+    """The (seed, replicate) of each split of a run, and the key that shuffles its rows and test items.
+
+    The method sees neither item ids nor which test items are sealed: the key shuffles both.
+    """
+    seeds = seeds_for(secret, label, digest, problem.seeds)
+    key = hmac.new(secret, f"aar-shuffle/v1\n{label}\n{digest}\n".encode(), hashlib.sha256).digest()
+    return [(seed, replicate) for seed in seeds for replicate in range(problem.replicates)], key
+
+
+def predicted(
+    *, name: str, snapshot: bytes, prepared: Prepared, launcher: LauncherClient, uid_slot: int
+) -> tuple[list[str] | None, str]:
+    """A fresh sandbox's answers to a prepared instance, a line per split; or none, and the typed reason."""
+    files = {f"/submission/{name}": text.encode() for name, text in json.loads(snapshot)["files"].items()}
+    files |= {f"/instance/{name}": data for name, data in prepared.files.items()}
+    widths = [len(kept["items"]) for kept in prepared.kept]
+    with launcher.start(
+        SandboxSpec(
+            name=name,
+            profile="official-run",
+            argv=(*sandbox_python(), "-m", "aar.inside.official_run"),
+            files=files,
+            gateway_dir=None,
+            env={},
+            uid_slot=uid_slot,
+            memory_mib=MEMORY_MIB,
+            processes=PROCESSES,
+            cpu_s=CPU_S,
+            wall_s=WALL_S,
+        ),
+        stdin=b"",
+    ) as running:
+        most = sum(width + 1 for width in widths)
+        answer = running.collect(stdout_bytes=most + 1, stderr_bytes=1 << 16, timeout_s=WALL_S + 10)
+    output, ended = answer.stdout, answer.exit
+    if len(output) > most or answer.truncated:
+        return None, "bad-output"
+    if ended.reason != "exited" or ended.code != 0:
+        reason = FAILURE_OF_EXIT.get(ended.code, "exception") if ended.reason == "exited" else ended.reason
+        return None, reason
+    predictions = parse_predictions(output, widths)
+    return (None, "bad-output") if predictions is None else (predictions, "")
 
 
 def parse_predictions(output: bytes, widths: Sequence[int]) -> list[str] | None:

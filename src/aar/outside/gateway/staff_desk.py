@@ -116,6 +116,7 @@ class EvaluatorDesk:
             ("GET", "/v1/submission"): self.submission,
             ("GET", "/v1/chain"): self._staff.chain,
             ("POST", "/v1/entry"): self.entry,
+            ("POST", "/v1/reading"): self.take_reading,
             ("POST", "/v1/close-material"): self.take_close_material,
         }
 
@@ -131,6 +132,27 @@ class EvaluatorDesk:
 
     def entry(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
         return self._staff.take_entry(payload, who="evaluator")
+
+    def take_reading(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
+        """A detector's alarm, said by the monitor, and said once: a repeated run reads the same."""
+        told = fields(payload, submission=int, code=str, what=str)
+        service = self._staff.service
+        with service.lock:
+            submission = service.projection.submissions.get(told["submission"])
+            if submission is None:
+                raise Refused("no-submission", f"entry {told['submission']} is not a submission")
+            body: dict[str, Any] = {
+                "code": told["code"],
+                "who": submission.body["researcher"],
+                "what": told["what"][:2_000],
+                "evidence": [submission.index],
+                "attempt": "",
+            }
+            known = [{key: one[key] for key in body} for one in service.projection.alarms]
+            if body not in known:
+                draft = Draft(author="monitor", kind="alarm", body=body, refs=(submission.index,))
+                service.append([draft])
+        return {}
 
     def work(self, _payload: Any, query: Mapping[str, str]) -> dict[str, Any]:
         deadline = time.monotonic() + min(whole_number(query, "wait_s", 0), MAX_WAIT_S)

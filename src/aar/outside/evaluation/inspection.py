@@ -1,0 +1,105 @@
+"""Inspection: what the detectors say of one scored run, once its answers and its snapshot are at hand.
+
+It costs one or two further runs of the program, under weak labels that say nothing, so it belongs to the
+tiers with a small budget: confirm and held-out. Pure like the run itself: a crash in between repeats it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aar.outside.evaluation.bench import Bench, Prepared
+from aar.outside.evaluation.detectors import (
+    LEAST_PERMUTATIONS,
+    Reading,
+    distillability,
+    explored_excess,
+    permutation_control,
+    prediction_entropy,
+    prediction_prior,
+)
+from aar.outside.evaluation.official_run import Problem, RunResult, deal_of, dealt_as, predicted
+from aar.outside.sandbox.client import LauncherClient
+from aar.verify.payload import Payload
+
+AUDITED_SPLITS = 3
+
+
+def inspect(
+    *,
+    secret: bytes,
+    problem: Problem,
+    label: str,
+    digest: str,
+    snapshot: bytes,
+    result: RunResult,
+    bench: Bench,
+    launcher: LauncherClient,
+    uid_slot: int,
+) -> list[Reading]:
+    """All readings of a scored run; of a failed one there are none."""
+    if result.public is None or result.sealed is None:
+        return []
+    sealed = deal_of(secret, problem.pool).sealed
+    runs, key = dealt_as(secret, problem, label, digest)
+    prepared = bench.prepare(problem.name, runs, sealed, key)
+    lines = answered(prepared.kept, result.public, result.sealed)
+    priors = class_priors(prepared)
+    few = runs[:AUDITED_SPLITS]
+    readings = [
+        prediction_prior(lines, priors, problem.name),
+        prediction_entropy(lines, problem.name),
+        distillability(bench.residual(problem.name, few, sealed, key, lines[: len(few)]), problem.name),
+    ]
+    if not problem.pool.is_fresh:
+        readings.append(explored_excess(result.public, result.sealed, group=problem.pool.group))
+    # A strong model's own answers are no weak label: a method may rightly live on them alone.
+    if "zero_shot.npy" in prepared.files:
+        return readings
+    accuracies: list[float] = []
+    control = 0
+    while len(accuracies) < LEAST_PERMUTATIONS:
+        control += 1
+        dealt = bench.prepare(problem.name, runs, sealed, key, control=control)
+        found, reason = predicted(
+            name=f"control-{digest[:12]}-{label.replace(':', '-')}",
+            snapshot=snapshot,
+            prepared=dealt,
+            launcher=launcher,
+            uid_slot=uid_slot,
+        )
+        if found is None:
+            return [*readings, control_failed(reason)]
+        accuracies += [right_share(line, kept["truth"]) for line, kept in zip(found, dealt.kept, strict=True)]
+    return [*readings, permutation_control(accuracies, problem.name)]
+
+
+def control_failed(reason: str) -> Reading:
+    """A program that runs on weak labels, and not on the same ones dealt anew, may have looked first."""
+    evidence = f"the run under weak labels that say nothing failed ({reason}), the one before it did not"
+    return Reading("control-failed", 1, 0, evidence)
+
+
+def answered(kept: Sequence[Mapping[str, Any]], public: Payload, sealed: Payload) -> list[str]:
+    """The lines that a run printed, from what it got right and what is true."""
+    lines = []
+    for split, one, other in zip(kept, public.splits, sealed.splits, strict=True):
+        right = one.student | other.student
+        lines.append(
+            "".join(
+                true if right >> item & 1 else "10"[int(true)]
+                for item, true in zip(split["items"], split["truth"], strict=True)
+            )
+        )
+    return lines
+
+
+def class_priors(prepared: Prepared) -> list[float]:
+    """The weak teacher's share of ones, per split."""
+    return [float(one["class_prior"]) for one in json.loads(prepared.files["splits.json"])["splits"]]
+
+
+def right_share(line: str, truth: str) -> float:
+    return sum(map(str.__eq__, line, truth)) / len(truth)

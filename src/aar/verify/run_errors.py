@@ -1,0 +1,139 @@
+"""How far off the estimates of several runs are, and how far off together: seeds, items, what they share.
+
+The PGR is a ratio, P / G in counts. To first order its error is a sum of one term per seed and item, (G p -
+P g) / G^2, which gives variances and covariances without any draw (clustered by seeds and by items:
+Cameron, Gelbach and Miller 2011). Of two runs under seeds of their own only the items are shared. All in
+whole numbers: the same on every machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import compress
+from operator import mul
+
+from aar.verify.payload import Payload, SplitCounts
+from aar.verify.pgr import UndefinedPGR
+
+
+@dataclass(frozen=True, slots=True)
+class RunErrors:
+    """An estimate and its first-order errors: a sum per seed, one per item, the squares of all cells.
+
+    They are G p - P g, in units of 1 / `scale`, which is G squared; the squares in units of its square.
+    """
+
+    estimate: Fraction
+    scale: int
+    by_seed: tuple[int, ...]
+    by_item: tuple[int, ...]
+    cells: int
+
+    @property
+    def of_seeds(self) -> Fraction:
+        """Variance from seeds drawn anew. One seed tells nothing of what another would have given: 0."""
+        count = len(self.by_seed)
+        if count < 2:
+            return Fraction(0)
+        return Fraction(_dot(self.by_seed, self.by_seed) * count, (count - 1) * self.scale**2)
+
+    @property
+    def of_items(self) -> Fraction:
+        """Variance from items drawn anew."""
+        return Fraction(_dot(self.by_item, self.by_item), self.scale**2)
+
+    @property
+    def of_cells(self) -> Fraction:
+        """What the two both count: the noise of each seed's answer to each item."""
+        return Fraction(self.cells, self.scale**2)
+
+    @property
+    def variance(self) -> Fraction:
+        """Seeds and items drawn anew; what both count is taken off once."""
+        return _variance(self.of_seeds, self.of_items, self.of_cells)
+
+    @property
+    def freedom(self) -> Fraction | None:
+        """Degrees of freedom of `variance` (Satterthwaite 1946), at least 1; `None`: without end."""
+        of_seeds = self.of_seeds
+        if not of_seeds:
+            return None
+        return max(Fraction(1), (self.variance / of_seeds) ** 2 * (len(self.by_seed) - 1))
+
+
+def run_errors(payload: Payload, *, plus: str = "student", minus: str = "weak") -> RunErrors:
+    """The errors of ("plus" - "minus") / (ceiling - weak), each the name of a mask of the payload's splits.
+
+    Raises `UndefinedPGR` where the ceiling is not above the weak teacher.
+    """
+    totals = {
+        name: sum(_mask(one, name).bit_count() for one in payload.splits)
+        for name in (plus, minus, "ceiling", "weak")
+    }
+    above, gap = totals[plus] - totals[minus], totals["ceiling"] - totals["weak"]
+    if gap <= 0:
+        raise UndefinedPGR("the ceiling is not above the weak teacher: no gap to recover")
+    weights = ((plus, gap), (minus, -gap), ("ceiling", -above), ("weak", above))
+    by_seed: dict[int, int] = {}
+    rows: dict[tuple[int, int], list[int]] = {}
+    for one in payload.splits:
+        # Each fresh split drew items of its own; else the replicates of a seed ask the same items again.
+        row = rows.setdefault((one.seed, one.replicate if payload.is_fresh else 0), [0] * payload.pool)
+        for name, weight in weights:
+            mask = _mask(one, name)
+            by_seed[one.seed] = by_seed.get(one.seed, 0) + weight * mask.bit_count()
+            for item in _places(mask):
+                row[item] += weight
+    if payload.is_fresh:
+        by_item = [value for row in rows.values() for value in row]
+    else:
+        by_item = [sum(values) for values in zip(*rows.values(), strict=True)]
+    cells = sum(_dot(row, row) for row in rows.values())
+    return RunErrors(Fraction(above, gap), gap**2, tuple(by_seed.values()), tuple(by_item), cells)
+
+
+def covariance(runs: Sequence[RunErrors], *, are_items_shared: bool) -> list[list[float]]:
+    """Covariances [k, k] of the estimates of runs that each had seeds of its own.
+
+    With `are_items_shared` item i is the same one in all of them, as in a fixed data set; in a procedural
+    problem each run has its own and the runs are independent. The seeds' part of a variance is the mean over
+    the runs: five seeds each say little of it, and the run whose variance looks smallest is no luckier than
+    the one whose estimate looks best.
+    """
+    if not runs:
+        raise ValueError("no runs: want at least one")
+    of_seeds = sum((run.of_seeds for run in runs), Fraction(0)) / len(runs)
+    matrix = [[0.0] * len(runs) for _run in runs]
+    for row, first in enumerate(runs):
+        matrix[row][row] = float(_variance(of_seeds, first.of_items, first.of_cells))
+        if are_items_shared:
+            for column, second in enumerate(runs[:row]):
+                if len(first.by_item) != len(second.by_item):
+                    raise ValueError(
+                        f"pools of {len(first.by_item)} and {len(second.by_item)}: want the same items"
+                    )
+                shared = Fraction(_dot(first.by_item, second.by_item), first.scale * second.scale)
+                matrix[row][column] = matrix[column][row] = float(shared)
+    return matrix
+
+
+def _variance(of_seeds: Fraction, of_items: Fraction, of_cells: Fraction) -> Fraction:
+    return max(of_seeds + of_items - of_cells, of_seeds, of_items)
+
+
+def _dot(first: Sequence[int], second: Sequence[int]) -> int:
+    total: int = sum(map(mul, first, second))
+    return total
+
+
+def _mask(one: SplitCounts, name: str) -> int:
+    mask: int = getattr(one, name)
+    return mask
+
+
+def _places(mask: int) -> list[int]:
+    """Positions of the set bits, ascending."""
+    digits = bin(mask)[:1:-1]
+    return list(compress(range(len(digits)), map("1".__eq__, digits)))
