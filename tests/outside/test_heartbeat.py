@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,16 @@ from aar.outside.keyring import Keyring
 from aar.outside.record.errors import QuorumNotMet
 
 
+class Ended(BaseException):
+    """What the fatal handler of a process would do."""
+
+
 class Idle:
     """A sequencer with a record in which everything is published."""
 
     def __init__(self, size: int) -> None:
         self.size = self.published_size = size
         self.beats = 0
-        self.done = threading.Event()
 
     def leaf(self, _index: int) -> bytes:
         raise AssertionError("nothing is folded here")
@@ -28,15 +30,10 @@ class Idle:
     def heartbeat(self) -> None:
         self.beats += 1
         if self.beats == 3:
-            self.done.set()
-            raise SystemExit  # ends the thread
+            raise Ended
 
     def publish(self) -> None:
         raise AssertionError("nothing is new")
-
-
-class Ended(BaseException):
-    """What the fatal handler of a process would do."""
 
 
 def service_of(sequencer: Any, directory: Path, monkeypatch: pytest.MonkeyPatch) -> RecordService:
@@ -53,8 +50,8 @@ def test_an_idle_record_is_cosigned_again_and_again(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(record_service, "HEARTBEAT_S", 0.01)
     idle = Idle(5)
     service = service_of(idle, tmp_path, monkeypatch)
-    threading.Thread(target=service.publish_forever, daemon=True).start()
-    assert idle.done.wait(30)
+    with pytest.raises(Ended):
+        service.publish_forever()
     assert idle.beats == 3
 
 
