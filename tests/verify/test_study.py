@@ -21,6 +21,7 @@ from aar.formats.cosignature import cosigned_at
 from aar.formats.keys import Signer
 from aar.formats.note import parse_note
 from aar.formats.policy import Policy, format_policy
+from aar.verify import claims
 from aar.verify import study as study_module
 from aar.verify.__main__ import main
 from aar.verify.entry_check import MAX_CLOCK_SKEW_MS
@@ -269,6 +270,24 @@ def test_any_deleted_file_under_the_record_is_found_and_named(study: Path) -> No
         assert report.verdict == "tampered", path
         assert is_named([one.as_json() for one in report.findings], path.removeprefix("record/")), path
         (study / path).write_bytes(FILES[path])
+
+
+@pytest.mark.parametrize("became", [b"other values", "No such file or directory"])
+def test_a_blob_that_becomes_another_between_two_readings_is_not_believed(
+    study: Path, monkeypatch: pytest.MonkeyPatch, became: bytes | str
+) -> None:
+    """Its hash is checked with the log, its values are read when the entries that open them are judged."""
+    honest_bytes = claims.plain_bytes
+    opened: list[str] = []
+
+    def second_reading(directory: Path, path: str, most: int) -> bytes | str:
+        opened.append(path)
+        return became if len(opened) == 1 else honest_bytes(directory, path, most)
+
+    monkeypatch.setattr(claims, "plain_bytes", second_reading)
+    report = verify_study(study, policy=FILES["policy"])
+    place = HONEST.position("closed") + 2
+    assert_only(report, "RECEIPT", place, f"the blob {opened[0].removeprefix('blobs/')}, as it was")
 
 
 def _unnamed_blobs() -> set[str]:
