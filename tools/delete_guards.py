@@ -2,13 +2,13 @@
 
     .venv/bin/python tools/delete_guards.py [--jobs N] [--list] [--verbose] [FILE...]
 
-A guard is a statement that is a `raise`, a `return False` or `return None` that is all an `if` does, or a call of
-something that refuses: `self._add`, `self._missing`, `self._diverge`, `report.add`, `self._report.add`,
-`check_...`, `_check_...`, `verified_by`, a `parse_...` whose value nobody takes, or one of the shape checks of
-kinds.py. FILE is a path such as
-`src/aar/formats/note.py`, or its last part (default: every module of src/aar/verify and src/aar/formats). A
-guard is noticed when tests/formats or tests/verify fails without it. Slow, one run of tests for each guard:
-`./check --deep` does it, `./check` does not. Exit status 1 when a guard survives.
+A guard is a statement that is a `raise`, a `return False` or `return None` that is all an `if` does, or a call
+of something that refuses: `self._add`, `self._missing`, `self._diverge`, `report.add`, `self._report.add`,
+`check_...`, `_check_...`, `verified_by`, a `parse_...` whose value nobody takes, or one of the shape checks
+of kinds.py. FILE is a path such as `src/aar/formats/note.py`, or its last part (default: every module of
+src/aar/verify and src/aar/formats). A guard is noticed when tests/formats or tests/verify fails without it.
+Slow, one run of tests for each guard: `./check --deep` does it, `./check` does not. Exit status 1 when a
+guard survives.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ FIRST = {
     "pgr.py": "test_pgr.py",
     "reader.py": "test_reader.py",
     "report.py": "test_report.py",
+    "resources.py": "test_resources.py",
     "splits.py": "test_splits.py",
     "study.py": "test_study.py",
     "tile_hashes.py": "test_tile_hashes.py",
