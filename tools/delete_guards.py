@@ -2,8 +2,8 @@
 
     .venv/bin/python tools/delete_guards.py [--jobs N] [--list] [--verbose] [FILE...]
 
-A guard is a statement that is a `raise`, a `return False` or `return None` that is all an `if` does, or a call
-of something that refuses: `self._add`, `self._missing`, `self._diverge`, `report.add`, `self._report.add`,
+A guard is a statement that is a `raise`, a `return False` or `return None` that is all an `if` does, or a
+call of something that refuses: `self._add`, `self._missing`, `self._diverge`, `report.add`, `self._report.add`,
 `check_...`, `_check_...`, `verified_by`, a `parse_...` whose value nobody takes, or one of the shape checks
 of kinds.py. FILE is a path such as `src/aar/formats/note.py`, or its last part (default: every module of
 src/aar/verify and src/aar/formats). A guard is noticed when tests/formats or tests/verify fails without it.
