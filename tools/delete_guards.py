@@ -2,13 +2,12 @@
 
     .venv/bin/python tools/delete_guards.py [--jobs N] [--list] [--verbose] [FILE...]
 
-A guard is a statement that is a `raise`, a `return False` or `return None` that is all an `if` does, or a
-call of something that refuses: `self._add`, `self._missing`, `self._diverge`, `report.add`, `self._report.add`,
-`check_...`, `_check_...`, `verified_by`, a `parse_...` whose value nobody takes, or one of the shape checks
-of kinds.py. FILE is a path such as `src/aar/formats/note.py`, or its last part (default: every module of
-src/aar/verify and src/aar/formats). A guard is noticed when tests/formats or tests/verify fails without it.
-Slow, one run of tests for each guard: `./check --deep` does it, `./check` does not. Exit status 1 when a
-guard survives.
+A guard is a statement that is a `raise`, a `yield` of a pair, or a call of something that refuses:
+`self._add`, `self._missing`, `self._diverge`, `report.add`, `self._report.add`, `check_...`, `_check_...`,
+`verified_by`, a `parse_...` whose value nobody takes, or one of the shape checks of kinds.py. FILE is a path
+such as `src/aar/formats/note.py`, or its last part (default: every module of src/aar/verify and
+src/aar/formats). A guard is noticed when tests/formats or tests/verify fails without it. Slow, one run of
+tests for each guard: `./check --deep` does it, `./check` does not. Exit status 1 when a guard survives.
 """
 
 from __future__ import annotations
@@ -66,20 +65,12 @@ def guards(source: str) -> Iterator[ast.stmt]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Raise):
             yield node
-        elif isinstance(node, ast.If) and _is_refusal(node.body):
-            yield node.body[0]
         elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
             called = node.value.func
             name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
             is_adding = name in ADDING and not _is_of_a_set(called)
             if is_adding or name in REFUSING or name.startswith(REFUSING_PREFIXES):
                 yield node
-
-
-def _is_refusal(body: Sequence[ast.stmt]) -> bool:
-    """`return False` or `return None`, spelled out, and nothing else."""
-    returned = body[0].value if len(body) == 1 and isinstance(body[0], ast.Return) else None
-    return isinstance(returned, ast.Constant) and returned.value in (False, None)
 
 
 def _is_of_a_set(called: ast.expr) -> bool:
