@@ -414,10 +414,11 @@ def checkpoint(
     origin: str = ORIGIN,
     log: Signer = LOG,
     witnesses: Sequence[Signer] = (WITNESS,),
-    unix_s: int = START_MS // 1000,
+    unix_s: int | None = None,
     more: Sequence[Signature] = (),
 ) -> bytes:
-    """A signed and cosigned checkpoint; a true one unless told otherwise."""
+    """A signed and cosigned checkpoint; a true one, of when the last entry came, unless told otherwise."""
+    unix_s = START_MS // 1000 + len(leaves) - 1 if unix_s is None else unix_s
     size = len(leaves) if size is None else size
     text = format_checkpoint_text(
         Checkpoint(origin, size, tree_hash(leaves[:size]) if root is None else root)

@@ -202,6 +202,27 @@ def test_a_pinned_study_without_its_record_is_not_taken_for_a_new_one(copied: tu
     assert "verified here before" in json.loads(done.stdout)["reason"]
 
 
+def test_a_marker_with_another_name_does_not_make_a_reader_forget(copied: tuple[Commands, Path]) -> None:
+    commands, study = copied
+    assert commands.run("verify", str(study)).returncode == 0
+    marker = study / "aar-study.json"
+    named = json.loads(marker.read_text())
+    marker.write_text(json.dumps({**named, "origin": "aar.local/study-" + "0" * 16}))
+    for command in ("verify", "leaderboard", "forum"):
+        done = commands.run(command, str(study))
+        assert (done.returncode, done.stdout) == (2, ""), command
+        assert f"names aar.local/study-{'0' * 16}, the record is of {named['origin']}" in done.stderr
+
+
+def test_what_cannot_be_judged_is_not_shown(copied: tuple[Commands, Path]) -> None:
+    commands, study = copied
+    (study / "policy").write_text("noise\n")
+    for command in ("record", "leaderboard", "forum"):
+        done = commands.run(command, str(study))
+        assert (done.returncode, done.stdout) == (2, ""), command
+        assert "no usable policy" in done.stderr
+
+
 def test_a_policy_of_another_log_judges_nothing(copied: tuple[Commands, Path]) -> None:
     commands, study = copied
     other = (study / "policy").read_text().replace("aar.local/study-", "aar.local/other-")

@@ -8,7 +8,7 @@ import pytest
 
 from aar.formats.errors import MalformedPolicy
 from aar.formats.keys import COSIGNATURE, Signer, format_vkey
-from aar.formats.policy import Group, Policy, format_policy, is_quorum_met, parse_policy
+from aar.formats.policy import Group, Policy, format_policy, is_quorum_met, least_quorum, parse_policy
 
 LOG = Signer("log.example/1", bytes(range(32)))
 WITNESSES = [Signer(f"w.example/{number}", bytes([number]) * 32, COSIGNATURE) for number in range(1, 6)]
@@ -65,6 +65,15 @@ def test_one_witness_is_a_quorum_when_it_is_the_one():
     assert is_quorum_met(policy, {"local"})
     assert not is_quorum_met(policy, set())
     assert not is_quorum_met(policy, {"log.example/1", "w.example/1"})
+
+
+@pytest.mark.parametrize(
+    ("quorum", "least"), [("none", 0), ("a", 1), ("two-of", 2), ("both", 2), ("either", 2)]
+)
+def test_the_least_quorum_is_the_size_of_the_smallest_set_that_meets_it(quorum: str, least: int):
+    policy = parse_policy(GROUPED.replace("quorum either", f"quorum {quorum}"))
+    sets = [set(some) for count in range(6) for some in combinations("abcde", count)]
+    assert least_quorum(policy) == least == min(len(some) for some in sets if is_quorum_met(policy, some))
 
 
 def test_groups_are_met_from_below():

@@ -36,7 +36,7 @@ from aar.witness.store import WitnessStore
 from programs import Sumdb, build_sumdb, lacking, program
 from record.world import LOG, ORIGIN, LocalWitness, World, entries
 
-pytestmark = [pytest.mark.deep, pytest.mark.timeout(1_500)]
+pytestmark = [pytest.mark.deep, pytest.mark.timeout(7_200)]
 
 # Names that a machine's kernel does not have are passed over: that is what the question mark says.
 CALLS = ("pwrite64", "fdatasync", "fsync", "rename", "renameat", "link", "linkat", "unlink", "mkdir")

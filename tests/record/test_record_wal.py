@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from aar.outside.record.disk import Disk
-from aar.outside.record.errors import DiskFull, RecordHalted
+from aar.outside.record.errors import DiskFull, RecordHalted, RefusedEntry
 from aar.outside.record.wal import HEADER_BYTES, MAX_BODY_BYTES, Wal
 
 BATCHES = [[b"one"], [b"two", b"", b"x" * 65_535], [b"five"]]
@@ -134,7 +134,7 @@ def test_a_record_that_no_longer_reads_back_halts(written: Path):
 def test_a_batch_past_the_limit_is_refused_before_it_is_written(written: Path):
     wal, _ = opened(written)
     size = written.stat().st_size
-    with pytest.raises(ValueError, match="split it"):
+    with pytest.raises(RefusedEntry, match="split it"):
         wal.append([b"x" * 65_535] * (MAX_BODY_BYTES // 65_535 + 1))
     assert written.stat().st_size == size
     wal.close()

@@ -61,6 +61,8 @@ ON_LONG_LOGS = (
     "anchor-flip-entry",
     "mirror-flip-bundle",
     "truncate-anchored",
+    "move-tiles",
+    "anchor-second-segment",
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -157,7 +158,7 @@ def test_a_segment_that_ends_early_is_named(tmp_path: Path, held: dict[str, byte
 def test_a_segment_that_went_while_it_was_read_is_named(tmp_path: Path, held: dict[str, bytes]) -> None:
     study, store = write(tmp_path / "study", FILES), write(tmp_path / "store", held)
     policy = parse_policy(FILES["policy"].decode())
-    anchor, report = AnchorCheck(store, policy), Report()
+    anchor, report = AnchorCheck(store, policy, study / "record"), Report()
     path, _data = segment(300, 511)
     (store / path).unlink()
     log = LogCheck(study / "record", policy, report, sizes=[*anchor.sizes()])
@@ -274,7 +275,13 @@ def test_objects_that_a_store_shows_as_written_again_are_named(
     assert report.findings[0].got == "2 versions, 1 delete markers"
 
 
-@pytest.mark.parametrize("data", [b"", b"{}x", b"[1]", b'[{"key": "x"}]', b"[" * 100_000])
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(b"", b"{}x", b"[1]", b'[{"key": "x"}]', b"[" * 100_000),
+        b'[{"key": "x", "versions": Infinity, "delete_markers": 0}]',
+    ],
+)
 def test_versions_that_cannot_be_read_accuse_nobody(
     tmp_path: Path, held: dict[str, bytes], data: bytes
 ) -> None:
@@ -342,3 +349,41 @@ def test_a_damaged_copy_is_told_from_what_the_anchor_holds(tmp_path: Path, held:
     found = {(one.code, one.first_index) for one in report.findings}
     assert ("ENTRY_HASH", 300) in found
     assert ("WORM_DIVERGENCE", 300) in found
+
+
+# What whoever may add to an anchor cannot do.
+
+
+def test_a_checkpoint_of_another_log_among_ours_does_not_set_the_anchor_aside(
+    tmp_path: Path, held: dict[str, bytes]
+) -> None:
+    path, note = anchored(checkpoint(LEAVES, log=STRANGER, origin="aar.test/another"), SIZE)
+    held[path] = note
+    report = verdict(tmp_path, held)
+    assert_only(report, "WORM_DIVERGENCE", -1, "a checkpoint of this log", resource=f"anchor store: {path}")
+    assert report.findings[0].got == "one of aar.test/another"
+
+
+def test_a_segment_that_ends_before_it_begins_is_none_of_the_log_s(
+    tmp_path: Path, held: dict[str, bytes]
+) -> None:
+    held[f"segment/{9:020d}-{5:020d}-{'0' * 16}"] = b""
+    study, store = write(tmp_path / "study", FILES), write(tmp_path / "store", held)
+    (store / f"segment/{0:020d}-{3:020d}-{'0' * 16}").symlink_to("/dev/zero")
+    report = verify_study(study, policy=FILES["policy"], anchors=[store])
+    assert_ok(report)
+    assert ["2 files that are none of this log's" in one for one in report.warnings] == [True]
+
+
+@pytest.mark.parametrize("how", ["itself", "link", "hard links"])
+def test_the_record_is_no_anchor_of_itself(tmp_path: Path, how: str) -> None:
+    study, store = write(tmp_path / "study", FILES), tmp_path / "store"
+    if how == "link":
+        store.symlink_to(study / "record")
+    elif how == "hard links":
+        shutil.copytree(study / "record", store, copy_function=os.link)
+    report = verify_study(
+        study, policy=FILES["policy"], anchors=[study / "record" if how == "itself" else store]
+    )
+    assert report.verdict == "cannot-judge"
+    assert "is the record itself, or shares files with it" in report.reason

@@ -243,6 +243,35 @@ def test_without_a_policy_the_study_s_own_is_judged_by_a_whole_verification(tmp_
     assert (report.verdict, "no usable policy" in report.reason) == ("cannot-judge", True)
 
 
+@pytest.mark.parametrize("policy", [None, b""])
+def test_a_policy_in_the_study_s_directory_is_not_taken_for_the_one_given_before(
+    tmp_path: Path, policy: bytes | None
+) -> None:
+    """Somebody without the witness's key drops the witness from the policy, and signs on alone."""
+    files = dict(FILES)
+    files["policy"] = FILES["policy"].split(b"witness")[0] + b"quorum none\n"
+    files["record/checkpoint"] = checkpoint(LEAVES, witnesses=())
+    study = write(tmp_path / "study", files)
+    report = verify_new(study, bookmark_at(300), policy=policy)
+    if policy is None:
+        assert ("POLICY", 0) in {(one.code, one.first_index) for one in report.findings}
+    else:
+        assert (report.verdict, "no usable policy" in report.reason) == ("cannot-judge", True)
+
+
+def test_new_entries_later_than_a_cosignature_over_them_are_named(tmp_path: Path) -> None:
+    files = {**FILES, "record/checkpoint": checkpoint(LEAVES, unix_s=1_700_000_000)}
+    report = verify_new(write(tmp_path / "study", files), bookmark_at(300), policy=FILES["policy"])
+    assert {one.code for one in report.findings} == {"CLOCK_REGRESSION"}
+
+
+def test_a_new_cosignature_from_the_future_is_named(tmp_path: Path) -> None:
+    files = {**FILES, "record/checkpoint": checkpoint(LEAVES, unix_s=1_800_000_000)}
+    study = write(tmp_path / "study", files)
+    report = verify_new(study, bookmark_at(300), policy=FILES["policy"], now_ms=1_750_000_000_000)
+    assert [(one.code, one.resource) for one in report.findings] == [("CLOCK_REGRESSION", "checkpoint")]
+
+
 def test_the_module_goes_on_from_its_bookmark(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study, mark = write(tmp_path / "study", FILES), tmp_path / "mark"
     (tmp_path / "policy").write_bytes(FILES["policy"])

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from aar.formats.keys import format_vkey
+from aar.formats.policy import Policy, format_policy
 from aar.verify.entry_check import MAX_CLOCK_SKEW_MS
 from forge import (
     LOG,
+    SECOND_WITNESS,
     START_MS,
     STRANGER,
+    WITNESS,
+    WITNESS_STATE,
     At,
     Forge,
     assert_ok,
     assert_only,
+    checkpoint,
     honest,
     opening,
+    two_witnesses,
     verdict_on,
 )
 
@@ -89,9 +96,75 @@ def test_an_entry_from_the_future_is_reported(forge: Forge, tmp_path: Path) -> N
     place = len(forge.drafts) - 1
     now_ms = START_MS + 1000 * place - MAX_CLOCK_SKEW_MS
     assert_ok(verdict_on(forge, tmp_path, now_ms=now_ms))
-    assert_only(
-        verdict_on(forge, tmp_path, now_ms=now_ms - 1), "CLOCK_REGRESSION", place, "received before now"
-    )
+    report = verdict_on(forge, tmp_path, now_ms=now_ms - 1)
+    found = [(one.code, one.first_index, one.expected[:19]) for one in report.findings]
+    # The witness cosigned when the entry came, and so in the future, too.
+    assert found == [
+        ("CLOCK_REGRESSION", -1, "cosignatures of bef"),
+        ("CLOCK_REGRESSION", place, "received before now"),
+    ]
+
+
+def test_an_entry_later_than_the_cosignature_over_it_is_reported(forge: Forge, tmp_path: Path) -> None:
+    place = len(forge.drafts) - 1
+    leaves = forge.leaves()
+    files = forge.files(leaves)
+    last_s = START_MS // 1000 + place - MAX_CLOCK_SKEW_MS // 1000
+    files["record/checkpoint"] = checkpoint(leaves, unix_s=last_s)
+    assert_ok(verdict_on(forge, tmp_path / "just", files=files))
+    files["record/checkpoint"] = checkpoint(leaves, unix_s=last_s - 1)
+    report = verdict_on(forge, tmp_path / "late", files=files)
+    assert_only(report, "CLOCK_REGRESSION", place, f"received before {last_s - 1} s, when a witness had seen")
+
+
+def test_an_entry_is_held_against_each_cosignature_over_it(forge: Forge, tmp_path: Path) -> None:
+    """Of a pin, of a receipt, of an anchor: whichever was earliest; what came behind it is free."""
+    leaves = forge.leaves()
+    early = START_MS // 1000 - MAX_CLOCK_SKEW_MS // 1000
+    pins = [
+        checkpoint(leaves, size=6, unix_s=early + 4),
+        checkpoint(leaves, size=9, unix_s=early + 10**6),
+        checkpoint(leaves, size=3, unix_s=early + 10**6),
+        checkpoint(leaves, size=4, witnesses=()),
+    ]
+    report = verdict_on(forge, tmp_path, pins=pins)
+    assert_only(report, "CLOCK_REGRESSION", 5, f"received before {early + 4} s, when a witness had seen 6")
+
+
+# The study's own policy is what it was opened with; who brings another takes it as it is.
+
+
+def fewer(policy: Policy) -> Policy:
+    return replace(policy, quorum="none")
+
+
+def others(policy: Policy) -> Policy:
+    return Policy.with_one_witness(policy.log, "local", SECOND_WITNESS.vkey)
+
+
+@pytest.mark.parametrize("change", [fewer, others])
+def test_a_study_s_own_policy_that_asks_for_less_than_its_opening_is_reported(
+    forge: Forge, tmp_path: Path, change: Callable[[Policy], Policy]
+) -> None:
+    leaves = forge.leaves()
+    files = forge.files(leaves)
+    files["policy"] = format_policy(change(forge.policy)).encode()
+    witnesses = () if change is fewer else (SECOND_WITNESS,)
+    files["record/checkpoint"] = checkpoint(leaves, witnesses=witnesses)
+    del files[WITNESS_STATE]
+    report = verdict_on(forge, tmp_path, files=files)
+    assert_only(report, "POLICY", 0, "1 of the 1 witnesses that the study was opened with")
+    assert_ok(verdict_on(forge, tmp_path, files=files, policy=files["policy"]))
+
+
+def test_a_study_s_own_policy_may_ask_for_more_than_its_opening(forge: Forge, tmp_path: Path) -> None:
+    vkeys = [format_vkey(one.vkey) for one in (WITNESS, SECOND_WITNESS)]
+    forge["opened"].body["witnesses"] = vkeys
+    forge.policy = two_witnesses(quorum=2)
+    leaves = forge.leaves()
+    files = forge.files(leaves)
+    files["record/checkpoint"] = checkpoint(leaves, witnesses=(WITNESS, SECOND_WITNESS))
+    assert_ok(verdict_on(forge, tmp_path, files=files))
 
 
 @pytest.mark.parametrize("ahead", [0, 1])

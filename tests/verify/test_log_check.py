@@ -133,7 +133,7 @@ def test_a_bad_cosignature_is_reported_though_the_quorum_is_met(tmp_path: Path, 
         text = files["record/checkpoint"].decode().split("\n\n")[0] + "\n"
         line = SECOND_WITNESS.cosign(text, 0)  # a true signature at no time
     files["record/checkpoint"] = checkpoint(LEAVES, more=[line])
-    report = verdict_on(forge, tmp_path, files=files)
+    report = verdict_on(forge, tmp_path, files=files, policy=files["policy"])
     assert_only(report, "CHECKPOINT_SIG", -1, "a cosignature of second")
 
 
@@ -148,7 +148,7 @@ def test_a_checkpoint_that_too_few_witnesses_saw_is_reported(files: dict[str, by
 def test_one_of_two_witnesses_is_not_both(tmp_path: Path) -> None:
     forge = honest()
     forge.policy = two_witnesses(quorum=2)
-    report = verdict_on(forge, tmp_path)
+    report = verdict_on(forge, tmp_path, policy=format_policy(forge.policy).encode())
     assert_only(report, "POLICY", -1, "the quorum 'both'")
     assert report.findings[0].got == "cosigned by ['local']"
 
@@ -156,13 +156,13 @@ def test_one_of_two_witnesses_is_not_both(tmp_path: Path) -> None:
 def test_both_witnesses_meet_a_quorum_of_both(files: dict[str, bytes], tmp_path: Path) -> None:
     files["policy"] = format_policy(two_witnesses(quorum=2)).encode()
     files["record/checkpoint"] = checkpoint(LEAVES, witnesses=(WITNESS, SECOND_WITNESS))
-    assert_ok(verdict_on(HONEST, tmp_path, files=files))
+    assert_ok(verdict_on(HONEST, tmp_path, files=files, policy=files["policy"]))
 
 
 def test_what_no_witness_saw_is_not_called_anchored(files: dict[str, bytes], tmp_path: Path) -> None:
     files["policy"] = format_policy(Policy(LOG.vkey, (("local", WITNESS.vkey),), (), NO_QUORUM)).encode()
     files["record/checkpoint"] = checkpoint(LEAVES, witnesses=())
-    report = verdict_on(HONEST, tmp_path, files=files)
+    report = verdict_on(HONEST, tmp_path, files=files, policy=files["policy"])
     assert_ok(report)
     assert (report.anchored_up_to, report.as_json()["unanchored"]) == (0, SIZE)
 

@@ -16,14 +16,18 @@ from typing import Any
 import nacl
 import pytest
 
+from aar.formats.bookmark import format_bookmark
 from aar.formats.cosignature import cosigned_at
+from aar.formats.keys import Signer
 from aar.formats.note import parse_note
 from aar.formats.policy import Policy, format_policy
+from aar.verify import claims
 from aar.verify import study as study_module
 from aar.verify.__main__ import main
+from aar.verify.entry_check import MAX_CLOCK_SKEW_MS
 from aar.verify.evidence import judge
 from aar.verify.report import Report
-from aar.verify.study import verify_study
+from aar.verify.study import verify_new, verify_study
 from forge import (
     LOG,
     STRANGER,
@@ -66,9 +70,37 @@ def test_a_study_verified_by_a_given_policy_needs_no_warning(study: Path) -> Non
 
 
 def test_a_given_policy_is_the_one_that_counts(study: Path) -> None:
-    other = Policy.with_one_witness(STRANGER.vkey, "local", WITNESS.vkey)
+    namesake = Signer(LOG.name, b"n" * 32)
+    other = Policy.with_one_witness(namesake.vkey, "local", WITNESS.vkey)
     report = verify_study(study, policy=format_policy(other).encode())
     assert [one.code for one in report.findings] == ["CHECKPOINT_SIG"]
+
+
+def test_a_policy_of_another_log_judges_nothing(study: Path) -> None:
+    other = Policy.with_one_witness(STRANGER.vkey, "local", WITNESS.vkey)
+    report = verify_study(study, policy=format_policy(other).encode())
+    assert report.verdict == "cannot-judge"
+    assert f"is the record of {LOG.name}, the policy is for {STRANGER.name}" in report.reason
+    # Nor does a study in which another's record lies.
+    (study / "record" / "checkpoint").write_bytes(
+        checkpoint(HONEST.leaves(), log=STRANGER, origin="stranger")
+    )
+    assert "is the record of stranger" in verify_study(study).reason
+
+
+@pytest.mark.parametrize("lies", ["origin", "signature"])
+def test_half_a_name_of_another_log_is_no_other_log(study: Path, lies: str) -> None:
+    note = FILES["record/checkpoint"].decode()
+    old, new = (f"{LOG.name}\n", "stranger\n") if lies == "origin" else (f"{LOG.name} ", "stranger ")
+    (study / "record" / "checkpoint").write_bytes(note.replace(old, new, 1).encode())
+    assert [one.code for one in verify_study(study).findings] == ["CHECKPOINT_SIG"]
+
+
+def test_a_policy_with_the_same_key_twice_judges_nothing(study: Path) -> None:
+    lines = FILES["policy"].decode().splitlines(keepends=True)
+    twice = "".join([*lines[:2], lines[1].replace("witness local ", "witness again "), *lines[2:]])
+    report = verify_study(study, policy=twice.encode())
+    assert (report.verdict, "the same key twice" in report.reason) == ("cannot-judge", True)
 
 
 @pytest.mark.parametrize("policy", [b"", b"noise\n", b"\xff\n", FILES["policy"] + b"\n"])
@@ -125,16 +157,45 @@ def test_a_study_without_a_witness_beside_it_holds(study: Path) -> None:
     assert report.warnings == []
 
 
-def test_a_record_that_cannot_be_listed_is_reported(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_arguments: object) -> None:
-        raise PermissionError(13, "Permission denied")
+def refusing(monkeypatch: pytest.MonkeyPatch, target: object, name: str, path: Path) -> None:
+    """The superuser may read everything, so that permissions cannot show what another user meets."""
+    allowed = getattr(target, name)
 
-    # The superuser may read everything, so that permissions cannot show it.
-    monkeypatch.setattr(Path, "iterdir", refuse)
-    monkeypatch.setattr("aar.verify.resources.os.scandir", refuse)
+    def refuse(asked: Any, *arguments: Any, **more: Any) -> Any:
+        if Path(asked) == path:
+            raise PermissionError(13, "Permission denied", str(asked))
+        return allowed(asked, *arguments, **more)
+
+    monkeypatch.setattr(target, name, refuse)
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("scandir", "record"),
+        ("scandir", "record/blobs"),
+        ("listdir", "record"),
+        ("open", "record/checkpoint"),
+        ("open", f"record/tile/entries/000.p/{len(HONEST.leaves())}"),
+        ("open", "policy"),
+    ],
+)
+def test_what_this_user_may_not_read_is_not_called_tampered_with(
+    study: Path, monkeypatch: pytest.MonkeyPatch, name: str, path: str
+) -> None:
+    refusing(monkeypatch, os, name, study / path)
     report = verify_study(study)
-    assert report.verdict == "tampered"
-    assert "UNEXPECTED_RESOURCE" in {one.code for one in report.findings}
+    assert (report.verdict, report.findings) == ("cannot-judge", [])
+    assert "Permission denied" in report.reason
+
+
+def test_a_bookmark_does_not_help_who_may_not_read(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = verify_study(study, policy=FILES["policy"]).bookmark
+    assert held is not None
+    path = study / "record" / "tile" / "entries" / f"000.p/{len(HONEST.leaves())}"
+    refusing(monkeypatch, os, "open", path)
+    report = verify_new(study, format_bookmark(held), policy=FILES["policy"])
+    assert (report.verdict, "Permission denied" in report.reason) == ("cannot-judge", True)
 
 
 # Order of judgement: what was not signed for is not believed.
@@ -211,6 +272,24 @@ def test_any_deleted_file_under_the_record_is_found_and_named(study: Path) -> No
         (study / path).write_bytes(FILES[path])
 
 
+@pytest.mark.parametrize("became", [b"other values", "No such file or directory"])
+def test_a_blob_that_becomes_another_between_two_readings_is_not_believed(
+    study: Path, monkeypatch: pytest.MonkeyPatch, became: bytes | str
+) -> None:
+    """Its hash is checked with the log, its values are read when the entries that open them are judged."""
+    honest_bytes = claims.plain_bytes
+    opened: list[str] = []
+
+    def second_reading(directory: Path, path: str, most: int) -> bytes | str:
+        opened.append(path)
+        return became if len(opened) == 1 else honest_bytes(directory, path, most)
+
+    monkeypatch.setattr(claims, "plain_bytes", second_reading)
+    report = verify_study(study, policy=FILES["policy"])
+    place = HONEST.position("closed") + 2
+    assert_only(report, "RECEIPT", place, f"the blob {opened[0].removeprefix('blobs/')}, as it was")
+
+
 def _unnamed_blobs() -> set[str]:
     said = b"".join(HONEST.leaves())
     blobs = {path.removeprefix("record/blobs/") for path in FILES if path.startswith("record/blobs/")}
@@ -234,6 +313,16 @@ def test_a_record_that_no_witness_saw_lately_is_stale(study: Path, late_s: int, 
     assert "STALE" not in {
         one.code for one in verify_study(study, policy=FILES["policy"], now_ms=now_ms).findings
     }
+
+
+@pytest.mark.parametrize(("ahead_s", "is_named"), [(0, False), (1, True)])
+def test_a_cosignature_from_the_future_keeps_no_record_fresh(
+    study: Path, ahead_s: int, is_named: bool
+) -> None:
+    now_ms = (cosigned_s(study) - ahead_s) * 1000 - MAX_CLOCK_SKEW_MS
+    found = verify_study(study, policy=FILES["policy"], now_ms=now_ms, max_age_s=60).findings
+    named = [one for one in found if (one.code, one.resource) == ("CLOCK_REGRESSION", "checkpoint")]
+    assert len(named) == is_named
 
 
 def cosigned_s(study: Path) -> int:

@@ -117,6 +117,7 @@ def verify_with_pins(
         )
     else:
         report = verify_new(study.path, bookmark, policy=policy, pins=pins.checkpoints, now_ms=now_ms)
+    report = _of_the_marked_log(study, report)
     if report.verdict == "ok" and report.bookmark is not None:
         used = policy if policy is not None else study.policy.read_bytes()
         try:
@@ -128,6 +129,18 @@ def verify_with_pins(
         except OSError as error:
             report.warnings.append(f"what was seen was not pinned, a later rollback may go unseen: {error}")
     return report
+
+
+def _of_the_marked_log(study: StudyDirectory, report: Report) -> Report:
+    """The report, if it is of the log that the study's marker names: pins are looked up by that name.
+
+    Nobody signs the marker. With another name in it this user would have seen nothing of the study before.
+    """
+    if report.verdict == "cannot-judge" or report.origin == study.origin:
+        return report
+    return cannot_judge(
+        f"the marker of {study.path} names {study.origin}, the record is of {report.origin}: put it back"
+    )
 
 
 def read_leaves(study: StudyDirectory, *, is_tampered_refused: bool = True) -> list[Leaf]:
@@ -143,7 +156,11 @@ def read_leaves(study: StudyDirectory, *, is_tampered_refused: bool = True) -> l
     policy = Pins(study.origin).policy
     if not any(study.record.glob("*")):
         raise CommandFailed(f"{study.path} was never opened; ./aar run --dir {typed(study.path)} opens it")
-    report = verify_log(study.path, policy=policy)
+    report = _of_the_marked_log(study, verify_log(study.path, policy=policy))
+    if report.verdict == "cannot-judge":
+        if is_tampered_refused:
+            raise CommandFailed(f"{study.path} cannot be read: {report.reason}")
+        complain(f"{study.path} was not verified: {report.reason}")
     if report.verdict == "tampered":
         if is_tampered_refused:
             raise CommandFailed(_first_finding(study, report), EXIT_TAMPERED)

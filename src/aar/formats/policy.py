@@ -145,3 +145,12 @@ def is_quorum_met(policy: Policy, names: Set[str]) -> bool:
         if len(met.intersection(group.members)) >= group.threshold:
             met.add(group.name)
     return policy.quorum in met
+
+
+def least_quorum(policy: Policy) -> int:
+    """How many witnesses a checkpoint needs at least: 0 where the quorum is none."""
+    needed = {NO_QUORUM: 0} | {name: 1 for name, _key in policy.witnesses}
+    for group in policy.groups:
+        # A name is in one group at most, so that no witness counts twice.
+        needed[group.name] = sum(sorted(needed[member] for member in group.members)[: group.threshold])
+    return needed[policy.quorum]

@@ -21,6 +21,7 @@ HASH_BYTES = 32
 MAX_ENTRY_BYTES = 65_535
 MAX_LEVEL = 63
 
+_LENGTH_AT = struct.Struct(">H").unpack_from
 _PATH = re.compile("tile/(entries|[0-9]{1,2})/((?:x[0-9]{3}/){0,5}[0-9]{3})(?:\\.p/([0-9]{1,3}))?", re.ASCII)
 
 
@@ -78,18 +79,17 @@ def format_bundle(entries: Sequence[bytes]) -> bytes:
 def parse_bundle(data: bytes, width: int) -> list[bytes]:
     """Exactly `width` entries, with nothing after them."""
     entries = []
-    position = 0
+    length, position = len(data), 0
     for number in range(width):
-        if position + 2 > len(data):
+        start = position + 2
+        if start > length:
             raise MalformedTile(f"bundle ends after {number} entries, want {width}")
-        (size,) = struct.unpack_from(">H", data, position)
-        position += 2
-        if position + size > len(data):
+        position = start + _LENGTH_AT(data, position)[0]
+        if position > length:
             raise MalformedTile(f"bundle ends inside entry {number}")
-        entries.append(data[position : position + size])
-        position += size
-    if position != len(data):
-        raise MalformedTile(f"{len(data) - position} bytes after the last of {width} entries")
+        entries.append(data[start:position])
+    if position != length:
+        raise MalformedTile(f"{length - position} bytes after the last of {width} entries")
     return entries
 
 

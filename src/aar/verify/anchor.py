@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -26,16 +27,15 @@ from typing import Any, BinaryIO
 
 from aar.formats.checkpoint import open_checkpoint, parse_checkpoint_text
 from aar.formats.errors import FormatError
-from aar.formats.note import parse_note
+from aar.formats.note import MAX_NOTE_BYTES, parse_note
 from aar.formats.policy import Policy
 from aar.formats.tile import TILE_WIDTH, TilePath, parse_tile_path, tiles_of
 from aar.verify.log_check import MAX_BLOB_BYTES, MAX_RESOURCE_BYTES, Bundle, LogCheck, check_seen
 from aar.verify.report import ANCHORED, MAX_FINDINGS, Finding, Report
-from aar.verify.resources import BLOB_NAME, plain_bytes, walk
+from aar.verify.resources import BLOB_NAME, open_plain, plain_bytes, walk
 
 CHECKPOINT = re.compile("checkpoint/([0-9]{20})-([0-9a-f]{16})", re.ASCII)
 SEGMENT = re.compile("segment/([0-9]{20})-([0-9]{20})-([0-9a-f]{16})", re.ASCII)
-MAX_NOTE_BYTES = 1 << 20
 VERSIONS = "versions.json"
 STAGING = ".staging/"
 
@@ -58,7 +58,7 @@ class _Segment:
     def read(self, directory: Path) -> bytes | None:
         """The next entry; `None` where the file ends."""
         if self._file is None:
-            self._file = (directory / self.path).open("rb")
+            self._file = open_plain(directory / self.path)
         size = self._file.read(2)
         entry = self._file.read(int.from_bytes(size, "big"))
         if len(size) < 2 or len(entry) < int.from_bytes(size, "big"):
@@ -91,9 +91,12 @@ class Anchored:
 
 
 class AnchorCheck:
-    """Compares a log with one anchor while its entries pass; raises `NotAnAnchor` where there is nothing."""
+    """Compares a log with one anchor while its entries pass; raises `NotAnAnchor` where there is nothing.
 
-    def __init__(self, directory: Path, policy: Policy) -> None:
+    `record` is the copy that is compared: files that are one file in both places show nothing.
+    """
+
+    def __init__(self, directory: Path, policy: Policy, record: Path) -> None:
         self._directory = directory
         self._policy = policy
         # Its own: while the entries pass, what an anchor says must not be taken for damage of the log.
@@ -104,12 +107,20 @@ class AnchorCheck:
         self._present = dict(walk(directory))
         self.anchored = Anchored(directory.name, self._present.get("checkpoint") == "file")
         self._notes: dict[str, bytes] = {}
+        # Checkpoints of other logs, by path.
+        self._foreign: dict[str, str] = {}
+        self._segments: list[_Segment] = []
         self._waiting: list[_Segment] = []
         self._active: list[_Segment] = []
         self._tiles: dict[int, list[TilePath]] = {}
         self._upper: list[TilePath] = []
         self._strange = 0
         self._reached = 0
+        if any(_is_one_file(directory / path, record / path) for path in self._present):
+            raise NotAnAnchor(
+                f"{directory} is the record itself, or shares files with it: who changes one changes both; "
+                "name a place that holds a copy of its own"
+            )
         self._sort()
 
     def _sort(self) -> None:
@@ -128,6 +139,13 @@ class AnchorCheck:
                 self._take_tile(path)
             elif self._present[path] != "blob" and path != VERSIONS:
                 self._strange += 1
+        self._segments = list(self._waiting)
+        if self._foreign and not self._notes:
+            other = min(self._foreign.values())
+            raise NotAnAnchor(f"{self._directory} is the anchor of {other}, not of {self._policy.log.name}")
+        # Whoever may add to an anchor must not be able to have it set aside as another log's.
+        for path, origin in self._foreign.items():
+            self._diverge(path, "a checkpoint of this log", f"one of {origin}")
         if not self._notes and not self._waiting and not self._tiles:
             raise NotAnAnchor(f"{self._directory} is no anchor: it holds no checkpoint, segment or tile")
         self._waiting.sort(key=lambda one: one.first, reverse=True)
@@ -141,9 +159,10 @@ class AnchorCheck:
             origin = parse_checkpoint_text(parse_note(data).text).origin
         except FormatError:
             origin = self._policy.log.name  # `check_seen` says what is wrong with it
-        if origin != self._policy.log.name:
-            raise NotAnAnchor(f"{self._directory} is the anchor of {origin}, not of {self._policy.log.name}")
-        self._notes[path] = data
+        if origin == self._policy.log.name:
+            self._notes[path] = data
+        else:
+            self._foreign[path] = origin
 
     def _take_tile(self, path: str) -> None:
         try:
@@ -164,6 +183,10 @@ class AnchorCheck:
                 yield size
         for segment in self._waiting:
             yield segment.end
+
+    def notes(self) -> Iterator[bytes]:
+        """The checkpoints it holds; nothing is known yet of who signed them."""
+        yield from self._notes.values()
 
     def _size_of(self, data: bytes) -> int | None:
         try:
@@ -264,12 +287,11 @@ class AnchorCheck:
             self._diverge(path, "a checkpoint of the size and the hash in its name", name)
 
     def _check_roots(self, log: LogCheck) -> None:
-        for path in self._present:
-            match = SEGMENT.fullmatch(path)
-            if match and int(match[2]) <= log.checkpoint.size:
-                root = log.root_at(int(match[2])).hex()[:16]
-                if root != match[3]:
-                    self._diverge(path, f"the root {root} in its name", match[3], int(match[2]))
+        for segment in self._segments:
+            if segment.end <= log.checkpoint.size:
+                root = log.root_at(segment.end).hex()[:16]
+                if root != segment.root:
+                    self._diverge(segment.path, f"the root {root} in its name", segment.root, segment.end)
 
     def _check_upper_tiles(self, log: LogCheck) -> None:
         for tile in self._upper:
@@ -317,7 +339,7 @@ class AnchorCheck:
         try:
             listed = json.loads(data)
             changed = [(one["key"], int(one["versions"]), int(one["delete_markers"])) for one in listed]
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             self._report.warnings.append(f"{self._name}: {VERSIONS} cannot be read: versions were not judged")
             return
         for key, versions, markers in changed:
@@ -353,3 +375,11 @@ class AnchorCheck:
                 evidence=evidence or {},
             )
         )
+
+
+def _is_one_file(one: Path, other: Path) -> bool:
+    """Whether two names lead to one file: the same directory, a link to it, or a hard link."""
+    try:
+        return os.path.samestat(one.lstat(), other.lstat())
+    except OSError:
+        return False

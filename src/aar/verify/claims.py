@@ -7,6 +7,7 @@ split follow from the secret that the study's close reveals.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -28,9 +29,11 @@ from aar.verify.interval import (
     score,
 )
 from aar.verify.leaderboard import NO_NUMBERS, has_difference, has_interval
+from aar.verify.log_check import MAX_BLOB_BYTES
 from aar.verify.payload import Payload, parse_payload
 from aar.verify.pgr import UndefinedPGR
 from aar.verify.report import Finding, Report
+from aar.verify.resources import plain_bytes
 from aar.verify.splits import Deal, Pool, run_label, seeds_for
 
 # The kinds that this module, or the leaderboard, looks at; the others claim nothing that can be derived.
@@ -374,7 +377,12 @@ class Claims:
             return
         self._require_blob(index, digest)
         if digest in self._blobs:
-            self._check_values(index, body, receipt, (self._record / "blobs" / digest).read_bytes())
+            # Read a second time, and so hashed again: between the two it may have become another file.
+            data = plain_bytes(self._record, f"blobs/{digest}", MAX_BLOB_BYTES)
+            if isinstance(data, bytes) and hashlib.sha256(data).hexdigest() == digest:
+                self._check_values(index, body, receipt, data)
+            else:
+                self._add("RECEIPT", index, f"the blob {digest}, as it was a moment before", "another file")
 
     def _check_values(self, index: int, body: Any, receipt: Any, data: bytes) -> None:
         """Derive PGR and interval again from the masks, and the masks' items from the seeds."""

@@ -6,14 +6,15 @@ against each other when the whole record was seen.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from aar.formats.bookmark import Bookmark
 from aar.formats.entry import Leaf, check_entry_signatures, parse_leaf
 from aar.formats.errors import FormatError
-from aar.formats.keys import VerifierKey, parse_vkey
+from aar.formats.keys import VerifierKey, format_vkey, parse_vkey
 from aar.formats.kinds import KINDS, check_body
-from aar.formats.policy import Policy
+from aar.formats.policy import Policy, least_quorum
 from aar.verify.claims import CLAIMING
 from aar.verify.log_check import Bundle
 from aar.verify.report import Finding, Report
@@ -25,12 +26,26 @@ AFTER_CLOSE = ("decision", "comment", "vote", "score-receipt", "score-revealed",
 
 
 class EntryCheck:
-    """The entries one by one, as they pass; `claiming` are those that `Claims` asks for."""
+    """The entries one by one, as they pass; `claiming` are those that `Claims` asks for.
 
-    def __init__(self, policy: Policy, report: Report, now_ms: int | None) -> None:
+    `is_own_policy`: the policy is the study's own file, which must be what the study was opened with. `seen`
+    has (size, Unix seconds) of cosignatures: by then witnesses had seen so many entries.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        report: Report,
+        now_ms: int | None,
+        *,
+        is_own_policy: bool = False,
+        seen: Sequence[tuple[int, int]] = (),
+    ) -> None:
         self._policy = policy
         self._report = report
         self._now_ms = now_ms
+        self._is_own_policy = is_own_policy
+        self._seen = _earliest(seen)
         self.keys: dict[str, VerifierKey] = {}
         self.roles: dict[str, str] = {}
         self._chains: dict[str, tuple[int, str]] = {}
@@ -103,6 +118,16 @@ class EntryCheck:
             self._add(
                 "CLOCK_REGRESSION", index, f"received before now, {self._now_ms}", f"at {leaf.received_ms}"
             )
+        while self._seen and self._seen[-1][0] <= index:
+            self._seen.pop()
+        if self._seen and leaf.received_ms // 1000 > self._seen[-1][1] + MAX_CLOCK_SKEW_MS // 1000:
+            size, seen_s = self._seen[-1]
+            self._add(
+                "CLOCK_REGRESSION",
+                index,
+                f"received before {seen_s} s, when a witness had seen {size} entries",
+                f"at {leaf.received_ms}",
+            )
         self._received_ms = max(self._received_ms, leaf.received_ms)
         if any(ref >= index for ref in entry.refs):
             self._add("REFS", index, "refs to entries before it", f"refs {list(entry.refs)}")
@@ -134,9 +159,23 @@ class EntryCheck:
                 "one twice, or misnamed",
             )
             return False
+        if self._is_own_policy:
+            self._check_policy(body)
         self.keys = {name: key for name, _role, key in keys}
         self.roles = {name: role for name, role, _key in keys}
         return True
+
+    def _check_policy(self, body: Any) -> None:
+        """Whoever can rewrite the study's directory can rewrite its policy; the opening is signed."""
+        witnesses = {format_vkey(key) for _name, key in self._policy.witnesses}
+        needed = least_quorum(self._policy)
+        if witnesses != set(body["witnesses"]) or needed < body["quorum"]:
+            self._add(
+                "POLICY",
+                0,
+                f"{body['quorum']} of the {len(body['witnesses'])} witnesses that the study was opened with",
+                f"{needed} of {len(witnesses)} in the study's own policy",
+            )
 
     def _check_author(self, index: int, leaf: Leaf) -> None:
         signed, entry = leaf.signed, leaf.signed.entry
@@ -192,3 +231,11 @@ class EntryCheck:
 
 def _of_entry(code: str, index: int, expected: str, got: str) -> Finding:
     return Finding(code=code, resource=f"entry {index}", expected=expected, got=got, first_index=index)
+
+
+def _earliest(seen: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """For each size, largest first, the earliest time at which so many entries or more had been seen."""
+    earliest: list[tuple[int, int]] = []
+    for size, unix_s in sorted(seen, reverse=True):
+        earliest.append((size, min(unix_s, earliest[-1][1]) if earliest else unix_s))
+    return earliest

@@ -8,8 +8,9 @@ from pathlib import Path
 from aar.formats.checkpoint import parse_checkpoint_text
 from aar.formats.entry import Leaf, parse_leaf
 from aar.formats.errors import FormatError
-from aar.formats.note import parse_note
-from aar.formats.tile import TILE_WIDTH, entries_path, parse_bundle
+from aar.formats.note import MAX_NOTE_BYTES, parse_note
+from aar.formats.tile import MAX_ENTRY_BYTES, TILE_WIDTH, entries_path, parse_bundle
+from aar.verify.resources import read_plain
 
 
 class NotARecord(Exception):
@@ -26,7 +27,7 @@ class RecordReader:
         """The published checkpoint's note; raises `NotARecord`."""
         path = self._directory / "checkpoint"
         try:
-            return path.read_bytes()
+            return read_plain(path, MAX_NOTE_BYTES, is_link_followed=True)
         except OSError as error:
             raise NotARecord(f"{path}: no published checkpoint: {error.strerror}") from error
 
@@ -51,7 +52,7 @@ class RecordReader:
             if file.is_file():
                 full_width = width if path == entries_path(index, width) else TILE_WIDTH
                 try:
-                    return parse_bundle(file.read_bytes(), full_width)[:width]
+                    return parse_bundle(_bundle_bytes(file), full_width)[:width]
                 except (FormatError, OSError) as error:
                     raise NotARecord(f"{file}: {error}; run verify") from error
         raise NotARecord(f"{self._directory / entries_path(index, width)} is missing; run verify")
@@ -67,3 +68,7 @@ class RecordReader:
     def blob(self, digest: str) -> bytes:
         """The blob of that SHA-256; raises `FileNotFoundError`."""
         return (self._directory / "blobs" / digest).read_bytes()
+
+
+def _bundle_bytes(file: Path) -> bytes:
+    return read_plain(file, (MAX_ENTRY_BYTES + 2) * TILE_WIDTH, is_link_followed=True)

@@ -8,7 +8,6 @@ values, decisions. What was not opened yet is counted, not believed.
 from __future__ import annotations
 
 import hashlib
-import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,18 +15,21 @@ from pathlib import Path
 from typing import Any
 
 from aar.formats.bookmark import parse_bookmark
-from aar.formats.checkpoint import open_checkpoint
+from aar.formats.checkpoint import open_checkpoint, parse_checkpoint_text
+from aar.formats.cosignature import cosigned_at
 from aar.formats.entry import Leaf
 from aar.formats.errors import FormatError
+from aar.formats.note import MAX_NOTE_BYTES, parse_note
 from aar.formats.policy import Policy, parse_policy
 from aar.verify.anchor import AnchorCheck, NotAnAnchor
 from aar.verify.claims import Claims
-from aar.verify.entry_check import EntryCheck
+from aar.verify.entry_check import MAX_CLOCK_SKEW_MS, EntryCheck
 from aar.verify.evidence import enclose_entries
 from aar.verify.leaderboard import leaderboard
 from aar.verify.log_check import LogCheck, check_seen
 from aar.verify.receipt import Receipt, ReceiptRefused, check_receipt
 from aar.verify.report import HELD, HERE, Finding, Report, cannot_judge
+from aar.verify.resources import read_plain
 
 # A record that changes each time it is read is judged as it was the last time.
 MAX_ATTEMPTS = 5
@@ -101,6 +103,25 @@ def _verify_once(
     is_log_only: bool = False,
 ) -> Report:
     record = directory / "record"
+    try:
+        return _judge(directory, record, policy, pins, now_ms, receipts, anchors, max_age_s, is_log_only)
+    except PermissionError as error:
+        return cannot_judge(
+            f"{error.filename or directory}: {error.strerror}; verify as a user who may read it"
+        )
+
+
+def _judge(
+    directory: Path,
+    record: Path,
+    policy: bytes | None,
+    pins: Sequence[bytes],
+    now_ms: int | None,
+    receipts: Sequence[bytes],
+    anchors: Sequence[Path],
+    max_age_s: int | None,
+    is_log_only: bool,
+) -> Report:
     if not record.is_dir():
         return cannot_judge(f"{directory} is not a study: there is no record in it")
     is_pinned = policy is not None
@@ -111,6 +132,13 @@ def _verify_once(
         return cannot_judge(f"no usable policy: {error}; give one with --policy")
     if not _has_content(record):
         return cannot_judge(f"{record} is empty: nothing was published yet")
+    published = _published(directory)
+    other = _another_log(published, trusted)
+    if other:
+        return cannot_judge(
+            f"{record} is the record of {other}, the policy is for {trusted.log.name}: "
+            "name that study's policy, or the directory meant"
+        )
     report = Report(origin=trusted.log.name)
     if not is_pinned:
         report.warnings.append(
@@ -121,7 +149,7 @@ def _verify_once(
     held = [_held(data, f"held receipt {number}", trusted, report) for number, data in enumerate(receipts)]
     shown = [one for one in held if one is not None]
     try:
-        elsewhere = [AnchorCheck(one, trusted) for one in anchors]
+        elsewhere = [AnchorCheck(one, trusted, record) for one in anchors]
     except NotAnAnchor as error:
         return cannot_judge(str(error))
     sizes = {size for one in (*memories, *shown) if (size := one.size(trusted)) is not None}
@@ -133,8 +161,16 @@ def _verify_once(
         sizes=tuple(sizes),
         indices=[one.receipt.leaf.index for one in shown],
     )
+    notes = [published, *(one.note for one in (*memories, *shown))]
+    notes += [note for anchor in elsewhere for note in anchor.notes()]
     of_entries = Report()
-    entries = EntryCheck(trusted, of_entries, now_ms)
+    entries = EntryCheck(
+        trusted,
+        of_entries,
+        now_ms,
+        is_own_policy=not is_pinned,
+        seen=[one for note in notes for one in _seen(note, trusted)],
+    )
     is_sound = log.run([*elsewhere] if is_log_only else [*elsewhere, entries])
     if log.is_opened:
         _check_age(log, now_ms, max_age_s, report)
@@ -160,8 +196,40 @@ def _verify_once(
     return report
 
 
+def _another_log(published: bytes, trusted: Policy) -> str:
+    """The origin of a checkpoint that another log signed in its own name; empty if it may be of this one."""
+    try:
+        note = parse_note(published)
+        origin = parse_checkpoint_text(note.text).origin
+    except FormatError:
+        return ""
+    names = {line.name for line in note.signatures}
+    return origin if origin in names and trusted.log.name not in {origin, *names} else ""
+
+
+def _seen(data: bytes, trusted: Policy) -> Iterator[tuple[int, int]]:
+    """(size, Unix seconds) of each cosignature under a checkpoint of this log; none of what does not hold."""
+    try:
+        checkpoint, note = open_checkpoint(data, trusted.log)
+        times = [cosigned_at(note, key) for _name, key in trusted.witnesses]
+    except FormatError:
+        return
+    yield from ((checkpoint.size, one) for one in times if one is not None)
+
+
 def _check_age(log: LogCheck, now_ms: int | None, max_age_s: int | None, report: Report) -> None:
     """A record that stands still, or a reader who is shown an old one: no witness saw it lately."""
+    if now_ms is not None and log.cosigned_s * 1000 > now_ms + MAX_CLOCK_SKEW_MS:
+        # It would keep an old record fresh until then.
+        report.add(
+            Finding(
+                code="CLOCK_REGRESSION",
+                resource="checkpoint",
+                expected=f"cosignatures of before now, {now_ms // 1000} s",
+                got=f"one of {log.cosigned_s} s",
+                evidence={HERE: log.note},
+            )
+        )
     if now_ms is None or max_age_s is None or now_ms // 1000 - log.cosigned_s <= max_age_s:
         return
     report.add(
@@ -196,6 +264,8 @@ def verify_new(
 ) -> Report:
     """Verify what a study's record says since `bookmark` was made; the cost is that of what is new.
 
+    A bookmark holds no keys of log and witnesses: without a `policy` the whole study is verified.
+
     The log must extend what held then, byte by byte, and each new entry must be its author's, in order. What
     the entries claim of each other (budgets, receipts, decisions) is not derived again, and older files are
     not read. Where anything is not as it should be, the whole study is verified, and the report is of that.
@@ -216,9 +286,11 @@ def _verify_new_once(
     except FormatError as error:
         return cannot_judge(f"{error}; remove it to verify the whole study")
     record = directory / "record"
+    if policy is None:
+        return None
     try:
-        trusted = parse_policy((policy or _plain_bytes(directory / "policy")).decode("utf-8"))
-    except (OSError, UnicodeDecodeError, FormatError):
+        trusted = parse_policy(policy.decode("utf-8"))
+    except (UnicodeDecodeError, FormatError):
         return None
     try:
         since, _note = open_checkpoint(bookmark.checkpoint, trusted.log)
@@ -232,10 +304,17 @@ def _verify_new_once(
     if any(size is None or size < since.size for size in sizes):
         return None
     log = LogCheck(record, trusted, report, sizes=[size for size in sizes if size is not None])
-    entries = EntryCheck(trusted, report, now_ms)
+    notes = [_published(directory), *(one.note for one in memories)]
+    seen = [one for note in notes for one in _seen(note, trusted)]
+    entries = EntryCheck(trusted, report, now_ms, seen=seen)
     entries.resume(bookmark, since.size)
-    if not log.run_from(since, [entries]):
+    try:
+        is_sound = log.run_from(since, [entries])
+    except PermissionError:
         return None
+    if not is_sound:
+        return None
+    _check_age(log, now_ms, None, report)
     for memory in memories:
         check_seen(memory.note, memory.what, trusted, log, report)
     if report.verdict != "ok" or entries.too_late.verdict != "ok":
@@ -250,15 +329,15 @@ def _verify_new_once(
 def _has_content(folder: Path) -> bool:
     try:
         return any(folder.iterdir())
+    except PermissionError:
+        raise
     except OSError:
         return True  # what cannot be read is named by the log's check
 
 
 def _plain_bytes(file: Path) -> bytes:
     """A file's bytes; raises `OSError`, and never waits for a pipe's other end."""
-    if not stat.S_ISREG(file.stat().st_mode):
-        raise OSError(f"{file} is not a plain file")
-    return file.read_bytes()
+    return read_plain(file, MAX_NOTE_BYTES, is_link_followed=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,10 @@ size once the peaks of its last bundle were noted in passing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from hashlib import sha256
 
 from aar.formats.tile import HASH_BYTES, MAX_LEVEL, TILE_WIDTH
-from aar.verify.merkle import EMPTY_ROOT, leaf_hash, node_hash
+from aar.verify.merkle import EMPTY_ROOT, node_hash
 
 # A complete subtree: 2^height leaves, and its hash.
 Peak = tuple[int, bytes]
@@ -19,14 +20,14 @@ TILE_HEIGHT = 8
 
 
 def hash_leaves(entries: Iterable[bytes]) -> list[bytes]:
-    """The leaf hash of each entry."""
-    return [leaf_hash(entry) for entry in entries]
+    """The leaf hash of each entry: `merkle.leaf_hash`, without a call for each of a million entries."""
+    return [sha256(b"\x00" + entry).digest() for entry in entries]
 
 
 def perfect_root(hashes: Sequence[bytes]) -> bytes:
     """The root over 2^k hashes."""
     while len(hashes) > 1:
-        hashes = [node_hash(a, b) for a, b in zip(hashes[::2], hashes[1::2], strict=True)]
+        hashes = [sha256(b"\x01" + a + b).digest() for a, b in zip(hashes[::2], hashes[1::2], strict=True)]
     return hashes[0]
 
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aar.outside.record.disk import Disk, halting, refusing_when_full
-from aar.outside.record.errors import DiskFull, RecordHalted
+from aar.outside.record.errors import DiskFull, RecordHalted, RefusedEntry
 
 # Not UTF-8, so no entry can carry a counterfeit record in its text.
 MAGIC = b"\xffaarwal\x01"
@@ -194,7 +194,7 @@ def _open_or_create(disk: Disk, path: Path) -> int:
 def _format_record(position: Position, leaves: Sequence[bytes]) -> bytes:
     body = b"".join(part for leaf in leaves for part in (_LEAF_LENGTH.pack(len(leaf)), leaf))
     if len(body) > MAX_BODY_BYTES:
-        raise ValueError(f"a batch of {len(body)} bytes: want at most {MAX_BODY_BYTES}; split it")
+        raise RefusedEntry(f"a batch of {len(body)} bytes: want at most {MAX_BODY_BYTES}; split it")
     checked = _CHECKED_HEADER.pack(len(body), position.index, len(leaves), position.previous) + body
     return MAGIC + _CRC.pack(zlib.crc32(checked)) + checked
 

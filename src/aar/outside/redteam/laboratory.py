@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from aar.outside.redteam import on_anchors, on_authors, on_claims, on_files, on_history
+from aar.outside.redteam import on_anchors, on_authors, on_claims, on_files, on_history, on_trust
 from aar.outside.redteam.attack import ATTACKS, Attack
 from aar.outside.redteam.benign import vary
 from aar.outside.redteam.forgery import Forgery
@@ -19,7 +19,7 @@ from aar.verify.report import Report
 from aar.verify.study import verify_study
 
 # Importing them fills the table.
-FAMILIES = (on_files, on_history, on_authors, on_claims, on_anchors)
+FAMILIES = (on_files, on_history, on_authors, on_claims, on_anchors, on_trust)
 NOT_REPORTED = "not reported"
 
 

@@ -33,7 +33,7 @@ def anchor_of(specimen: Specimen, dice: Random, size: int = 0) -> dict[str, byte
         root = specimen.tree.root(cut).hex()[:16]
         held[f"segment/{first:020d}-{cut:020d}-{root}"] = format_bundle(specimen.leaves[first:cut])
         note = specimen.note_at(cut)
-        held[_checkpoint_path(cut, note)] = note
+        held[checkpoint_path(cut, note)] = note
         first = cut
     full = {one.path for one in tiles_of(size) if one.width == 256}
     tiles = new_tiles(specimen.tree, lambda start, end: list(specimen.leaves[start:end]), 0, first)
@@ -41,7 +41,8 @@ def anchor_of(specimen: Specimen, dice: Random, size: int = 0) -> dict[str, byte
     return held | {path: data for path, data in specimen.files.items() if path.startswith("blobs/")}
 
 
-def _checkpoint_path(size: int, note: bytes) -> str:
+def checkpoint_path(size: int, note: bytes) -> str:
+    """Under which name an anchor keeps a checkpoint."""
     return f"checkpoint/{size:020d}-{hashlib.sha256(note).hexdigest()[:16]}"
 
 
@@ -121,7 +122,7 @@ def anchor_other_root(copy: Forgery, dice: Random) -> int:
     size = dice.randrange(1, len(copy) + 1)
     other = Checkpoint(copy.origin, size, dice.randbytes(32))
     note = sign_checkpoint(other, specimen.log, specimen.witnesses, specimen.published_s)
-    copy.anchor[_checkpoint_path(size, note)] = note
+    copy.anchor[checkpoint_path(size, note)] = note
     return -1
 
 
@@ -251,6 +252,6 @@ def anchored_by_the_forger(copy: Forgery, dice: Random) -> int:
     root = copy.tree_root().hex()[:16]
     copy.anchor = {
         f"segment/{0:020d}-{size:020d}-{root}": format_bundle(copy.leaves),
-        _checkpoint_path(size, note): note,
+        checkpoint_path(size, note): note,
     }
     return -1
