@@ -101,7 +101,9 @@ def _eigenvectors(graph: Graph, k: int) -> NDArray[np.float64]:
     if graph.count <= DENSE_ITEMS:
         vectors = np.linalg.eigh(sparse.toarray())[1]
     else:
-        vectors = eigsh(sparse, k=k + 1, which="LA", v0=np.ones(graph.count), tol=1e-6)[1]
+        # Many eigenvalues near 1, as where items repeat, would take ARPACK seconds to tell apart to the end.
+        start, wide = np.ones(graph.count), min(4 * (k + 1), graph.count)
+        vectors = eigsh(sparse, k=k + 1, which="LA", v0=start, tol=1e-3, ncv=wide)[1]
     chosen = vectors[:, ::-1][:, 1 : k + 1] if vectors.shape[1] > 1 else vectors
     deviations = chosen.std(axis=0)
     standardised: NDArray[np.float64] = (chosen - chosen.mean(axis=0)) / np.where(
