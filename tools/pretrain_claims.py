@@ -2,12 +2,13 @@
 """Pre-train the small transformer of the problem `claims` and write its weights and hidden states.
 
     python -m venv v && v/bin/pip install torch==2.13.0 transformers==5.24.0 safetensors==0.8.0 numpy
-    OMP_NUM_THREADS=1 PYTHONPATH=src v/bin/python tools/pretrain_claims.py            # about 2 CPU-minutes
+    OMP_NUM_THREADS=1 PYTHONPATH=src v/bin/python tools/pretrain_claims.py            # about two CPU-minutes
     OMP_NUM_THREADS=1 PYTHONPATH=src v/bin/python tools/pretrain_claims.py --check    # compare, write nothing
 
-A Llama of 89,792 parameters reads 800 batches of 384 texts of `aar.lab.problems.claims_world`. On the machine
-that made the files a second run gives the same bytes; elsewhere the last bits differ and `--check` says how
-far. Whoever has no torch checks that features follow from weights: tests/lab/test_problem_claims.py.
+A Llama of 89,792 parameters reads 1,200 batches of 384 texts of `aar.lab.problems.claims_world`. Another
+machine or another torch rounds otherwise, and training enlarges that. So `--check` says how far the features
+are from the shipped ones, and passes if they are near or if the ceiling of the problem is. Whoever has no
+torch checks that the shipped features follow from the shipped weights: tests/lab/test_problem_claims.py.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from pathlib import Path
 
 import numpy as np
 
+from aar.lab.experiment import sample
 from aar.lab.problems import claims_world as world
+from aar.lab.problems.claims import Claims
 
 DATA = Path(__file__).resolve().parents[1] / "src" / "aar" / "lab" / "data"
 WEIGHTS, CONFIG, FEATURES, DIGESTS = (
@@ -30,7 +33,7 @@ WEIGHTS, CONFIG, FEATURES, DIGESTS = (
     "claims-features.npy",
     "claims.json",
 )
-SEED, BATCH, STEPS, SCHEDULE, PEAK, WARM_UP = 0, 384, 800, 1_600, 3e-3, 0.1
+SEED, BATCH, STEPS, SCHEDULE, PEAK, WARM_UP = 2, 384, 1_200, 1_600, 3e-3, 0.1
 SHAPE = {
     "vocab_size": world.VOCABULARY,
     "hidden_size": 64,
@@ -45,8 +48,8 @@ SHAPE = {
     "bos_token_id": world.BOS,
     "eos_token_id": world.EOS,
 }
-# How far weights and hidden states (standardised) of another machine may be from the shipped ones.
-NEAR_WEIGHT, NEAR_FEATURE = 1e-3, 2e-2
+# How far features (standardised), or else the mean ceiling over a few splits, may be from the shipped ones.
+NEAR_FEATURE, NEAR_CEILING, CHECKED_SEEDS = 2e-2, 3e-2, 5
 
 
 def pretrain(seed: int):
@@ -96,6 +99,7 @@ def write(model, features: np.ndarray, data: Path, seed: int) -> None:
     # The head is tied to the embedding: one copy of it.
     tensors = {name: tensor for name, tensor in model.state_dict().items() if name != "lm_head.weight"}
     save_file(tensors, data / WEIGHTS, metadata={"format": "pt"})
+    (data / WEIGHTS).chmod(0o644)
     config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", **SHAPE}
     (data / CONFIG).write_text(json.dumps(config, indent=1) + "\n")
     np.save(data / FEATURES, features, allow_pickle=False)
@@ -114,21 +118,18 @@ def write(model, features: np.ndarray, data: Path, seed: int) -> None:
     (data / DIGESTS).write_text(json.dumps(made, indent=1) + "\n")
 
 
-def check(model, features: np.ndarray) -> bool:
-    """Whether weights and features are the shipped ones, within the tolerance; says how far they are."""
-    from safetensors.numpy import load_file
-
-    shipped = load_file(DATA / WEIGHTS)
-    own = {name: value.numpy() for name, value in model.state_dict().items() if name != "lm_head.weight"}
-    if sorted(own) != sorted(shipped):
-        print(f"other tensors: {sorted(set(own) ^ set(shipped))}")
-        return False
-    weight = max(float(np.abs(own[name] - shipped[name]).max()) for name in own)
-    stored = np.load(DATA / FEATURES, allow_pickle=False)
-    feature = float(np.abs(features.astype(np.float64) - stored.astype(np.float64)).max())
-    print(f"largest difference: {weight:.3g} in a weight (at most {NEAR_WEIGHT:g}), ", end="")
-    print(f"{feature:.3g} in a feature (at most {NEAR_FEATURE:g})")
-    return weight <= NEAR_WEIGHT and feature <= NEAR_FEATURE
+def check(features: np.ndarray) -> bool:
+    """Whether the features are near the shipped ones, or make a problem of the same ceiling; told."""
+    shipped, made = Claims(), Claims()
+    made.__dict__["features"] = features.astype(np.float32)
+    feature = float(np.abs(made.features - shipped.features).max())
+    print(f"largest difference in a feature: {feature:.3g} (near is {NEAR_FEATURE:g})")
+    ceilings = [
+        float(np.mean([sample(problem, seed).taught.ceiling_correct.mean() for seed in range(CHECKED_SEEDS)]))
+        for problem in (shipped, made)
+    ]
+    print(f"ceiling: {ceilings[0]:.4f} shipped, {ceilings[1]:.4f} made (near is {NEAR_CEILING:g})")
+    return feature <= NEAR_FEATURE or abs(ceilings[0] - ceilings[1]) <= NEAR_CEILING
 
 
 def main() -> int:
@@ -142,7 +143,7 @@ def main() -> int:
     features = features_of(model)
     print(f"{time.process_time() - began:.0f} CPU-seconds", file=sys.stderr)
     if arguments.check:
-        return 0 if check(model, features) else 1
+        return 0 if check(features) else 1
     write(model, features, arguments.directory, arguments.seed)
     return 0
 

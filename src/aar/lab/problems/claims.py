@@ -78,7 +78,7 @@ class Claims:
         """Standardised hidden states [6048, 64], without labels; `MalformedWeights` if the file is cut."""
         try:
             stored = np.load(FEATURES_FILE, allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise MalformedWeights(f"{FEATURES_FILE}: {error}; install the package again") from error
         if stored.shape != (SIZES.pool, WIDTH) or stored.dtype != np.float16:
             raise MalformedWeights(

@@ -115,9 +115,8 @@ def deal(sizes: Sizes, seed: int, replicate: int, sealed: Sequence[int] = ()) ->
     """Deal a fixed data set's public items for one replicate of one seed, groups held together.
 
     Shuffled groups are taken until they cover what teaches and trains; their shuffled items teach, then
-    train, and what is over is not used. All other public groups are tested, ascending. With groups of one
-    this is `verify.splits.split`. `MalformedSplit` unless `sealed` are whole groups of the pool and a group
-    is left to test.
+    train, and what is over is not used. All other public groups are tested. With groups of one this is
+    `verify.splits.split`. `MalformedSplit` unless `sealed` are whole groups and a group is left to test.
     """
     hidden = set(sealed)
     if len(hidden) != len(sealed) or not hidden <= set(range(sizes.pool)):
@@ -143,7 +142,7 @@ def deal(sizes: Sizes, seed: int, replicate: int, sealed: Sequence[int] = ()) ->
     seen = shuffled(
         label + b"items\n", [item for group in sorted(order[:taken]) for item in _members(sizes, group)]
     )
-    tested = [item for group in sorted(order[taken:]) for item in _members(sizes, group)]
+    tested = [item for group in order[taken:] for item in _members(sizes, group)]
     return Split(tuple(seen[: sizes.labelled]), tuple(seen[sizes.labelled : needed]), tuple(tested))
 
 
