@@ -14,9 +14,9 @@ from aar.outside.sandbox.argv import PRLIMIT, PYTHON, Bind, Layout
 from aar.outside.sandbox.spec import PROFILES, SandboxUnavailable
 
 # What may enter, by name. scikit-learn ships the digits with their labels: it is for the bench alone, which
-# is our code and holds the labels anyway.
-_BASE = ("numpy", "nacl", "cffi", "_cffi_backend", "pycparser")
-_SCIKIT_LEARN = ("scipy", "sklearn", "joblib", "threadpoolctl", "narwhals", "cloudpickle")
+# is our code and holds the labels anyway. scipy has no data of its own, and blocks solve with it.
+_BASE = ("numpy", "scipy", "nacl", "cffi", "_cffi_backend", "pycparser")
+_SCIKIT_LEARN = ("sklearn", "joblib", "threadpoolctl", "narwhals", "cloudpickle")
 MAY_ENTER_SANDBOX = {
     profile: (*_BASE, *_SCIKIT_LEARN) if profile == "bench" else _BASE for profile in sorted(PROFILES)
 }
