@@ -70,7 +70,8 @@ def test_a_receipt_shows_its_entry_with_the_time_of_each_cosignature(index: int)
     assert (shown.checkpoint.size, shown.checkpoint.root) == (SIZE, tree_hash(LEAVES))
     assert shown.leaf_hash == sha256(b"\x00" + LEAVES[index])
     assert list(shown.cosigned_s) == ["local"]
-    assert shown.cosigned_s["local"] == 1_700_000_000
+    # The second in which the last entry came.
+    assert shown.cosigned_s["local"] == 1_700_000_000 + SIZE - 1
 
 
 def test_a_receipt_without_its_entry_shows_nothing() -> None:
