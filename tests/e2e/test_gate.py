@@ -135,7 +135,7 @@ def test_a_task_added_to_a_stopped_study_is_worked_on_when_it_goes_on(commands: 
     assert running.returncode == 0, running.stderr
     added = commands.run(
         "task", study, "add", "--title", "while it rests", "--name", "rest", "--submissions", "1",
-        "--workflow", "fixed", "--step", 's1=[["probe", {"l2": 0.1}]]',
+        "--workflow", "fixed", "--step", 's1=[["probe", {"l2_factor": 10}]]',
     )  # fmt: skip
     assert added.returncode == 0, added.stderr
     done = commands.run("run", "--dir", study, "--json")
