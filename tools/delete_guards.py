@@ -132,7 +132,7 @@ class Copy:
             file.write_bytes(original)
 
     def _passes(self, tests: str) -> bool:
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", tests]
+        command = [sys.executable, "-m", "pytest", *OPTIONS, tests]
         environment = {**os.environ, "PYTHONPATH": str(self._folder / "src")}
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         try:
