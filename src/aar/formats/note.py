@@ -28,6 +28,7 @@ KEY_ID_BYTES = 4
 
 # By expression, not character by character: every entry of every record goes through these.
 _CONTROL = re.compile("[\x00-\x09\x0b-\x1f]")
+_CONTROL_BYTES = bytes(byte for byte in range(0x20) if byte != 0x0A)
 _REFUSED_IN_NAMES = re.compile("[\\s\x00-\x1f+\ud800-\udfff]")
 
 
@@ -62,7 +63,9 @@ def parse_note(data: bytes) -> Note:
         whole = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise MalformedNote(f"not UTF-8: {error}") from error
-    check_note_text(whole)
+    # In UTF-8 these bytes are these characters, and bytes are looked through ten times faster.
+    if len(data.translate(None, _CONTROL_BYTES)) != len(data):
+        check_note_text(whole)
     text, empty_line, lines = whole.rpartition("\n\n")
     if not empty_line:
         raise MalformedNote("no empty line before the signatures")
