@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from aar.formats.canonical import MAX_INTEGER, Value, format_canonical, parse_canonical_text
@@ -141,9 +141,16 @@ def _parse_header(origin: str, line: str) -> Entry:
     return Entry(origin, author, seq, prev, kind, indices, body, at)
 
 
-def check_entry_signatures(signed: SignedEntry, keys: Iterable[VerifierKey]) -> tuple[VerifierKey, ...]:
-    """The keys that signed, the author's first; every line must be of a known key and hold."""
-    verified = verified_by(signed.note, keys)
+def check_entry_signatures(
+    signed: SignedEntry,
+    keys: Iterable[VerifierKey],
+    vouches: Callable[[VerifierKey, str, bytes], bool] | None = None,
+) -> tuple[VerifierKey, ...]:
+    """The keys that signed, the author's first; every line must be of a known key and hold.
+
+    `vouches`: as for `verified_by`.
+    """
+    verified = verified_by(signed.note, keys, vouches)
     if len(verified) != len(signed.note.signatures):
         raise UnverifiedNote("a signature line of a key that is not enrolled")
     if verified[0].name != signed.entry.author:

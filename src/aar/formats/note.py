@@ -12,7 +12,7 @@ a known key with a bad signature makes the whole note bad.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -112,11 +112,16 @@ def format_signature(signature: Signature) -> str:
     return f"\u2014 {signature.name} {encode_base64(signature.key_id + signature.signature)}\n"
 
 
-def verified_by(note: Note, keys: Iterable[VerifierKey]) -> tuple[VerifierKey, ...]:
+def verified_by(
+    note: Note,
+    keys: Iterable[VerifierKey],
+    vouches: Callable[[VerifierKey, str, bytes], bool] | None = None,
+) -> tuple[VerifierKey, ...]:
     """The known keys that vouch for this note, in the order of its lines.
 
     `UnverifiedNote` when none does, when a known key's signature is bad, when one key signs twice, or when
-    two known keys of a name in it cannot be told apart by their key ids.
+    two known keys of a name in it cannot be told apart by their key ids. `vouches` answers in the place of
+    the key's own `vouches_for`, where that was asked before.
     """
     names = {signature.name for signature in note.signatures}
     known: dict[tuple[str, bytes], VerifierKey] = {}
@@ -130,7 +135,8 @@ def verified_by(note: Note, keys: Iterable[VerifierKey]) -> tuple[VerifierKey, .
             continue
         if signer in found:
             raise UnverifiedNote(f"two signatures of {signer.name}")
-        if not signer.vouches_for(note.text, signature.signature):
+        said = (note.text, signature.signature)
+        if not (vouches(signer, *said) if vouches else signer.vouches_for(*said)):
             raise UnverifiedNote(f"the signature of {signer.name} is not over this text")
         found.append(signer)
     if not found:
