@@ -79,8 +79,9 @@ def test_nesting_ends_at_the_limit():
         b'"\\u0041"',
         b'"\\/"',
         b'"\\u00e9"',
-        b" 1",
         b"1\n",
+        b"01",
+        b"1 1",
     ],
 )
 def test_another_spelling_is_refused(data: bytes):
@@ -99,14 +100,13 @@ def test_a_number_that_is_not_an_integer_is_refused(data: bytes):
     [
         b"",
         b"{",
-        b"01",
+        b" 1",
         b"+1",
         b"'a'",
         b'"a',
         b'"\n"',
         b"\xff",
         b"\xef\xbb\xbf1",
-        b"1 1",
         pytest.param(b"[" * 100_000, id="deep"),
         pytest.param(b"9" * 5000, id="huge"),
     ],

@@ -194,11 +194,13 @@ def test_the_golden_leaf_is_written_and_read():
         (b"aar-leaf/v2 7 1700000000456\n", "want 'aar-leaf/v1 INDEX"),
         (b"aar-leaf/v1 7\n", "want 'aar-leaf/v1 INDEX"),
         (b"aar-leaf/v1 7 8 9\n", "want 'aar-leaf/v1 INDEX"),
-        (b"aar-leaf/v1 07 8\n", "want ASCII digits"),
-        (b"aar-leaf/v1 7 +8\n", "want ASCII digits"),
-        (b"aar-leaf/v1 7 \n", "want ASCII digits"),
-        (b"aar-leaf/v1 7 8\r\n", "want ASCII digits"),
-        (b"aar-leaf/v1 7 \xff\n", "'ascii' codec"),
+        (b"aar-leaf/v1 07 8\n", "two ASCII decimals"),
+        (b"aar-leaf/v1 7 +8\n", "two ASCII decimals"),
+        (b"aar-leaf/v1 7 \n", "two ASCII decimals"),
+        (b"aar-leaf/v1 7 8\r\n", "two ASCII decimals"),
+        (b"aar-leaf/v1 7 \xff\n", "two ASCII decimals"),
+        ("aar-leaf/v1 7 \u0668\n".encode(), "two ASCII decimals"),
+        (b"aar-leaf/v1 7 12345678901234567890\n", "two ASCII decimals"),
     ],
 )
 def test_a_malformed_leaf_line_is_refused(line: bytes, why: str):

@@ -150,7 +150,36 @@ def test_only_full_tiles_are_let_go_and_once(tiles: int) -> None:
         lean.let_go(tiles)
 
 
-def test_few_groups_are_held_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("place", [0, 77, TILE - 1])
+def test_one_wrong_hash_in_a_tile_halts_the_record_whatever_is_asked_of_that_tile(place: int) -> None:
+    def load(tile: int) -> bytes:
+        hashes = MANY[tile * TILE : (tile + 1) * TILE]
+        return b"".join([*hashes[:place], bytes(32), *hashes[place + 1 :]])
+
+    lean = Tree(MANY, load=load)
+    lean.let_go(2)
+    for ask in (lambda: lean.prove_inclusion(100), lambda: lean.prove_consistency(101)):
+        with pytest.raises(RecordHalted, match="tile 0 of the public directory"):
+            ask()
+
+
+def test_proofs_about_a_loaded_tile_read_no_file() -> None:
+    asked: list[int] = []
+
+    def load(tile: int) -> bytes:
+        asked.append(tile)
+        return tiles_on_disk(tile)
+
+    lean, whole = Tree(MANY, load=load), Tree(MANY)
+    lean.let_go(5)
+    for size in (len(MANY), len(MANY) - 3):
+        for index in range(1, 5 * TILE):
+            assert lean.prove_inclusion(index, size) == whole.prove_inclusion(index, size)
+            assert lean.prove_consistency(index, size) == whole.prove_consistency(index, size)
+    assert sorted(asked) == [0, 1, 2, 3, 4]
+
+
+def test_few_tiles_are_held_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
 
     def load(tile: int) -> bytes:

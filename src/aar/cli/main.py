@@ -81,6 +81,14 @@ def build_parser() -> argparse.ArgumentParser:
     verify.add_argument(
         "--evidence", metavar="DIR", help="write there, for each finding, files that show it to others"
     )
+    verify.add_argument(
+        "--jobs",
+        type=int,
+        choices=range(1, 65),
+        default=1,
+        metavar="N",
+        help="check signatures in so many processes; 1, the default, is this one",
+    )
     verify.add_argument("--json", action="store_true")
 
     record = _add(commands, "record", "print entries as JSON lines", _record)

@@ -43,6 +43,7 @@ def verify(options: argparse.Namespace) -> int:
             receipts,
             anchors,
             max_age_s=options.max_age,
+            jobs=options.jobs,
             is_incremental=options.incremental,
         )
     except (NotAStudy, NotARecord, OSError) as error:
@@ -84,6 +85,7 @@ def verify_with_pins(
     anchors: Sequence[Path] = (),
     *,
     max_age_s: int | None = None,
+    jobs: int = 1,
     is_incremental: bool = False,
 ) -> Report:
     """Verify against what this user saw of the study before; remember what verified.
@@ -114,6 +116,7 @@ def verify_with_pins(
             anchors=anchors,
             now_ms=now_ms,
             max_age_s=max_age_s,
+            jobs=jobs,
         )
     else:
         report = verify_new(study.path, bookmark, policy=policy, pins=pins.checkpoints, now_ms=now_ms)

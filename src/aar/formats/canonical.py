@@ -30,10 +30,21 @@ def format_canonical(value: Value) -> bytes:
 def parse_canonical(data: bytes) -> Value:
     """The value whose one spelling is `data`."""
     try:
-        value = _DECODER.decode(data.decode("utf-8"))
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise MalformedJSON(f"not canonical JSON: {error}") from error
+    return parse_canonical_text(text)
+
+
+def parse_canonical_text(text: str) -> Value:
+    """The value whose one spelling is `text`, where that was decoded already."""
+    try:
+        # What follows the value, or stands before it, has no place in the spelling that is compared below.
+        value, _end = _DECODER.raw_decode(text)
     except (ValueError, RecursionError) as error:
         raise MalformedJSON(f"not canonical JSON: {error}") from error
-    if format_canonical(value) != data:
+    _check(value, MAX_DEPTH)
+    if _ENCODER.encode(value) != text:
         raise MalformedJSON("not canonical JSON: another spelling, or a key twice")
     return value  # type: ignore[no-any-return]
 
@@ -50,19 +61,26 @@ _DECODER = json.JSONDecoder(parse_float=_refuse_number, parse_constant=_refuse_n
 def _check(value: object, depth: int) -> None:
     if depth < 0:
         raise MalformedJSON(f"nested deeper than {MAX_DEPTH}")
-    if isinstance(value, bool) or not isinstance(value, (dict, list, tuple, str, int)):
-        raise MalformedJSON(f"{value!r:.40}: want an object, array, string or integer")
-    if isinstance(value, int) and not -MAX_INTEGER <= value <= MAX_INTEGER:
-        raise MalformedJSON(f"integer of {value.bit_length()} bits: want one within 2^53")
-    items: Iterable[object] = ()
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str):
                 raise MalformedJSON(f"key {key!r:.40}: want a string")
-        items = value.values()
+        items: Iterable[object] = value.values()
     elif isinstance(value, (list, tuple)):
         items = value
+    else:
+        _check_scalar(value)
+        return
     for item in items:
-        # Most items are strings, and every entry comes through here.
-        if type(item) is not str or depth == 0:
-            _check(item, depth - 1)
+        # Most items are strings and small integers, and every entry comes through here.
+        kind = type(item)
+        if depth and (kind is str or (kind is int and -MAX_INTEGER <= item <= MAX_INTEGER)):  # type: ignore[operator]
+            continue
+        _check(item, depth - 1)
+
+
+def _check_scalar(value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise MalformedJSON(f"{value!r:.40}: want an object, array, string or integer")
+    if isinstance(value, int) and not -MAX_INTEGER <= value <= MAX_INTEGER:
+        raise MalformedJSON(f"integer of {value.bit_length()} bits: want one within 2^53")

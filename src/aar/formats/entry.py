@@ -15,20 +15,23 @@ repeated entry evident. Entries are never serialised again in order to be verifi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from aar.formats.canonical import MAX_INTEGER, Value, format_canonical, parse_canonical
+from aar.formats.canonical import MAX_INTEGER, Value, format_canonical, parse_canonical_text
 from aar.formats.errors import FormatError, MalformedEntry, UnverifiedNote
 from aar.formats.keys import Signer, VerifierKey
 from aar.formats.note import Note, check_key_name, format_note, parse_note, verified_by
-from aar.formats.strict import parse_decimal, parse_sha256_hex
+from aar.formats.strict import parse_sha256_hex
 from aar.formats.tile import MAX_ENTRY_BYTES
 
 ENTRY_CONTEXT = "aar-entry/v1 "
 LEAF_CONTEXT = b"aar-leaf/v1 "
+_LEAF_LINE = re.compile(LEAF_CONTEXT + b"(0|[1-9][0-9]{0,18}) (0|[1-9][0-9]{0,18})\n")
 # The leaf's own first line is at most this long; the author's part must leave room for it.
 LEAF_LINE_BYTES = 64
+# In the order in which canonical JSON has them.
 _FIELDS = ("at", "author", "body", "kind", "prev", "refs", "seq")
 
 
@@ -109,10 +112,10 @@ def parse_signed_entry(data: bytes) -> SignedEntry:
 def _parse_header(origin: str, line: str) -> Entry:
     try:
         check_key_name(origin)
-        value = parse_canonical(line.encode("utf-8"))
+        value = parse_canonical_text(line)
     except FormatError as error:
         raise MalformedEntry(str(error)) from error
-    if not isinstance(value, dict) or tuple(sorted(value)) != _FIELDS:
+    if not isinstance(value, dict) or tuple(value) != _FIELDS:
         raise MalformedEntry(f"want exactly the fields {', '.join(_FIELDS)}")
     at, author, body, kind = value["at"], value["author"], value["body"], value["kind"]
     prev, refs, seq = value["prev"], value["refs"], value["seq"]
@@ -138,9 +141,16 @@ def _parse_header(origin: str, line: str) -> Entry:
     return Entry(origin, author, seq, prev, kind, indices, body, at)
 
 
-def check_entry_signatures(signed: SignedEntry, keys: Iterable[VerifierKey]) -> tuple[VerifierKey, ...]:
-    """The keys that signed, the author's first; every line must be of a known key and hold."""
-    verified = verified_by(signed.note, keys)
+def check_entry_signatures(
+    signed: SignedEntry,
+    keys: Iterable[VerifierKey],
+    vouches: Callable[[VerifierKey, str, bytes], bool] | None = None,
+) -> tuple[VerifierKey, ...]:
+    """The keys that signed, the author's first; every line must be of a known key and hold.
+
+    `vouches`: as for `verified_by`.
+    """
+    verified = verified_by(signed.note, keys, vouches)
     if len(verified) != len(signed.note.signatures):
         raise UnverifiedNote("a signature line of a key that is not enrolled")
     if verified[0].name != signed.entry.author:
@@ -155,12 +165,10 @@ def format_leaf(index: int, received_ms: int, signed_bytes: bytes) -> bytes:
 
 def parse_leaf(data: bytes) -> Leaf:
     """A leaf in its one spelling."""
-    line, newline, signed = data.partition(b"\n")
-    parts = line.removeprefix(LEAF_CONTEXT).split(b" ")
-    if not newline or not line.startswith(LEAF_CONTEXT) or len(parts) != 2:
-        raise MalformedEntry(f"leaf begins with {line[:60]!r}, want 'aar-leaf/v1 INDEX RECEIVED_MS'")
-    try:
-        index, received_ms = (parse_decimal(part.decode("ascii")) for part in parts)
-    except (UnicodeDecodeError, FormatError) as error:
-        raise MalformedEntry(f"leaf line {line[:60]!r}: {error}") from error
-    return Leaf(index, received_ms, parse_signed_entry(signed))
+    line = _LEAF_LINE.match(data)
+    if line is None:
+        raise MalformedEntry(
+            f"leaf begins with {data[:60]!r}, want 'aar-leaf/v1 INDEX RECEIVED_MS', two ASCII decimals, "
+            "no sign, no leading zero"
+        )
+    return Leaf(int(line[1]), int(line[2]), parse_signed_entry(data[line.end() :]))

@@ -12,7 +12,7 @@ a known key with a bad signature makes the whole note bad.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ KEY_ID_BYTES = 4
 
 # By expression, not character by character: every entry of every record goes through these.
 _CONTROL = re.compile("[\x00-\x09\x0b-\x1f]")
+_CONTROL_BYTES = bytes(byte for byte in range(0x20) if byte != 0x0A)
 _REFUSED_IN_NAMES = re.compile("[\\s\x00-\x1f+\ud800-\udfff]")
 
 
@@ -62,7 +63,9 @@ def parse_note(data: bytes) -> Note:
         whole = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise MalformedNote(f"not UTF-8: {error}") from error
-    check_note_text(whole)
+    # In UTF-8 these bytes are these characters, and bytes are looked through ten times faster.
+    if len(data.translate(None, _CONTROL_BYTES)) != len(data):
+        check_note_text(whole)
     text, empty_line, lines = whole.rpartition("\n\n")
     if not empty_line:
         raise MalformedNote("no empty line before the signatures")
@@ -109,11 +112,16 @@ def format_signature(signature: Signature) -> str:
     return f"\u2014 {signature.name} {encode_base64(signature.key_id + signature.signature)}\n"
 
 
-def verified_by(note: Note, keys: Iterable[VerifierKey]) -> tuple[VerifierKey, ...]:
+def verified_by(
+    note: Note,
+    keys: Iterable[VerifierKey],
+    vouches: Callable[[VerifierKey, str, bytes], bool] | None = None,
+) -> tuple[VerifierKey, ...]:
     """The known keys that vouch for this note, in the order of its lines.
 
     `UnverifiedNote` when none does, when a known key's signature is bad, when one key signs twice, or when
-    two known keys of a name in it cannot be told apart by their key ids.
+    two known keys of a name in it cannot be told apart by their key ids. `vouches` answers in the place of
+    the key's own `vouches_for`, where that was asked before.
     """
     names = {signature.name for signature in note.signatures}
     known: dict[tuple[str, bytes], VerifierKey] = {}
@@ -127,7 +135,8 @@ def verified_by(note: Note, keys: Iterable[VerifierKey]) -> tuple[VerifierKey, .
             continue
         if signer in found:
             raise UnverifiedNote(f"two signatures of {signer.name}")
-        if not signer.vouches_for(note.text, signature.signature):
+        said = (note.text, signature.signature)
+        if not (vouches(signer, *said) if vouches else signer.vouches_for(*said)):
             raise UnverifiedNote(f"the signature of {signer.name} is not over this text")
         found.append(signer)
     if not found:

@@ -45,6 +45,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="FILE",
         help="read only what is new since FILE was written; write it when everything holds",
     )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        choices=range(1, 65),
+        default=1,
+        metavar="N",
+        help="check signatures in so many processes; 1, the default, is this one",
+    )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     policy = None
@@ -65,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 anchors=options.anchor,
                 now_ms=now_ms,
                 max_age_s=options.max_age,
+                jobs=options.jobs,
             )
         else:
             report = verify_new(options.directory, bookmark, policy=policy, pins=pins, now_ms=now_ms)

@@ -6,7 +6,8 @@ against each other when the whole record was seen.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from aar.formats.bookmark import Bookmark
@@ -18,7 +19,10 @@ from aar.formats.policy import Policy, least_quorum
 from aar.verify.claims import CLAIMING
 from aar.verify.log_check import Bundle
 from aar.verify.report import Finding, Report
+from aar.verify.signatures_ahead import Question, SignaturesAhead
 
+# Whether a key's signature is over a text.
+Vouches = Callable[[VerifierKey, str, bytes], bool]
 # A clock of a laptop may be off by this much before an entry from the future is called one.
 MAX_CLOCK_SKEW_MS = 10 * 60_000
 # What may follow the close: the human's side, and what the evaluator opens for it.
@@ -29,7 +33,8 @@ class EntryCheck:
     """The entries one by one, as they pass; `claiming` are those that `Claims` asks for.
 
     `is_own_policy`: the policy is the study's own file, which must be what the study was opened with. `seen`
-    has (size, Unix seconds) of cosignatures: by then witnesses had seen so many entries.
+    has (size, Unix seconds) of cosignatures: by then witnesses had seen so many entries. With `ahead`,
+    entries wait for the answers of its processes: `finish` checks those that still do.
     """
 
     def __init__(
@@ -40,12 +45,15 @@ class EntryCheck:
         *,
         is_own_policy: bool = False,
         seen: Sequence[tuple[int, int]] = (),
+        ahead: SignaturesAhead | None = None,
     ) -> None:
         self._policy = policy
         self._report = report
         self._now_ms = now_ms
         self._is_own_policy = is_own_policy
         self._seen = _earliest(seen)
+        self._ahead = ahead
+        self._waiting: deque[tuple[int, list[Leaf | FormatError], Vouches]] = deque()
         self.keys: dict[str, VerifierKey] = {}
         self.roles: dict[str, str] = {}
         self._chains: dict[str, tuple[int, str]] = {}
@@ -73,27 +81,50 @@ class EntryCheck:
 
     def take(self, bundle: Bundle) -> None:
         """Check the entries of the next bundle. Where nobody is enrolled, nothing can be said of the rest."""
-        for index, data in enumerate(bundle.entries, bundle.first):
-            if self._is_enrolled and index >= self._start:
-                self._check(index, data)
+        if self._ahead is None or not self.keys:
+            self._check_all(bundle.first, map(_parsed, bundle.entries), VerifierKey.vouches_for)
+            return
+        parsed = [_parsed(data) for data in bundle.entries]
+        answers = self._ahead.ask([*self._questions(parsed)])
+        self._waiting.append((bundle.first, parsed, answers.vouches))
+        if len(self._waiting) > self._ahead.most_open:
+            self._check_all(*self._waiting.popleft())
+
+    def finish(self) -> None:
+        """Check the entries that wait; nothing can be said of the whole before."""
+        while self._waiting:
+            self._check_all(*self._waiting.popleft())
 
     def take_alone(self, opening: Bundle, index: int, data: bytes) -> None:
         """Check one entry far from its neighbours, after the opening: what it follows on is not known."""
         self.take(opening)
         if index and self._is_enrolled:
-            self._check(index, data)
+            self._check(index, _parsed(data), VerifierKey.vouches_for)
 
-    def _check(self, index: int, data: bytes) -> None:
-        try:
-            leaf = parse_leaf(data)
-        except FormatError as error:
-            self._add("ENTRY", index, "an entry in its one spelling", str(error))
+    def _questions(self, parsed: Sequence[Leaf | FormatError]) -> Iterator[Question]:
+        """What `check_entry_signatures` will ask of these entries."""
+        for leaf in parsed:
+            if isinstance(leaf, Leaf):
+                note = leaf.signed.note
+                for line in note.signatures:
+                    key = self.keys.get(line.name)
+                    if key is not None and key.key_id == line.key_id:
+                        yield key, note.text, line.signature
+
+    def _check_all(self, first: int, parsed: Iterable[Leaf | FormatError], vouches: Vouches) -> None:
+        for index, leaf in enumerate(parsed, first):
+            if self._is_enrolled and index >= self._start:
+                self._check(index, leaf, vouches)
+
+    def _check(self, index: int, leaf: Leaf | FormatError, vouches: Vouches) -> None:
+        if isinstance(leaf, FormatError):
+            self._add("ENTRY", index, "an entry in its one spelling", str(leaf))
             return
         self._check_frame(index, leaf)
         if index == 0 and not self._enrol(leaf):
             self._is_enrolled = False
             return
-        self._check_author(index, leaf)
+        self._check_author(index, leaf, vouches)
         self._check_kind(index, leaf)
         if leaf.signed.entry.kind in CLAIMING:
             self.claiming.append(leaf)
@@ -177,7 +208,7 @@ class EntryCheck:
                 f"{needed} of {len(witnesses)} in the study's own policy",
             )
 
-    def _check_author(self, index: int, leaf: Leaf) -> None:
+    def _check_author(self, index: int, leaf: Leaf, vouches: Vouches) -> None:
         signed, entry = leaf.signed, leaf.signed.entry
         seq, prev = self._chains.get(entry.author, (0, ""))
         if (entry.seq, entry.prev) != (seq, prev):
@@ -197,7 +228,7 @@ class EntryCheck:
                 f"by {entry.author}, a {self.roles[entry.author]}",
             )
         try:
-            signers = check_entry_signatures(signed, self.keys.values())
+            signers = check_entry_signatures(signed, self.keys.values(), vouches)
         except FormatError as error:
             self._add("AUTHOR_SIG", index, f"the signature of {entry.author}", str(error))
             return
@@ -227,6 +258,13 @@ class EntryCheck:
             check_body(entry.kind, entry.body)
         except FormatError as error:
             self._add("BODY", index, f"the body of a {entry.kind}", str(error))
+
+
+def _parsed(data: bytes) -> Leaf | FormatError:
+    try:
+        return parse_leaf(data)
+    except FormatError as error:
+        return error
 
 
 def _of_entry(code: str, index: int, expected: str, got: str) -> Finding:

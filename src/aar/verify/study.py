@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from aar.verify.log_check import LogCheck, check_seen
 from aar.verify.receipt import Receipt, ReceiptRefused, check_receipt
 from aar.verify.report import HELD, HERE, Finding, Report, cannot_judge
 from aar.verify.resources import read_plain
+from aar.verify.signatures_ahead import SignaturesAhead
 
 # A record that changes each time it is read is judged as it was the last time.
 MAX_ATTEMPTS = 5
@@ -45,6 +47,7 @@ def verify_study(
     anchors: Sequence[Path] = (),
     now_ms: int | None = None,
     max_age_s: int | None = None,
+    jobs: int = 1,
     pause: Callable[[float], None] = time.sleep,
 ) -> Report:
     """Verify the study in `directory`; never raises on what it finds there.
@@ -54,14 +57,18 @@ def verify_study(
     `receipts` held proofs of single entries (`check_receipt`): each is checked alone, and against this copy.
     `anchors` are directories that hold what was written elsewhere as the log grew (`verify.anchor`).
     `max_age_s`: how old the newest cosignature may be at `now_ms`; a record that runs renews it every minute.
+    `jobs`: with 2 or more, so many processes check authors' signatures beside this one, to the same report.
 
     A record that is being written grows while it is read. When something does not hold and the published
     checkpoint has changed meanwhile, what did not hold was a mixture of two moments: it is read again.
     Between a cosignature and the publication of what it is for lies a moment, too: `pause` waits that long.
     """
-    return _settled(
-        directory, lambda: _verify_once(directory, policy, pins, now_ms, receipts, anchors, max_age_s), pause
-    )
+    with SignaturesAhead(jobs) if jobs != 1 else nullcontext() as ahead:
+        return _settled(
+            directory,
+            lambda: _verify_once(directory, policy, pins, now_ms, receipts, anchors, max_age_s, ahead),
+            pause,
+        )
 
 
 def _settled(directory: Path, verify: Callable[[], Report], pause: Callable[[float], None]) -> Report:
@@ -99,12 +106,15 @@ def _verify_once(
     receipts: Sequence[bytes] = (),
     anchors: Sequence[Path] = (),
     max_age_s: int | None = None,
+    ahead: SignaturesAhead | None = None,
     *,
     is_log_only: bool = False,
 ) -> Report:
     record = directory / "record"
     try:
-        return _judge(directory, record, policy, pins, now_ms, receipts, anchors, max_age_s, is_log_only)
+        return _judge(
+            directory, record, policy, pins, now_ms, receipts, anchors, max_age_s, ahead, is_log_only
+        )
     except PermissionError as error:
         return cannot_judge(
             f"{error.filename or directory}: {error.strerror}; verify as a user who may read it"
@@ -120,6 +130,7 @@ def _judge(
     receipts: Sequence[bytes],
     anchors: Sequence[Path],
     max_age_s: int | None,
+    ahead: SignaturesAhead | None,
     is_log_only: bool,
 ) -> Report:
     if not record.is_dir():
@@ -170,6 +181,7 @@ def _judge(
         now_ms,
         is_own_policy=not is_pinned,
         seen=[one for note in notes for one in _seen(note, trusted)],
+        ahead=ahead,
     )
     is_sound = log.run([*elsewhere] if is_log_only else [*elsewhere, entries])
     if log.is_opened:
@@ -181,6 +193,7 @@ def _judge(
         for anchor in elsewhere:
             anchor.finish(log, report)
     if is_sound and not is_log_only:
+        entries.finish()
         report.join(of_entries)
         if report.verdict == "ok":
             report.join(entries.too_late)

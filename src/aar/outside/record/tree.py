@@ -3,14 +3,14 @@
 Written apart from ``verify/merkle.py``, which checks what this builds: a bug must be made twice to go unseen.
 Here every complete subtree is stored, so that a root or a proof is a matter of looking up: 64 bytes per leaf,
 until `let_go` says that the leaf hashes of a tile lie elsewhere; then 8. What was let go is loaded again when
-asked for, eight leaves at a time, and believed only if it leads to the hash that was kept.
+asked for, a tile at a time, and believed only if it leads to the hashes that were kept.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import sha256
 
 from aar.outside.record.errors import RecordHalted
 
@@ -18,16 +18,17 @@ HASH_BYTES = 32
 TILE_HEIGHT = 8
 # From this level on every hash is kept: eight leaves are a quick thing to hash again, a whole tile is not.
 KEPT_LEVEL = 3
-# Groups of eight leaves, with what joins them, that are held at a time: half a KiB each.
-MAX_LOADED = 4_096
+# Loaded tiles, with what joins their leaves, that are held at a time: 14 KiB each. A proof about one of the
+# 196,608 entries in them looks up and hashes nothing.
+MAX_LOADED = 768
 
 
 def hash_leaf(leaf: bytes) -> bytes:
-    return hashlib.sha256(b"\x00" + leaf).digest()
+    return sha256(b"\x00" + leaf).digest()
 
 
 def _join(left: bytes, right: bytes) -> bytes:
-    return hashlib.sha256(b"\x01" + left + right).digest()
+    return sha256(b"\x01" + left + right).digest()
 
 
 class Tree:
@@ -43,6 +44,9 @@ class Tree:
         # Of so many tiles, from the first on, only the kept levels are held.
         self._gone = 0
         self._loaded: OrderedDict[int, list[bytes]] = OrderedDict()
+        # Joined hashes at the right edge of the size that a proof was last asked for.
+        self._edge: dict[tuple[int, int], bytes] = {}
+        self._edge_size = 0
         for one in leaf_hashes:
             self.append(one)
 
@@ -88,10 +92,9 @@ class Tree:
             return bytes(self._levels[level][first : first + count * HASH_BYTES])
         found = []
         while count and start < base:
-            per_group = 1 << (KEPT_LEVEL - level)
-            group, place = divmod(start, per_group)
-            part = min(count, per_group - place)
-            found.append(self._lower_levels(group)[level][place * HASH_BYTES : (place + part) * HASH_BYTES])
+            tile, place = divmod(start, 1 << (TILE_HEIGHT - level))
+            part = min(count, (1 << (TILE_HEIGHT - level)) - place)
+            found.append(self._lower_levels(tile)[level][place * HASH_BYTES : (place + part) * HASH_BYTES])
             start += part
             count -= part
         found.append(
@@ -99,25 +102,26 @@ class Tree:
         )
         return b"".join(found)
 
-    def _lower_levels(self, group: int) -> list[bytes]:
-        """The hashes of eight leaves that were let go, of their pairs, and so on."""
-        if group in self._loaded:
-            self._loaded.move_to_end(group)
-            return self._loaded[group]
-        tile, place = divmod(group, 1 << (TILE_HEIGHT - KEPT_LEVEL))
-        width = HASH_BYTES << KEPT_LEVEL
-        levels = [(self._load(tile) or b"")[place * width : (place + 1) * width]]
+    def _lower_levels(self, tile: int) -> list[bytes]:
+        """The leaf hashes of a tile that was let go, those of its pairs, and so on to the kept level."""
+        levels = self._loaded.get(tile)
+        if levels is not None:
+            self._loaded.move_to_end(tile)
+            return levels
+        levels = [self._load(tile) or b""]
         for _level in range(KEPT_LEVEL):
             below = levels[-1]
-            pairs = [below[at : at + 2 * HASH_BYTES] for at in range(0, len(below), 2 * HASH_BYTES)]
-            levels.append(b"".join([hashlib.sha256(b"\x01" + pair).digest() for pair in pairs]))
-        kept = self._levels[KEPT_LEVEL][group * HASH_BYTES : (group + 1) * HASH_BYTES]
-        if len(levels[0]) != width or levels[KEPT_LEVEL] != kept:
+            starts = range(0, len(below), 2 * HASH_BYTES)
+            joined = [sha256(b"\x01" + below[at : at + 2 * HASH_BYTES]).digest() for at in starts]
+            levels.append(b"".join(joined))
+        width = HASH_BYTES << (TILE_HEIGHT - KEPT_LEVEL)
+        kept = self._levels[KEPT_LEVEL][tile * width : (tile + 1) * width]
+        if len(levels[0]) != HASH_BYTES << TILE_HEIGHT or levels.pop() != kept:
             raise RecordHalted(
                 f"tile {tile} of the public directory is not the one that was written there: "
                 "restore it, and find out who changed it"
             )
-        self._loaded[group] = levels
+        self._loaded[tile] = levels
         if len(self._loaded) > MAX_LOADED:
             self._loaded.popitem(last=False)
         return levels
@@ -125,45 +129,65 @@ class Tree:
     def root(self, size: int | None = None) -> bytes:
         """Root hash of the first `size` leaves (all when None)."""
         size = self._checked(size)
-        return self._span(0, size) if size else hashlib.sha256().digest()
+        return self._span(0, size) if size else sha256().digest()
 
     def prove_inclusion(self, index: int, size: int | None = None) -> list[bytes]:
         """Siblings of leaf `index` from the leaf up, in the tree of the first `size` leaves."""
         size = self._checked(size)
         if not 0 <= index < size:
             raise IndexError(f"leaf {index}: the tree has {size}")
-        proof: list[bytes] = []
-        start, end = 0, size
-        while end - start > 1:
-            middle = start + _left_width(end - start)
-            if index < middle:
-                proof.append(self._span(middle, end))
-                end = middle
-            else:
-                proof.append(self._span(start, middle))
-                start = middle
-        return proof[::-1]
+        height, above = self._above(index, size)
+        return self._siblings(index, 0, height) + above
 
     def prove_consistency(self, old: int, new: int | None = None) -> list[bytes]:
         """Shows that the tree of `old` leaves is a prefix of that of `new`; empty for 0 and equal sizes."""
         new = self._checked(new)
         if not 0 <= old <= new:
             raise IndexError(f"consistency from size {old} to {new}: want 0 <= old <= new")
-        proof: list[bytes] = []
-        start, end = 0, new
-        # Walk down the new tree towards its `old`-th leaf, until what is left ends exactly there.
-        while old and end != old:
-            middle = start + _left_width(end - start)
-            if old <= middle:
-                proof.append(self._span(middle, end))
-                end = middle
-            else:
-                proof.append(self._span(start, middle))
-                start = middle
-        # When it starts at leaf 0 it is the old tree itself, which the checker knows already.
-        if start:
-            proof.append(self._span(start, end))
-        return proof[::-1]
+        if old in (0, new):
+            return []
+        # The way up from the last complete subtree of the old tree.
+        level = (old & -old).bit_length() - 1
+        height, above = self._above(old - 1, new)
+        # Where it starts at leaf 0 it is the old tree itself, which the checker knows already.
+        known = [] if old == 1 << level else [self._span(old - (1 << level), old)]
+        return known + self._siblings(old - 1, level, height) + above
+
+    def _above(self, index: int, size: int) -> tuple[int, list[bytes]]:
+        """Of the largest complete subtree with leaf `index` in it: its height, and what it is joined with."""
+        if size != self._edge_size:
+            self._edge, self._edge_size = {}, size
+        above: list[bytes] = []
+        start, end = 0, size
+        while (width := end - start) & (width - 1):
+            middle = start + _left_width(width)
+            is_left = index < middle
+            sibling = (middle, end) if is_left else (start, middle)
+            joined = self._edge.get(sibling)
+            if joined is None:
+                joined = self._edge[sibling] = self._span(*sibling)
+            above.append(joined)
+            start, end = (start, middle) if is_left else (middle, end)
+        return width.bit_length() - 1, above[::-1]
+
+    def _siblings(self, index: int, low: int, high: int) -> list[bytes]:
+        """What the subtrees of 2^`low` to 2^(`high` - 1) leaves around leaf `index` are joined with."""
+        found: list[bytes] = []
+        if low < KEPT_LEVEL:
+            # Those below the kept level lie in the same tile.
+            is_gone = index >> TILE_HEIGHT < self._gone
+            lower: Sequence[bytes | bytearray] = self._levels
+            if is_gone:
+                lower = self._lower_levels(index >> TILE_HEIGHT)
+            place = index & ((1 << TILE_HEIGHT) - 1) if is_gone else index - (self._gone << TILE_HEIGHT)
+            for level in range(low, min(KEPT_LEVEL, high)):
+                at = (place >> level ^ 1) * HASH_BYTES
+                found.append(bytes(lower[level][at : at + HASH_BYTES]))
+            low = KEPT_LEVEL
+        for level in range(low, high):
+            at = (index >> level ^ 1) * HASH_BYTES
+            found.append(bytes(self._levels[level][at : at + HASH_BYTES]))
+        return found
 
     def _checked(self, size: int | None) -> int:
         if size is None:
