@@ -12,13 +12,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aar.formats.errors import FormatError
 from aar.formats.keys import format_skey
 from aar.formats.kinds import FAILURES, check_body
 from aar.outside.admission import Refused
 from aar.outside.evaluation.bench import Prepared
-from aar.outside.evaluation.official_run import Problem, parse_predictions, run_officially
+from aar.outside.evaluation.official_run import Problem, in_order_of_items, parse_predictions, run_officially
 from aar.outside.evaluation.release import (
     confirmed,
     interval_method,
@@ -64,6 +66,16 @@ def payload(right: int, half: str = "public") -> Payload:
 def test_anything_but_one_line_of_exact_width_per_split_is_bad_output(output: bytes) -> None:
     assert parse_predictions(b"01\n1\n", [2, 1]) == ["01", "1"]
     assert parse_predictions(output, [2, 1]) is None
+
+
+@given(st.permutations(range(9)), st.integers(1, 9), st.data())
+def test_marks_in_test_order_become_masks_over_items(
+    order: list[int], count: int, data: st.DataObject
+) -> None:
+    items = order[:count]
+    lines = data.draw(st.lists(st.text("01", min_size=count, max_size=count), min_size=1, max_size=3))
+    wanted = [sum(1 << item for item, mark in zip(items, line, strict=True) if mark == "1") for line in lines]
+    assert in_order_of_items(lines, items, 9) == wanted
 
 
 def test_a_first_score_is_a_rung_within_its_interval() -> None:

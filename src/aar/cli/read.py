@@ -291,6 +291,14 @@ def leaderboard_lines(rows: list[Row], most: int = 30) -> list[str]:
     return lines
 
 
+def detectable_lines(difference: float | None, seeds: int) -> list[str]:
+    """What a study of so many seeds per run cannot tell from chance, where anything can be said of it."""
+    if difference is None:
+        return []
+    told = f"with {seeds} seeds a run, differences of PGR to the plain student below about {difference:.2f}"
+    return [f"{told} cannot be told from chance (80 % power, 5 % level; an upper guess)"]
+
+
 def status(options: argparse.Namespace) -> int:
     """How the study stands, from its published record alone."""
     from aar.outside.gateway.staff_desk import summary
@@ -323,6 +331,10 @@ def status(options: argparse.Namespace) -> int:
     for name, budget in budgets.items():
         if budget:
             say(f"  {name}: {budget['used']} of {budget['budget']} used")
+    if projection.opened:
+        seeds = projection.opened["runs"]["seeds"]
+        for line in detectable_lines(told["detectable_difference"], seeds):
+            say(f"  {line}")
     if projection.opened and projection.opened["anchors"]:
         places = ", ".join(f"{one['name']} ({one['kind']})" for one in projection.opened["anchors"])
         say(f"  anchors: {places}; {projection.opened['anchors_needed']} needed")
