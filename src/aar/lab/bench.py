@@ -66,8 +66,9 @@ def describe(request: Mapping[str, Any]) -> Answer:
 class Prepared:
     """One split as a method will see it, and what the evaluator keeps of it.
 
-    `run` are its seed and replicate. `train` and `test` are rows of the features file. `items` [m] number the tested items: ids of the pool, or
-    places among those that a fresh split drew; the marks of `taught` and `vanilla` are in the same order.
+    `run` are its seed and replicate; `train` and `test` rows of the features file. `items` [m] number the
+    tested items: ids of the pool, or places among those that a fresh split drew; the marks of `taught` and
+    `vanilla` are in the same order.
     """
 
     run: tuple[int, int]
