@@ -11,6 +11,7 @@ from typing import Any
 from aar.cli.config import Pins, parse_policy_file
 from aar.cli.failures import CommandFailed
 from aar.cli.main import EXIT_BAD_INPUT, EXIT_OK, EXIT_TAMPERED
+from aar.cli.opened_values import comparison_lines, comparisons_of
 from aar.cli.output import complain, say, say_json
 from aar.cli.safe_text import terminal_safe, typed
 from aar.formats.bookmark import format_bookmark
@@ -261,12 +262,22 @@ def show_leaderboard(options: argparse.Namespace) -> int:
     if report.verdict == "tampered":
         raise CommandFailed(_first_finding(study, report), EXIT_TAMPERED)
     rows = leaderboard(leaves)
+    found = comparisons_of(study.record, Projection.of(leaves))
     if options.json:
-        say_json([row.as_json() for row in rows], indent=1)
+        nothing: dict[str, Any] = {"holm_p": None, "best_of": None}
+        say_json(
+            [{**row.as_json(), **nothing, **found.get((row.digest, row.researcher), {})} for row in rows],
+            indent=1,
+        )
     else:
-        for line in leaderboard_lines(rows):
+        for line in (*leaderboard_lines(rows), *comparison_lines(names_of(rows), found)):
             say(line)
     return EXIT_OK
+
+
+def names_of(rows: list[Row]) -> dict[tuple[str, str], str]:
+    """The method of each row by its digest and its researcher."""
+    return {(row.digest, row.researcher): terminal_safe(row.method) for row in rows}
 
 
 def leaderboard_lines(rows: list[Row], most: int = 30) -> list[str]:
