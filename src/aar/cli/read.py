@@ -287,9 +287,9 @@ def leaderboard_lines(rows: list[Row], most: int = 30) -> list[str]:
     head = f"{'':>3} {'explored':>8} {'held-out':>8}  {'95 % interval':<29} {'researcher':<14} "
     lines = [head + f"{'receipts':<10} method"]
     for row in rows[:most]:
+        interval = f"{'held-out' if row.heldout_pgr else 'explored'} [{row.low}, {row.high}]"
         lines.append(
-            f"{row.rank:>3} {row.explored_pgr or '-':>8} {row.heldout_pgr or '-':>8}  "
-            f"{'held-out' if row.heldout_pgr else 'explored'} [{row.low}, {row.high}]".ljust(30)
+            f"{row.rank:>3} {row.explored_pgr or '-':>8} {row.heldout_pgr or '-':>8}  {interval:<29} "
             + f"{row.researcher:<14} {','.join(f'#{one}' for one in row.receipts):<10} "
             + terminal_safe(row.method)
             + (f"  ({row.decision})" if row.decision else "")
