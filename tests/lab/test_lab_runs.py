@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.special import ndtri, stdtrit
+from scipy.special import ndtri
 
 from aar.lab import runs
-from aar.lab.bootstrap import crossed_intervals, recovered, seed_intervals, t_quantile
+from aar.lab.bootstrap import crossed_intervals, recovered, seed_intervals
 from aar.lab.errors import DegenerateGapError, LabError, MalformedSplit
 from aar.lab.pipeline import format_pipeline, parse_pipeline_text
 from aar.lab.problems.registry import problem_named
@@ -217,11 +217,6 @@ def test_a_t_interval_is_the_textbooks() -> None:
     (low, high), _lead = seed_intervals(counts)
     half = 3.1824 * above.std(ddof=1) / 2 / 40
     assert (low, high) == pytest.approx((13 / 40 - half, 13 / 40 + half), abs=1e-5)
-
-
-def test_students_t_is_scipys() -> None:
-    for freedom in (1, 2, 3, 4, 5, 9, 10, 29, 30, 99, 400):
-        assert t_quantile(freedom) == pytest.approx(stdtrit(freedom, 0.975), abs=1e-9)
 
 
 def test_an_experiment_is_the_same_whole_or_in_pieces_and_in_any_order() -> None:

@@ -18,10 +18,10 @@ from fractions import Fraction
 
 import numpy as np
 
-from aar.lab.bootstrap import t_quantile
 from aar.lab.errors import LabError
 from aar.lab.published import CachedResult
 from aar.verify.pgr import UndefinedPGR, pgr
+from aar.verify.statistics import t_quantile
 
 VANILLA_METHOD = "vanilla_w2s"
 DRAWS = 2_000
@@ -173,7 +173,7 @@ def _row(
     plain = per_seed.get(VANILLA_METHOD, {})
     common = [own[seed] - plain[seed] for seed in own if seed in plain] if method != VANILLA_METHOD else []
     ahead = _mean(common) if common else None
-    half = None if ahead is None or ahead.error is None else t_quantile(ahead.seeds - 1) * ahead.error
+    half = None if ahead is None or ahead.error is None else t_quantile(0.975, ahead.seeds - 1) * ahead.error
     return MethodRow(
         method=method,
         seeds=tuple(own),

@@ -58,7 +58,8 @@ class Quorum:
         self._grace_s = grace_s
         # What each one cosigned last, as far as this process knows; a 409 corrects it.
         self._sizes: dict[str, int] = {}
-        self._asking: dict[str, threading.Thread] = {}
+        # Who has not answered yet. Not "whose thread is alive": one that answered takes a moment to end.
+        self._asking: set[str] = set()
 
     def is_met(self, note: Note) -> bool:
         """Whether enough cosignatures are on `note`; raises `UnverifiedNote` when one is bad."""
@@ -75,7 +76,7 @@ class Quorum:
         """
         asked = _Round(size, note, prove)
         for name in self._witnesses:
-            if name in self._asking and self._asking[name].is_alive():
+            if name in self._asking:
                 asked.reasons[name] = "it has not answered about an earlier checkpoint yet"
             else:
                 self._ask(asked, name, min(self._sizes.get(name, 0), size))
@@ -113,11 +114,11 @@ class Quorum:
                 answer: bytes | BaseException = witness.add_checkpoint(old, proof, asked.note)
             except BaseException as error:  # noqa: BLE001 - it is raised again, or named, where it is taken
                 answer = error
+            self._asking.discard(name)
             asked.answers.put((name, answer))
 
-        thread = threading.Thread(target=ask, name=f"witness {name}", daemon=True)
-        self._asking[name] = thread
-        thread.start()
+        self._asking.add(name)
+        threading.Thread(target=ask, name=f"witness {name}", daemon=True).start()
 
     def _take(self, asked: _Round, name: str, answer: bytes | BaseException) -> None:
         """Believe a cosignature that verifies; ask again after another size; keep any other reason."""
