@@ -394,7 +394,7 @@ def main() -> None:
         "--entries", type=int, default=1_000_448, help="of the log for memory; 512 to a batch"
     )
     parser.add_argument("--log", type=int, default=100_352, help="entries of the log that is verified")
-    parser.add_argument("--votes", type=int, default=5_000, help="of the study that is verified")
+    parser.add_argument("--votes", type=int, default=20_000, help="of the study that is verified")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     start = os.getloadavg()[0]
