@@ -11,6 +11,8 @@ means over splits) with its standard error over seeds; `digits` takes --replicat
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import multiprocessing
 import os
 import statistics
@@ -18,11 +20,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
+from aar.inside.method_directory import method_files
 from aar.lab.experiment import Sampled, sample
 from aar.lab.instance import Instance
 from aar.lab.methods import METHODS, methods_for
@@ -31,6 +35,14 @@ from aar.lab.pipeline import offered_by, parse_pipeline_text, run_pipeline
 from aar.lab.probe import ITERATIONS, Probe, predict, sigmoid, with_bias
 from aar.lab.problems import PROBLEMS
 from aar.lab.problems.registry import problem_named
+from aar.outside.evaluation.bench import Bench
+from aar.outside.evaluation.official_run import Problem as OfficialProblem
+from aar.outside.evaluation.official_run import pool_of, run_officially
+from aar.outside.evaluation.release import release
+from aar.outside.sandbox.backend import missing_backend
+from aar.outside.sandbox.client import Launcher, LauncherClient
+from aar.verify.interval import DRAWS
+from aar.verify.payload import format_payload
 
 # The mix that an experiment's mean cost is stated for.
 MIX = (
@@ -51,6 +63,9 @@ FOLDS = 4
 BATCH = 32
 NEWTON_STEPS = 30
 REPLICATED = "digits"
+# Splits a seed of an official run, as the embedded studies have them; of other problems 4.
+REPLICATES_OF_A_RUN = {"digits": 20}
+FIRST_UID_SLOT = 100
 COLD = """
 import time
 begun = time.perf_counter(), time.process_time()
@@ -252,6 +267,103 @@ def measure_cold_start(name: str) -> None:
     print(f"  {', '.join(modules) or 'nothing'}")
 
 
+# What an official run costs beside its method.
+
+
+class TimedBench:
+    """A bench that adds up what its sandbox spends."""
+
+    def __init__(self, bench: Bench, client: LauncherClient) -> None:
+        self._bench = bench
+        self._client = client
+        self.spent_s = 0.0
+
+    def prepare(self, *request: Any, **more: Any) -> Any:
+        before = self._client.usage()["sandboxes_cpu_s"]
+        prepared = self._bench.prepare(*request, **more)
+        self.spent_s += self._client.usage()["sandboxes_cpu_s"] - before
+        return prepared
+
+
+def official_ms(launcher: LauncherClient, bench: Bench, name: str, replicates: int) -> dict[str, float]:
+    """Processor ms of the mix's official runs, in real sandboxes, by what they were spent on; a mean.
+
+    What the method itself takes is measured here, on as many splits: the same code on the same data.
+    """
+    pool = pool_of(bench.describe(name))
+    problem = OfficialProblem(name=name, pool=pool, seeds=SEEDS_OF_AN_EXPERIMENT, replicates=replicates)
+    timed: Any = TimedBench(bench, launcher)
+    spent = dict.fromkeys(("methods", "teaching", "sandbox", "evaluator", "clock"), 0.0)
+    # A first one, not counted: imports, features, page cache.
+    for method in (MIX[0], *MIX):
+        if method == MIX[0]:
+            spent = dict.fromkeys(spent, 0.0)
+            timed.spent_s = 0.0
+        before, mine, begun = launcher.usage(), time.process_time(), time.perf_counter()
+        snapshot = json.dumps({"files": method_files(parse_pipeline_text(METHODS[method]))}).encode()
+        result = run_officially(
+            secret=bytes(32),
+            problem=problem,
+            label="explore",
+            digest=hashlib.sha256(snapshot).hexdigest(),
+            snapshot=snapshot,
+            bench=timed,
+            launcher=launcher,
+            uid_slot=FIRST_UID_SLOT,
+        )
+        if result.public is None or result.sealed is None:
+            raise RuntimeError(f"{method} on {name} failed: {result.reason}")
+        for payload in (result.public, result.sealed):
+            format_payload(payload)
+        release(result.public, {}, draws=DRAWS, group=pool.group)
+        after = launcher.usage()
+        spent["clock"] += time.perf_counter() - begun
+        spent["evaluator"] += time.process_time() - mine + after["launcher_cpu_s"] - before["launcher_cpu_s"]
+        spent["sandbox"] += after["sandboxes_cpu_s"] - before["sandboxes_cpu_s"]
+    spent["teaching"] = timed.spent_s
+    for method in MIX:
+        pipeline = parse_pipeline_text(METHODS[method])
+        for seed, one in samples_of(name, SEEDS_OF_AN_EXPERIMENT, replicates):
+            before_s = time.process_time()
+            run_pipeline(pipeline, one.instance, np.random.default_rng(seed))
+            spent["methods"] += time.process_time() - before_s
+    spent["sandbox"] -= spent["teaching"] + spent["methods"]
+    return {key: value * 1_000 / len(MIX) for key, value in spent.items()}
+
+
+def measure_overhead(names: Sequence[str]) -> None:
+    """Where a sandbox can be had: all that an official run takes beside its method."""
+    missing = missing_backend()
+    if missing is not None:
+        print(f"\nevaluator overhead over method CPU: not measured, {missing}")
+        return
+    print("\nevaluator overhead over method CPU: official runs of the mix, each in a sandbox of its own,")
+    print(
+        "  mean processor ms a run; teaching is weak teachers, ceilings and the plain student of each split"
+    )
+    running = Launcher.spawn({"official-run", "bench"})
+    try:
+        client = LauncherClient(running.sockets[0])
+        bench = Bench(client)
+        for name in names:
+            replicates = REPLICATES_OF_A_RUN.get(name, 4)
+            ms = official_ms(client, bench, name, replicates)
+            beside = ms["sandbox"] + ms["evaluator"]
+            print(
+                f"  {name:9} {SEEDS_OF_AN_EXPERIMENT} x {replicates:2} splits: method {ms['methods']:6.0f}, "
+                f"teaching {ms['teaching']:6.0f}, sandbox {ms['sandbox']:5.0f}, "
+                f"evaluator {ms['evaluator']:5.0f}; by the clock {ms['clock']:6.0f}"
+            )
+            print(
+                f"            overhead {(beside + ms['teaching']) / ms['methods']:.0%} of the method "
+                f"(target 20 %), {beside / ms['methods']:.0%} without teaching; evaluator alone "
+                f"{ms['evaluator'] / (ms['methods'] + ms['teaching'] + ms['sandbox']):.0%} of what it runs"
+            )
+        bench.close()
+    finally:
+        running.close()
+
+
 # What the methods are worth.
 
 
@@ -310,6 +422,7 @@ def main() -> None:
             print(f"  {name}: {same:.2%} of test items on the exact optimum's side (target 99.9 %)")
         compare_neighbours(wide, options.rounds)
         measure_experiments(names, options.rounds, options.seconds)
+        measure_overhead(names)
         measure_cold_start("claims" if "claims" in PROBLEMS else PROBLEMS[0])
 
 

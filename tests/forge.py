@@ -230,19 +230,21 @@ class Run:
         }
 
     def exact(self, half: str) -> dict[str, str]:
-        payload = self.payloads[half]
-        told = {"pgr": decimal4(score(payload).pgr), **ends("", interval_of(payload, draws=DRAWS))}
+        payload, group = self.payloads[half], self.pool.group
+        interval = interval_of(payload, draws=DRAWS, group=group)
+        told = {"pgr": decimal4(score(payload).pgr), **ends("", interval)}
         if self.tier not in ("confirm", "heldout"):
             return {**dict.fromkeys(COMPARED, ""), **told}
         told["difference"] = decimal4(difference(payload))
-        return {**told, **ends("difference_", difference_interval(payload, draws=DRAWS))}
+        return {**told, **ends("difference_", difference_interval(payload, draws=DRAWS, group=group))}
 
     def rung(self) -> dict[str, Any]:
         """What is released if this run is better than all before it: whole steps, or the exact values."""
         if not self.pool.items:
             exact = self.exact("public")
             return {**{key: exact[key] for key in ("pgr", "low", "high")}, "improved": 1}
-        step, interval = Fraction(STEP), crossed_bootstrap(self.payloads["public"], draws=DRAWS)
+        step, group = Fraction(STEP), self.pool.group
+        interval = crossed_bootstrap(self.payloads["public"], draws=DRAWS, group=group)
         rung = round(score(self.payloads["public"]).pgr / step) * step
         low = min(interval.low // step * step, rung)
         high = max(-(-interval.high // step) * step, rung)

@@ -36,6 +36,8 @@ REFUSING_PREFIXES = ("check_", "_check_", "parse_")
 # Far beyond what the tests take: a run that was cut off shows nothing, so its guard counts as unnoticed. A
 # test that hangs without its guard ends by its own timeout, and fails.
 TIMEOUT_S = 3600
+# Without what is slow: simulations take minutes and refuse nothing.
+OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-m", "not slow and not deep")
 
 # The tests that most likely notice, first: with -x a run ends at the first that does. A module of the formats
 # has the tests of its name.
@@ -132,7 +134,7 @@ class Copy:
             file.write_bytes(original)
 
     def _passes(self, tests: str) -> bool:
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", tests]
+        command = [sys.executable, "-m", "pytest", *OPTIONS, tests]
         environment = {**os.environ, "PYTHONPATH": str(self._folder / "src")}
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         try:

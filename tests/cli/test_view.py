@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from aar.cli.read import detectable_lines
+from aar.cli.run import _Shown
 from aar.cli.view import LiveView, PlainView, StudyView, headline, interval_bar, study_view
+from aar.outside.study_run import Moment
 from aar.verify.leaderboard import Row
 
 
@@ -197,3 +200,17 @@ def test_the_plain_view_says_a_new_event_a_new_alarm_a_new_phase_and_a_death() -
         "#201 receipt for researcher-2: PGR 0.7500",
         "ALARM #203 step-order by researcher-1: step 3 before step 2",
     ]
+
+
+def test_what_a_study_cannot_tell_from_chance_is_said_once_before_anything_runs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shown = _Shown(PlainView())
+    shown.announce(lambda told: detectable_lines(told["detectable_difference"], 5))
+    moment = Moment(status=status(detectable_difference=0.166), fleet={}, elapsed_s=1.0, phase="running")
+    shown.show(moment)
+    shown.show(moment)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("with 5 seeds a run, differences of PGR to the plain student below about 0.17")
+    assert sum("cannot be told from chance" in line for line in lines) == 1
+    assert detectable_lines(None, 1) == []

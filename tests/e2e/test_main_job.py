@@ -27,6 +27,8 @@ def test_run_prints_one_json_summary_and_nothing_else(finished: Any) -> None:
     assert summary["submissions"] == 6
     assert summary["entries"] == len(finished.commands.entries(str(finished.path)))
     assert 0 < summary["control_plane_cpu_share"] < 1
+    status = finished.commands.json("status", str(finished.path), "--json")
+    assert 0 < summary["detectable_difference"] == status["detectable_difference"]
     assert set(summary["best"]) == {"method", "researcher", "explored_pgr", "heldout_pgr"}
 
 

@@ -177,11 +177,10 @@ def status_differences(requests: Sequence[Any], log: VerifierKey) -> dict[int, t
     return differing
 
 
-# 1: a signature in base64 whose last bits are not zero: malformed (400) here, decoded and bad (403) there.
 # 2: an unknown origin was 403 until 2025; it is 404 now.
 WITNESS_DIFFERENCES = {
-    "torchwood_2025": {1: (403, 400), 2: (403, 404)},
-    "sunlight_2026": {1: (403, 400)},
+    "torchwood_2025": {2: (403, 404)},
+    "sunlight_2026": {},
 }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from aar.lab import bench
 from aar.lab.bench import answer
 
 RUNS = [[1, 0], [2, 0]]
@@ -69,3 +70,29 @@ def test_true_answers_follow_from_features_and_random_ones_do_not() -> None:
 def test_answers_of_another_run_are_an_error_and_no_end(lines: list[str]) -> None:
     told, _data = answer(json.dumps({"do": "residual", **REQUEST, "lines": lines}).encode())
     assert "error" in told
+
+
+def test_what_a_run_was_taught_is_not_taught_again_for_its_audit(monkeypatch: pytest.MonkeyPatch) -> None:
+    dealt = []
+    whole = bench._dealt
+
+    def counted(problem: Any, request: Any, key: bytes) -> Any:
+        dealt.append(request["key"])
+        return whole(problem, request, key)
+
+    monkeypatch.setattr(bench, "_dealt", counted)
+    monkeypatch.setattr(bench, "_kept", {})
+    told, data = asked(do="prepare", **REQUEST)
+    lines = [one["truth"] for one in told["splits"]]
+    fresh = asked(do="residual", **{**REQUEST, "runs": REQUEST["runs"][:1]}, lines=lines[:1])
+    asked(do="prepare", **REQUEST, control=1)
+    assert asked(do="prepare", **REQUEST) == (told, data)
+    assert len(dealt) == 1
+    # As if nothing had been kept; and other seeds, or another key, are taught anew.
+    bench._kept.clear()
+    assert asked(do="residual", **{**REQUEST, "runs": REQUEST["runs"][:1]}, lines=lines[:1]) == fresh
+    assert asked(do="prepare", **{**REQUEST, "runs": REQUEST["runs"][1:]}) != (told, data)
+    for key in ("00", "01", "02"):
+        asked(do="prepare", **{**REQUEST, "key": key})
+    assert len(dealt) == 6
+    assert len(bench._kept) == bench.KEPT

@@ -12,6 +12,7 @@ from aar.formats.keys import Signer, format_vkey
 from aar.outside.admission import Refused, check_admission
 from aar.outside.allocation import next_task
 from aar.outside.projection import Projection
+from aar.verify.statistics import detectable_difference
 
 ORIGIN = "aar.local/study-0123456789abcdef"
 SECRET = bytes(range(32))
@@ -634,3 +635,12 @@ def test_time_in_which_nothing_ran_is_not_charged(study: Study) -> None:
     study.task("t2")
     assert study.projection.active_ms - used <= 20_000
     assert 0 < study.projection.seconds_left(study.now_ms) < 60
+
+
+def test_a_study_says_what_its_seeds_cannot_tell_from_chance() -> None:
+    projection = Projection()
+    assert projection.detectable_difference is None
+    projection.opened = {"runs": {"seeds": 5}, "baselines": BASELINES}
+    assert projection.detectable_difference == round(detectable_difference(0.1, 5), 4)
+    projection.opened = {"runs": {"seeds": 1}, "baselines": BASELINES}
+    assert projection.detectable_difference is None

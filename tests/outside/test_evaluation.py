@@ -12,13 +12,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aar.formats.errors import FormatError
 from aar.formats.keys import format_skey
 from aar.formats.kinds import FAILURES, check_body
 from aar.outside.admission import Refused
 from aar.outside.evaluation.bench import Prepared
-from aar.outside.evaluation.official_run import Problem, parse_predictions, run_officially
+from aar.outside.evaluation.official_run import Problem, in_order_of_items, parse_predictions, run_officially
 from aar.outside.evaluation.release import (
     confirmed,
     interval_method,
@@ -66,8 +68,18 @@ def test_anything_but_one_line_of_exact_width_per_split_is_bad_output(output: by
     assert parse_predictions(output, [2, 1]) is None
 
 
+@given(st.permutations(range(9)), st.integers(1, 9), st.data())
+def test_marks_in_test_order_become_masks_over_items(
+    order: list[int], count: int, data: st.DataObject
+) -> None:
+    items = order[:count]
+    lines = data.draw(st.lists(st.text("01", min_size=count, max_size=count), min_size=1, max_size=3))
+    wanted = [sum(1 << item for item, mark in zip(items, line, strict=True) if mark == "1") for line in lines]
+    assert in_order_of_items(lines, items, 9) == wanted
+
+
 def test_a_first_score_is_a_rung_within_its_interval() -> None:
-    told = release(payload(142), {}, draws=50)
+    told = release(payload(142), {}, draws=50, group=1)
     assert told["improved"] == 1
     assert told["pgr"] == "0.4000"
     assert Fraction(told["low"]) <= Fraction(told["pgr"]) <= Fraction(told["high"])
@@ -76,16 +88,16 @@ def test_a_first_score_is_a_rung_within_its_interval() -> None:
 
 def test_what_is_not_better_by_a_step_gets_the_previous_answer_whatever_it_scored() -> None:
     previous = {"pgr": "0.4000", "low": "0.3000", "high": "0.5000", "improved": 1}
-    answers = [release(payload(right), previous, draws=50) for right in (60, 120, 140, 144, 145)]
+    answers = [release(payload(right), previous, draws=50, group=1) for right in (60, 120, 140, 144, 145)]
     assert answers == [{**previous, "improved": 0}] * 5
-    assert release(payload(146), previous, draws=50)["improved"] == 1
+    assert release(payload(146), previous, draws=50, group=1)["improved"] == 1
 
 
 def test_of_fresh_items_the_exact_value_is_told_whatever_was_told_before() -> None:
     previous = {"pgr": "0.9000", "low": "0.8000", "high": "1.0000", "improved": 1}
     for right in (60, 142):
         fresh = replace(payload(right), is_fresh=True)
-        told = release(fresh, previous, draws=50)
+        told = release(fresh, previous, draws=50, group=1)
         assert told["improved"] == 1
         assert told["pgr"] == decimal4(score(fresh).pgr)
         assert told["low"] == decimal4(t_interval(fresh).low)
@@ -94,7 +106,7 @@ def test_of_fresh_items_the_exact_value_is_told_whatever_was_told_before() -> No
 def test_a_confirmed_value_is_exact_and_compared_with_the_plain_student() -> None:
     public = payload(142)
     splits = tuple(replace(one, vanilla=(1 << 120) - 1) for one in public.splits)
-    told = confirmed(replace(public, splits=splits), draws=50)
+    told = confirmed(replace(public, splits=splits), draws=50, group=1)
     assert (told["pgr"], told["difference"]) == ("0.4200", "0.2200")
     assert Fraction(told["difference_low"]) <= Fraction("0.22") <= Fraction(told["difference_high"])
     check_body("score-receipt", {**RECEIPT, "tier": "confirm", "released": told})
@@ -146,9 +158,9 @@ def test_a_run_whose_seeds_left_no_gap_is_a_typed_outcome() -> None:
 def test_an_opened_half_states_an_interval_only_where_one_is_asked_for() -> None:
     data = format_payload(payload(142))
     nothing = dict.fromkeys(("difference", "difference_low", "difference_high"), "")
-    told = opened_numbers(data, draws=0, compares=False)
+    told = opened_numbers(data, draws=0, group=1, compares=False)
     assert told == {"pgr": "0.4200", "low": "", "high": "", **nothing}
-    told = opened_numbers(data, draws=50, compares=False)
+    told = opened_numbers(data, draws=50, group=1, compares=False)
     assert Fraction(told["low"]) < score(payload(142)).pgr < Fraction(told["high"])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from statistics import variance
@@ -74,6 +75,27 @@ def naive_interval(payload: Payload, draws: int, seed: int) -> tuple[float, floa
     return values[int(0.025 * len(values))], values[int(0.975 * len(values))]
 
 
+def in_groups(payload: Payload, group: int) -> Payload:
+    """The same with each item `group` times over, neighbours: claims of one fact, right or wrong together."""
+
+    def wider(mask: int) -> int:
+        return mask_of(
+            [item * group + one for item in range(payload.pool) for one in range(group) if mask >> item & 1]
+        )
+
+    splits = tuple(
+        replace(
+            one,
+            **{
+                name: wider(getattr(one, name))
+                for name in ("tested", "student", "weak", "ceiling", "vanilla")
+            },
+        )
+        for one in payload.splits
+    )
+    return replace(payload, pool=payload.pool * group, splits=splits)
+
+
 # Scores.
 
 
@@ -127,12 +149,33 @@ def test_an_interval_is_close_to_that_of_a_naive_bootstrap(student: float) -> No
         assert abs(float(mine) - naive) < 0.2 * width
 
 
+@pytest.mark.parametrize("interval", [interval_of, difference_interval])
+def test_items_of_a_group_count_as_one_in_an_interval(interval: Callable[..., Interval]) -> None:
+    payload = replace(made(90, 4), splits=tuple(replace(one, vanilla=one.weak) for one in made(90, 4).splits))
+    groups = in_groups(payload, 7)
+    alone, together = interval(payload, draws=1000), interval(groups, draws=1000, group=7)
+    blind = interval(groups, draws=1000)
+    width = alone.high - alone.low
+    assert together.high - together.low == pytest.approx(width, rel=0.1)
+    assert blind.high - blind.low < 0.75 * width
+
+
+def test_a_smaller_last_group_is_drawn_like_the_others() -> None:
+    payload = made(61, 4)
+    assert (
+        interval_module._packed_units(payload, 4)[1][-1] == interval_module._packed_units(payload, 1)[1][-1]
+    )
+    assert len(interval_module._packed_units(payload, 4)[1]) == 16
+    found = crossed_bootstrap(payload, group=4)
+    assert found.low < score(payload).pgr < found.high
+
+
 def test_an_interval_has_the_shape_of_its_percentiles_and_the_width_of_student_s_t() -> None:
     payload = made(120, 5)
     found, errors = crossed_bootstrap(payload), run_errors(payload)
     drawn = [
         Fraction(student - weak, ceiling - weak)
-        for student, weak, ceiling, _vanilla in interval_module._drawn_counts(payload, 300)
+        for student, weak, ceiling, _vanilla in interval_module._drawn_counts(payload, 300, 1)
     ]
     raw = interval_module.percentiles(drawn, 300)
     shares = [(errors.estimate - one.low) / (one.high - errors.estimate) for one in (found, raw)]

@@ -53,6 +53,19 @@ def test_replicates_of_a_seed_are_no_further_seeds() -> None:
     assert paired.by_item == pytest.approx(whole.by_item)
 
 
+def test_items_of_a_group_are_one_term() -> None:
+    payload = simulated(random.Random(9), [0.0] * ITEMS, 0.05)
+    apart, together = run_errors(payload), run_errors(payload, group=6)
+    assert together.by_item == tuple(sum(apart.by_item[at : at + 6]) for at in range(0, ITEMS, 6))
+    assert (together.estimate, together.by_seed, together.scale) == (
+        apart.estimate,
+        apart.by_seed,
+        apart.scale,
+    )
+    cells = [run_errors(replace(payload, splits=payload.splits[:1]), group=6)]
+    assert cells[0].cells == sum(one * one for one in cells[0].by_item)
+
+
 def test_a_variance_is_what_many_runs_scatter_by() -> None:
     source = random.Random(4)
     runs = []

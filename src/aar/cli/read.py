@@ -11,6 +11,7 @@ from typing import Any
 from aar.cli.config import Pins, parse_policy_file
 from aar.cli.failures import CommandFailed
 from aar.cli.main import EXIT_BAD_INPUT, EXIT_OK, EXIT_TAMPERED
+from aar.cli.opened_values import comparison_lines, comparisons_of
 from aar.cli.output import complain, say, say_json
 from aar.cli.safe_text import terminal_safe, typed
 from aar.formats.bookmark import format_bookmark
@@ -264,12 +265,22 @@ def show_leaderboard(options: argparse.Namespace) -> int:
     if report.verdict == "tampered":
         raise CommandFailed(_first_finding(study, report), EXIT_TAMPERED)
     rows = leaderboard(leaves)
+    found = comparisons_of(study.record, Projection.of(leaves))
     if options.json:
-        say_json([row.as_json() for row in rows], indent=1)
+        nothing: dict[str, Any] = {"holm_p": None, "best_of": None}
+        say_json(
+            [{**row.as_json(), **nothing, **found.get((row.digest, row.researcher), {})} for row in rows],
+            indent=1,
+        )
     else:
-        for line in leaderboard_lines(rows):
+        for line in (*leaderboard_lines(rows), *comparison_lines(names_of(rows), found)):
             say(line)
     return EXIT_OK
+
+
+def names_of(rows: list[Row]) -> dict[tuple[str, str], str]:
+    """The method of each row by its digest and its researcher."""
+    return {(row.digest, row.researcher): terminal_safe(row.method) for row in rows}
 
 
 def leaderboard_lines(rows: list[Row], most: int = 30) -> list[str]:
@@ -279,10 +290,10 @@ def leaderboard_lines(rows: list[Row], most: int = 30) -> list[str]:
     head = f"{'':>3} {'explored':>8} {'held-out':>8}  {'95 % interval':<29} {'researcher':<14} "
     lines = [head + f"{'receipts':<10} method"]
     for row in rows[:most]:
+        interval = f"{'held-out' if row.heldout_pgr else 'explored'} [{row.low}, {row.high}]"
         lines.append(
-            f"{row.rank:>3} {row.explored_pgr or '-':>8} {row.heldout_pgr or '-':>8}  "
-            f"{'held-out' if row.heldout_pgr else 'explored'} [{row.low}, {row.high}]".ljust(30)
-            + f"{row.researcher:<14} {','.join(f'#{one}' for one in row.receipts):<10} "
+            f"{row.rank:>3} {row.explored_pgr or '-':>8} {row.heldout_pgr or '-':>8}  {interval:<29} "
+            f"{row.researcher:<14} {','.join(f'#{one}' for one in row.receipts):<10} "
             + terminal_safe(row.method)
             + (f"  ({row.decision})" if row.decision else "")
             + ("  (builds on a retracted finding)" if row.builds_on_retracted else "")
@@ -292,6 +303,14 @@ def leaderboard_lines(rows: list[Row], most: int = 30) -> list[str]:
     if any(row.heldout_pgr is None for row in rows[:most]):
         lines.append("    - under held-out: still sealed; opened at the end for what a result claims")
     return lines
+
+
+def detectable_lines(difference: float | None, seeds: int) -> list[str]:
+    """What a study of so many seeds per run cannot tell from chance, where anything can be said of it."""
+    if difference is None:
+        return []
+    told = f"with {seeds} seeds a run, differences of PGR to the plain student below about {difference:.2f}"
+    return [f"{told} cannot be told from chance (80 % power, 5 % level; an upper guess)"]
 
 
 def status(options: argparse.Namespace) -> int:
@@ -326,6 +345,10 @@ def status(options: argparse.Namespace) -> int:
     for name, budget in budgets.items():
         if budget:
             say(f"  {name}: {budget['used']} of {budget['budget']} used")
+    if projection.opened:
+        seeds = projection.opened["runs"]["seeds"]
+        for line in detectable_lines(told["detectable_difference"], seeds):
+            say(f"  {line}")
     if projection.opened and projection.opened["anchors"]:
         places = ", ".join(f"{one['name']} ({one['kind']})" for one in projection.opened["anchors"])
         say(f"  anchors: {places}; {projection.opened['anchors_needed']} needed")

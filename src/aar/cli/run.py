@@ -17,9 +17,10 @@ from typing import Any
 from aar.cli.config import reviewer_signer
 from aar.cli.failures import CommandFailed
 from aar.cli.main import EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_LEAK, EXIT_NO_BACKEND, EXIT_OK, EXIT_TAMPERED
+from aar.cli.opened_values import comparison_lines, comparisons_of
 from aar.cli.output import complain, leave_output, say, say_json
 from aar.cli.picture import Point, draw_pgr_over_time
-from aar.cli.read import leaderboard_lines, poll_leaves, verify_with_pins
+from aar.cli.read import detectable_lines, leaderboard_lines, names_of, poll_leaves, verify_with_pins
 from aar.cli.safe_text import terminal_safe, typed
 from aar.cli.view import LiveView, PlainView, StudyView, study_view
 from aar.formats.entry import Leaf
@@ -34,7 +35,7 @@ from aar.outside.sandbox.doctor import doctor as examine
 from aar.outside.study_directory import NotAStudy, StudyDirectory, service_uids
 from aar.outside.study_file import StudyFile, StudyFileError, default_study_text, parse_study
 from aar.outside.study_run import Moment, StudyRun, StudyStopped, read_projection
-from aar.verify.leaderboard import leaderboard
+from aar.verify.leaderboard import Row, leaderboard
 from aar.verify.report import Report, format_report
 
 
@@ -73,6 +74,8 @@ def _run_locked(
     report = examine_or_explain(study.path, quiet=options.json)
     doctor_s = cpu_s(resource.RUSAGE_CHILDREN) - before_s
     view = _view(options)
+    if not options.json:
+        view.announce(lambda told: detectable_lines(told["detectable_difference"], study_file.seeds))
     study_run = StudyRun(study, study_file, reviewer=reviewer, doctor=report, on_moment=view.show)
     if not options.json:
         view.say(
@@ -165,6 +168,11 @@ class _Shown:
 
     def __init__(self, view: LiveView | PlainView | _QuietView) -> None:
         self._view = view
+        self._announced: Callable[[Mapping[str, Any]], list[str]] | None = None
+
+    def announce(self, lines: Callable[[Mapping[str, Any]], list[str]]) -> None:
+        """Say these before the first moment is shown, from its status: before anything has run."""
+        self._announced = lines
 
     def __enter__(self) -> _Shown:
         return self
@@ -173,6 +181,10 @@ class _Shown:
         self._view.close()
 
     def show(self, moment: Moment) -> None:
+        if self._announced is not None:
+            for line in self._announced(moment.status):
+                self.say(line)
+            self._announced = None
         shown = study_view(moment.status, moment.fleet, elapsed_s=moment.elapsed_s, phase=moment.phase)
         self._or_go_on_unseen(lambda: self._view.update(shown))
 
@@ -278,6 +290,7 @@ def _finish(study: StudyDirectory, usage: Mapping[str, float], options: argparse
         "control_plane_cpu_share": round(control_s / (control_s + sandboxes_s), 4),
         "control_plane_cpu_s": round(control_s, 2),
         "sandboxes_cpu_s": round(sandboxes_s, 2),
+        "detectable_difference": projection.detectable_difference,
         "best": {key: best.get(key) for key in ("method", "researcher", "explored_pgr", "heldout_pgr")},
         "verdict": report.verdict,
         "pictures": [str(study.path / "pgr.svg"), str(study.path / "pgr.png")],
@@ -286,7 +299,7 @@ def _finish(study: StudyDirectory, usage: Mapping[str, float], options: argparse
     if options.json:
         say_json(summary)
     else:
-        _say_end(study, summary, projection, leaderboard_lines(rows, 12))
+        _say_end(study, summary, projection, rows)
     return EXIT_OK
 
 
@@ -307,7 +320,7 @@ def _show_closed(study: StudyDirectory, options: argparse.Namespace) -> int:
         say_json(summary)
     else:
         leaves = poll_leaves(study)
-        _say_end(study, summary, Projection.of(leaves), leaderboard_lines(leaderboard(leaves), 12))
+        _say_end(study, summary, Projection.of(leaves), leaderboard(leaves))
     return EXIT_OK
 
 
@@ -323,13 +336,15 @@ def _say_tampered(study: StudyDirectory, report: Report, options: argparse.Names
 
 
 def _say_end(
-    study: StudyDirectory, summary: Mapping[str, Any], projection: Projection, table: list[str]
+    study: StudyDirectory, summary: Mapping[str, Any], projection: Projection, rows: list[Row]
 ) -> None:
     for task in projection.tasks.values():
         if task.outcome == "failed":
             complain(f"task {task.name} failed: {terminal_safe(task.reason)}")
     say()
-    for line in table:
+    for line in leaderboard_lines(rows, 12):
+        say(line)
+    for line in comparison_lines(names_of(rows), comparisons_of(study.record, projection)):
         say(line)
     say()
     say(

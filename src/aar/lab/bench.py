@@ -40,6 +40,9 @@ from aar.verify.splits import Split, shuffled, split
 
 Answer = tuple[dict[str, Any], bytes]
 
+# Taught requests that are kept: one for each of the evaluator's workers. At most 40 MB each.
+KEPT = 2
+
 
 def describe(request: Mapping[str, Any]) -> Answer:
     """Sizes, digest and statement of a problem."""
@@ -63,10 +66,12 @@ def describe(request: Mapping[str, Any]) -> Answer:
 class Prepared:
     """One split as a method will see it, and what the evaluator keeps of it.
 
-    `train` and `test` are rows of the features file. `items` [m] number the tested items: ids of the pool, or
-    places among those that a fresh split drew; the marks of `taught` and `vanilla` are in the same order.
+    `run` are its seed and replicate; `train` and `test` rows of the features file. `items` [m] number the
+    tested items: ids of the pool, or places among those that a fresh split drew; the marks of `taught` and
+    `vanilla` are in the same order.
     """
 
+    run: tuple[int, int]
     train: Sequence[int]
     test: Sequence[int]
     items: Sequence[int]
@@ -83,10 +88,7 @@ def prepare(request: Mapping[str, Any]) -> Answer:
     test order.
     """
     problem, key = problem_named(request["problem"]), bytes.fromhex(request["key"])
-    if problem.sizes.is_fresh:
-        features, prepared = _drawn(cast("FreshProblem", problem), request, key)
-    else:
-        features, prepared = _dealt(cast("Problem", problem), request, key)
+    features, prepared = _taught(problem, request)
     if request.get("control"):
         prepared = [_controlled(one, key, number, request["control"]) for number, one in enumerate(prepared)]
     told, instance = [], []
@@ -104,7 +106,7 @@ def prepare(request: Mapping[str, Any]) -> Answer:
             {
                 "train": list(one.train),
                 "test": list(one.test),
-                "weak": [f"{value:.6f}" for value in one.instance.weak],
+                "weak": [f"{value:.6f}" for value in one.instance.weak.tolist()],
                 "class_prior": f"{one.taught.class_prior:.6f}",
                 "rng": int.from_bytes(hashlib.sha256(key + b"rng%d" % number).digest()[:6], "big"),
             }
@@ -128,18 +130,38 @@ def residual(request: Mapping[str, Any]) -> Answer:
 
     The request is that of `prepare` and `lines`, one per run: '0' and '1' for its items in the test order.
     """
-    problem, key = problem_named(request["problem"]), bytes.fromhex(request["key"])
-    if problem.sizes.is_fresh:
-        prepared = _drawn(cast("FreshProblem", problem), request, key)[1]
-    else:
-        prepared = _dealt(cast("Problem", problem), request, key)[1]
-    found = []
+    problem, found = problem_named(request["problem"]), []
+    prepared = _taught(problem, request)[1]
     for number, (one, line) in enumerate(zip(prepared, request["lines"], strict=True)):
         answers = np.array([mark == "1" for mark in line])[:MOST_AUDITED]
         features = one.instance.test_x[:MOST_AUDITED]
         rng = np.random.default_rng(number)
         found.append(distillability_residual(features, answers, rng, l2=one.instance.student_l2))
     return {"residual": f"{np.mean(found):.6f}"}, b""
+
+
+_kept: dict[str, tuple[AnyProblem, Floats, list[Prepared]]] = {}
+
+
+def _taught(problem: AnyProblem, request: Mapping[str, Any]) -> tuple[Floats, list[Prepared]]:
+    """Features of all splits, and the splits; the last few are kept: audit and controls ask for them again.
+
+    A run's audit asks for its first splits alone: those of a kept request that begins with them.
+    """
+    same = {name: request[name] for name in ("problem", "sealed", "key")}
+    label = hashlib.sha256(json.dumps(same).encode()).hexdigest()
+    told = [(seed, replicate) for seed, replicate in request["runs"]]
+    kept = _kept.pop(label, None)
+    if kept is None or kept[0] is not problem or [one.run for one in kept[2][: len(told)]] != told:
+        key = bytes.fromhex(request["key"])
+        if problem.sizes.is_fresh:
+            kept = problem, *_drawn(cast("FreshProblem", problem), request, key)
+        else:
+            kept = problem, *_dealt(cast("Problem", problem), request, key)
+    _kept[label] = kept
+    while len(_kept) > KEPT:
+        del _kept[next(iter(_kept))]
+    return kept[1], kept[2][: len(told)]
 
 
 def _controlled(one: Prepared, key: bytes, number: int, control: int) -> Prepared:
@@ -151,18 +173,26 @@ def _controlled(one: Prepared, key: bytes, number: int, control: int) -> Prepare
 
 def _dealt(problem: Problem, request: Mapping[str, Any], key: bytes) -> tuple[Floats, list[Prepared]]:
     """Splits of a fixed pool: all of them share its features, one row per item."""
-    rows = shuffled(key + b"rows", range(problem.sizes.pool))
-    row_of = {item: row for row, item in enumerate(rows)}
-    features = problem.features[np.asarray(rows, dtype=np.intp)]
+    rows = np.asarray(shuffled(key + b"rows", range(problem.sizes.pool)), dtype=np.intp)
+    row_of = np.argsort(rows)
+    features = problem.features[rows]
     prepared = []
     for number, (seed, replicate, one) in enumerate(_splits(problem, request)):
         items = shuffled(key + b"test%d" % number, [*one.tested, *request["sealed"]])
         taught = problem.teach(seed + replicate, one.labelled, one.unlabelled, items)
-        train, test = ([row_of[item] for item in some] for some in (one.unlabelled, items))
+        train, test = (row_of[list(some)].tolist() for some in (one.unlabelled, items))
         instance = _instance(problem, features[train], features[test], taught)
         vanilla = _vanilla(instance, taught)
         prepared.append(
-            Prepared(train=train, test=test, items=items, instance=instance, taught=taught, vanilla=vanilla)
+            Prepared(
+                run=(seed, replicate),
+                train=train,
+                test=test,
+                items=items,
+                instance=instance,
+                taught=taught,
+                vanilla=vanilla,
+            )
         )
     return features, prepared
 
@@ -179,6 +209,7 @@ def _drawn(problem: FreshProblem, request: Mapping[str, Any], key: bytes) -> tup
         instance = _instance(problem, rows[-2], rows[-1], taught)
         prepared.append(
             Prepared(
+                run=(seed, replicate),
                 train=range(at, middle),
                 test=range(middle, end),
                 items=items,
@@ -208,7 +239,7 @@ def _instance(problem: AnyProblem, train_x: Floats, test_x: Floats, taught: Taug
     zero_shot = taught.zero_shot
     return Instance(
         train_x=train_x,
-        weak=np.array([float(f"{value:.6f}") for value in taught.weak]),
+        weak=taught.weak.round(6),
         test_x=test_x,
         class_prior=float(f"{taught.class_prior:.6f}"),
         student_l2=problem.student_l2,
@@ -286,7 +317,7 @@ def _splits(problem: Problem, request: Mapping[str, Any]) -> Iterator[tuple[int,
 
 
 def _marks(values: Marks) -> str:
-    return "".join("1" if value else "0" for value in values)
+    return (values.astype(np.uint8) + ord("0")).tobytes().decode("ascii")
 
 
 DO: Mapping[str, Callable[[Mapping[str, Any]], Answer]] = {

@@ -417,13 +417,14 @@ class Claims:
     def _derived(self, payload: Payload, receipt: Any, half: str) -> tuple[dict[str, str], Interval | None]:
         """What an opened half states, from its masks: PGR, interval, and the difference where one is told."""
         draws, interval = self._opened["interval"]["draws"], None
+        group = self._pools[receipt["problem"]].group
         told = {**NO_NUMBERS, "pgr": decimal4(score(payload).pgr)}
         if has_interval(receipt, half):
-            interval = interval_of(payload, draws=draws)
+            interval = interval_of(payload, draws=draws, group=group)
             told |= _decimals(interval, "")
         if has_difference(receipt):
             told["difference"] = decimal4(difference(payload))
-            told |= _decimals(difference_interval(payload, draws=draws), "difference_")
+            told |= _decimals(difference_interval(payload, draws=draws, group=group), "difference_")
         return told, interval
 
     def _check_items(self, index: int, payload: Payload, problem: str, secret: bytes) -> None:

@@ -25,14 +25,14 @@ class Compared:
     adjusted: float
 
 
-def compared(payloads: Mapping[str, Payload]) -> tuple[Compared, ...]:
+def compared(payloads: Mapping[str, Payload], *, group: int = 1) -> tuple[Compared, ...]:
     """Every method against the plain student on its own splits, in the order given; two-sided.
 
-    Raises `UndefinedPGR` for a run without a gap.
+    `group` is their problem's (`verify.splits.Pool`). Raises `UndefinedPGR` for a run without a gap.
     """
     differences, p_values = [], []
     for payload in payloads.values():
-        errors = run_errors(payload, minus="vanilla")
+        errors = run_errors(payload, minus="vanilla", group=group)
         deviation = math.sqrt(errors.variance)
         differences.append(float(errors.estimate))
         freedom = math.inf if errors.freedom is None else float(errors.freedom)
@@ -41,11 +41,11 @@ def compared(payloads: Mapping[str, Payload]) -> tuple[Compared, ...]:
     return tuple(Compared(*row) for row in zip(payloads, differences, p_values, holm(p_values), strict=True))
 
 
-def best_of_runs(payloads: Sequence[Payload]) -> BestOf:
+def best_of_runs(payloads: Sequence[Payload], *, group: int = 1) -> BestOf:
     """The run with the largest PGR, corrected for having been picked from all of them.
 
     All are of one problem, each under seeds of its own. Every try counts, also those that nobody claims.
     """
-    runs = [run_errors(payload) for payload in payloads]
+    runs = [run_errors(payload, group=group) for payload in payloads]
     are_items_shared = not any(payload.is_fresh for payload in payloads)
     return best_of([float(run.estimate) for run in runs], covariance(runs, are_items_shared=are_items_shared))

@@ -3,7 +3,8 @@
 Where all splits test the same items, the bootstrap re-draws seeds, and with each its teacher and its ceiling,
 and items, with replacement (Owen 2007, "The pigeonhole bootstrap"). All counts of an item over all seeds are
 packed into one integer, so that a draw of items is one sum: exact, quick without numerical libraries, the
-same on every machine. A few seeds say little of how far seeds scatter: the interval is scaled for that.
+same on every machine. Items in groups about the same thing are right or wrong together: groups are drawn, not
+items. A few seeds say little of how far seeds scatter: the interval is scaled for that.
 
 Where each split drew its own items, seeds are independent of each other, teacher, ceiling and items included:
 the t interval of a ratio of means over seeds is then right, where a bootstrap of five seeds is too narrow.
@@ -18,14 +19,17 @@ import math
 import random
 import sys
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from itertools import compress
+from struct import Struct
 
 from aar.verify.payload import Payload, format_payload
 from aar.verify.pgr import UndefinedPGR, pgr
 from aar.verify.run_errors import RunErrors, run_errors
+from aar.verify.tallies import tallies
 
 DRAWS = 300
 FIELD_BITS = 32
@@ -94,27 +98,32 @@ def difference(payload: Payload) -> Fraction:
     return found.pgr - pgr(weak=found.weak, student=vanilla, ceiling=found.ceiling)
 
 
-def interval_of(payload: Payload, *, draws: int = DRAWS) -> Interval:
-    """The interval of the payload's PGR at 95 %, by the method that its items call for."""
-    return t_interval(payload) if payload.is_fresh else crossed_bootstrap(payload, draws=draws)
+def interval_of(payload: Payload, *, draws: int = DRAWS, group: int = 1) -> Interval:
+    """The interval of the payload's PGR at 95 %, by the method that its items call for.
+
+    `group` is the problem's (`verify.splits.Pool`): so many neighbouring items are about the same thing.
+    """
+    return t_interval(payload) if payload.is_fresh else crossed_bootstrap(payload, draws=draws, group=group)
 
 
-def difference_interval(payload: Payload, *, draws: int = DRAWS) -> Interval:
-    """The interval of `difference` at 95 %, by the method that its items call for."""
-    return paired_t_interval(payload) if payload.is_fresh else paired_bootstrap(payload, draws=draws)
+def difference_interval(payload: Payload, *, draws: int = DRAWS, group: int = 1) -> Interval:
+    """The interval of `difference` at 95 %, by the method that its items call for; `group` as there."""
+    if payload.is_fresh:
+        return paired_t_interval(payload)
+    return paired_bootstrap(payload, draws=draws, group=group)
 
 
-def crossed_bootstrap(payload: Payload, *, draws: int = DRAWS) -> Interval:
+def crossed_bootstrap(payload: Payload, *, draws: int = DRAWS, group: int = 1) -> Interval:
     """The interval of the payload's PGR at 95 %; its randomness is a function of the payload's bytes."""
     drawn = [
         Fraction(student - weak, ceiling - weak)
-        for student, weak, ceiling, _vanilla in _drawn_counts(payload, draws)
+        for student, weak, ceiling, _vanilla in _drawn_counts(payload, draws, group)
         if ceiling > weak
     ]
-    return _scaled(percentiles(drawn, draws), drawn, run_errors(payload))
+    return _scaled(percentiles(drawn, draws), drawn, run_errors(payload, group=group))
 
 
-def paired_bootstrap(payload: Payload, *, draws: int = DRAWS) -> Interval:
+def paired_bootstrap(payload: Payload, *, draws: int = DRAWS, group: int = 1) -> Interval:
     """The interval at 95 % of the student's PGR less the plain student's, on `crossed_bootstrap`'s draws.
 
     Student, plain student, teacher and ceiling are counted on the same draw of seeds and items, so that what
@@ -122,10 +131,10 @@ def paired_bootstrap(payload: Payload, *, draws: int = DRAWS) -> Interval:
     """
     drawn = [
         Fraction(student - vanilla, ceiling - weak)
-        for student, weak, ceiling, vanilla in _drawn_counts(payload, draws)
+        for student, weak, ceiling, vanilla in _drawn_counts(payload, draws, group)
         if ceiling > weak
     ]
-    return _scaled(percentiles(drawn, draws), drawn, run_errors(payload, minus="vanilla"))
+    return _scaled(percentiles(drawn, draws), drawn, run_errors(payload, minus="vanilla", group=group))
 
 
 def percentiles(drawn: Iterable[Fraction], draws: int) -> Interval:
@@ -178,22 +187,26 @@ def quantile_of(freedom: Fraction | None) -> Fraction:
     return T_QUANTILES[below] + share * (far - T_QUANTILES[below])
 
 
-def _drawn_counts(payload: Payload, draws: int) -> Iterator[tuple[int, int, int, int]]:
-    """Per draw of seeds and items: how often student, weak teacher, ceiling and plain student were right."""
-    seeds = list(dict.fromkeys(one.seed for one in payload.splits))
-    packed = _packed_items(payload, seeds)
+@lru_cache(maxsize=2)
+def _drawn_counts(payload: Payload, draws: int, group: int) -> tuple[tuple[int, int, int, int], ...]:
+    """Per draw of seeds and units: how often student, weak teacher, ceiling and plain student were right.
+
+    Kept for the second interval of the same payload, whose draws are the same.
+    """
+    count, packed = _packed_units(payload, group)
     digest = hashlib.sha256(b"aar-bootstrap/v1\n" + format_payload(payload)).digest()
     source = random.Random(int.from_bytes(digest, "big"))
-    # Items are drawn by 16-bit numbers through a table in which each has the same number of places. The few
-    # places left over draw nothing: a sample is then a little smaller, and no item likelier than another.
+    # Units are drawn by 16-bit numbers through a table in which each has the same number of places. The few
+    # places left over draw nothing: a sample is then a little smaller, and no unit likelier than another.
     places = SLOTS // len(packed)
-    table = [item for item in packed for _place in range(places)]
+    table = [unit for unit in packed for _place in range(places)]
     table += [0] * (SLOTS - len(table))
-    draw_item = table.__getitem__
-    count, size = len(seeds), 2 * len(packed)
+    draw_unit = table.__getitem__
+    size = 2 * len(packed)
     mask = (1 << FIELD_BITS) - 1
+    drawn = []
     for _draw in range(draws):
-        total = sum(map(draw_item, _sixteen_bits(source.randbytes(size))))
+        total = sum(map(draw_unit, _sixteen_bits(source.randbytes(size))))
         student = weak = ceiling = vanilla = 0
         for _seed in range(count):
             fields = total >> (len(COUNTED) * FIELD_BITS * int(source.random() * count))
@@ -201,7 +214,8 @@ def _drawn_counts(payload: Payload, draws: int) -> Iterator[tuple[int, int, int,
             weak += fields >> FIELD_BITS & mask
             ceiling += fields >> 2 * FIELD_BITS & mask
             vanilla += fields >> 3 * FIELD_BITS & mask
-        yield student, weak, ceiling, vanilla
+        drawn.append((student, weak, ceiling, vanilla))
+    return tuple(drawn)
 
 
 def t_interval(payload: Payload) -> Interval:
@@ -260,27 +274,16 @@ def _sixteen_bits(data: bytes) -> Sequence[int]:
     return numbers
 
 
-def _packed_items(payload: Payload, seeds: list[int]) -> list[int]:
-    """Per tested item: for each seed, how often student, weak teacher, ceiling and plain student were right.
+def _packed_units(payload: Payload, group: int) -> tuple[int, list[int]]:
+    """How many seeds there are, and per tested unit, for each: how often each classifier was right.
 
-    How often an item was tested cancels: the PGR is a ratio of differences over the same items.
+    How often a unit was tested cancels: the PGR is a ratio of differences over the same items.
     """
-    place = {seed: number for number, seed in enumerate(seeds)}
-    packed = dict.fromkeys(_bits(_union(payload)), 0)
-    for one in payload.splits:
-        shift = len(COUNTED) * FIELD_BITS * place[one.seed]
-        for number, name in enumerate(COUNTED):
-            unit = 1 << (shift + number * FIELD_BITS)
-            for item in _bits(getattr(one, name)):
-                packed[item] += unit
-    return list(packed.values())
-
-
-def _union(payload: Payload) -> int:
-    union = 0
-    for one in payload.splits:
-        union |= one.tested
-    return union
+    cells = tallies(payload, ("tested", *COUNTED), group=group).values()
+    is_tested = map(any, zip(*(cell["tested"] for cell in cells), strict=True))
+    units = zip(*(cell[name] for cell in cells for name in COUNTED), strict=True)
+    fields = Struct(f"<{len(cells) * len(COUNTED)}I").pack
+    return len(cells), [int.from_bytes(fields(*unit), "little") for unit in compress(units, is_tested)]
 
 
 def _bits(mask: int) -> list[int]:

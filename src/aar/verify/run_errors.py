@@ -2,8 +2,9 @@
 
 The PGR is a ratio, P / G in counts. To first order its error is a sum of one term per seed and item, (G p -
 P g) / G^2, which gives variances and covariances without any draw (clustered by seeds and by items:
-Cameron, Gelbach and Miller 2011). Of two runs under seeds of their own only the items are shared. All in
-whole numbers: the same on every machine.
+Cameron, Gelbach and Miller 2011). Of two runs under seeds of their own only the items are shared. Items in
+groups about the same thing are right or wrong together: there an item's term is its group's. All in whole
+numbers: the same on every machine.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import compress
 from operator import mul
 
-from aar.verify.payload import Payload, SplitCounts
+from aar.verify.payload import Payload
 from aar.verify.pgr import UndefinedPGR
+from aar.verify.tallies import tallies
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,34 +64,35 @@ class RunErrors:
         return max(Fraction(1), (self.variance / of_seeds) ** 2 * (len(self.by_seed) - 1))
 
 
-def run_errors(payload: Payload, *, plus: str = "student", minus: str = "weak") -> RunErrors:
+def run_errors(payload: Payload, *, plus: str = "student", minus: str = "weak", group: int = 1) -> RunErrors:
     """The errors of ("plus" - "minus") / (ceiling - weak), each the name of a mask of the payload's splits.
 
-    Raises `UndefinedPGR` where the ceiling is not above the weak teacher.
+    `group` neighbouring items of the pool are about the same thing, and drawn anew together. Raises
+    `UndefinedPGR` where the ceiling is not above the weak teacher.
     """
-    totals = {
-        name: sum(_mask(one, name).bit_count() for one in payload.splits)
-        for name in (plus, minus, "ceiling", "weak")
-    }
-    above, gap = totals[plus] - totals[minus], totals["ceiling"] - totals["weak"]
+    found = tallies(payload, tuple(dict.fromkeys((plus, minus, "ceiling", "weak"))), group=group)
+    above, gap = (
+        sum(sum(cell[one]) - sum(cell[other]) for cell in found.values())
+        for one, other in ((plus, minus), ("ceiling", "weak"))
+    )
     if gap <= 0:
         raise UndefinedPGR("the ceiling is not above the weak teacher: no gap to recover")
-    weights = ((plus, gap), (minus, -gap), ("ceiling", -above), ("weak", above))
     by_seed: dict[int, int] = {}
-    rows: dict[tuple[int, int], list[int]] = {}
-    for one in payload.splits:
-        # Each fresh split drew items of its own; else the replicates of a seed ask the same items again.
-        row = rows.setdefault((one.seed, one.replicate if payload.is_fresh else 0), [0] * payload.pool)
-        for name, weight in weights:
-            mask = _mask(one, name)
-            by_seed[one.seed] = by_seed.get(one.seed, 0) + weight * mask.bit_count()
-            for item in _places(mask):
-                row[item] += weight
+    rows = []
+    for (seed, _replicate), cell in found.items():
+        row = [
+            gap * (high - low) - above * (top - bottom)
+            for high, low, top, bottom in zip(
+                cell[plus], cell[minus], cell["ceiling"], cell["weak"], strict=True
+            )
+        ]
+        by_seed[seed] = by_seed.get(seed, 0) + sum(row)
+        rows.append(row)
     if payload.is_fresh:
-        by_item = [value for row in rows.values() for value in row]
+        by_item = [value for row in rows for value in row]
     else:
-        by_item = [sum(values) for values in zip(*rows.values(), strict=True)]
-    cells = sum(_dot(row, row) for row in rows.values())
+        by_item = [sum(values) for values in zip(*rows, strict=True)]
+    cells = sum(_dot(row, row) for row in rows)
     return RunErrors(Fraction(above, gap), gap**2, tuple(by_seed.values()), tuple(by_item), cells)
 
 
@@ -126,14 +128,3 @@ def _variance(of_seeds: Fraction, of_items: Fraction, of_cells: Fraction) -> Fra
 def _dot(first: Sequence[int], second: Sequence[int]) -> int:
     total: int = sum(map(mul, first, second))
     return total
-
-
-def _mask(one: SplitCounts, name: str) -> int:
-    mask: int = getattr(one, name)
-    return mask
-
-
-def _places(mask: int) -> list[int]:
-    """Positions of the set bits, ascending."""
-    digits = bin(mask)[:1:-1]
-    return list(compress(range(len(digits)), map("1".__eq__, digits)))

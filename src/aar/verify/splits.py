@@ -84,14 +84,20 @@ class Deal:
         mask = self._masks.get((seed, replicate))
         if mask is None:
             pool = self._pool
-            dealt = split(seed, replicate, self._public, pool.labelled, pool.unlabelled, pool.group)
-            mask = self._masks[seed, replicate] = mask_of(dealt.tested)
+            middle = pool.labelled + pool.unlabelled
+            tested = _dealt(_label(seed, replicate), self._public, middle, pool.group)[1]
+            mask = self._masks[seed, replicate] = mask_of(tested)
         return mask
 
 
 def mask_of(items: Iterable[int]) -> int:
     """The integer whose bit i is set for each item i."""
-    return sum(1 << item for item in items)
+    items = list(items)
+    digits = bytearray(b"0" * (max(items, default=0) + 1))
+    for item in items:
+        digits[item] = ord("1")
+    digits.reverse()
+    return int(digits, 2)
 
 
 def sealed_items(secret: bytes, pool: int, size: int, group: int = 1) -> tuple[int, ...]:
@@ -141,20 +147,29 @@ def split(
     With groups, the groups are dealt first: as many as it takes teach and train, and what is left over of
     those is used for nothing; the items of all the others are tested.
     """
-    label, middle = b"aar-split/v1\n%d\n%d\n" % (seed, replicate), labelled + unlabelled
-    order = shuffled(label, list(dict.fromkeys(item // group for item in public)))
-    tested: Sequence[int] = ()
-    if group == 1:
-        order, tested = order[:middle], order[middle:]
-    else:
-        members: dict[int, list[int]] = {}
-        for item in public:
-            members.setdefault(item // group, []).append(item)
-        taken: list[int] = []
-        while order and len(taken) < middle:
-            taken += members[order.pop(0)]
-        tested = [item for number in order for item in members[number]]
-        order = shuffled(label + b"items\n", sorted(taken))
+    label, middle = _label(seed, replicate), labelled + unlabelled
+    order, tested = _dealt(label, public, middle, group)
     if not tested:
         raise ValueError(f"{len(public)} public items, {labelled} + {unlabelled} leave none to test")
+    if group > 1:
+        order = shuffled(label + b"items\n", sorted(order))
     return Split(tuple(order[:labelled]), tuple(order[labelled:middle]), tuple(tested))
+
+
+def _label(seed: int, replicate: int) -> bytes:
+    return b"aar-split/v1\n%d\n%d\n" % (seed, replicate)
+
+
+def _dealt(label: bytes, public: Sequence[int], middle: int, group: int) -> tuple[list[int], list[int]]:
+    """The items that teach and train, `middle` or more, and those that are tested."""
+    if group == 1:
+        order = shuffled(label, public)
+        return order[:middle], order[middle:]
+    members: dict[int, list[int]] = {}
+    for item in public:
+        members.setdefault(item // group, []).append(item)
+    taken: list[int] = []
+    numbers = iter(shuffled(label, list(members)))
+    while len(taken) < middle and (number := next(numbers, None)) is not None:
+        taken += members[number]
+    return taken, [item for number in numbers for item in members[number]]

@@ -54,7 +54,9 @@ class Digits:
         images = load_digits()
         self._pixels = images.data / 16.0
         self._y = images.target % 2 == 1
-        self._pooled = self._pixels.reshape(-1, 4, 2, 4, 2).mean(axis=(2, 4)).reshape(-1, 16)
+        pooled = self._pixels.reshape(-1, 4, 2, 4, 2).mean(axis=(2, 4)).reshape(-1, 16)
+        # Sums of 4 pixels of 17 levels: exact in single precision, which is what a tree reads.
+        self._pooled = pooled.astype(np.float32)
 
     @cached_property
     def features(self) -> Floats:
@@ -103,14 +105,18 @@ class Digits:
 
     def _answers(self, taught: Items, asked: Items, seed: int) -> Probabilities:
         """P(odd) of the `asked` items from a tree that learnt from the `taught` ones, repetitions too."""
+        from sklearn import config_context
         from sklearn.tree import DecisionTreeClassifier
 
-        tree = DecisionTreeClassifier(
-            max_depth=TREE_DEPTH, min_samples_leaf=LEAF_ITEMS, random_state=seed & 0x7FFFFFFF
-        )
-        tree.fit(self._pooled[taught], self._y[taught])
-        if True not in tree.classes_:
-            # A teacher that saw one class only knows no other.
-            return np.zeros(len(asked))
-        answers: Probabilities = tree.predict_proba(self._pooled[asked])[:, list(tree.classes_).index(True)]
+        # What scikit-learn asks of its input before a tree is grown takes longer than the tree.
+        with config_context(skip_parameter_validation=True, assume_finite=True):
+            tree = DecisionTreeClassifier(
+                max_depth=TREE_DEPTH, min_samples_leaf=LEAF_ITEMS, random_state=seed & 0x7FFFFFFF
+            )
+            tree.fit(self._pooled[taught], self._y[taught], check_input=False)
+            if True not in tree.classes_:
+                # A teacher that saw one class only knows no other.
+                return np.zeros(len(asked))
+            both = tree.predict_proba(self._pooled[asked], check_input=False)
+        answers: Probabilities = both[:, list(tree.classes_).index(True)]
         return answers

@@ -172,9 +172,9 @@ def explored_excess(explored: Payload, held_out: Payload, *, group: int = 1) -> 
     )
 
 
-def rerun(first: Payload, second: Payload) -> Reading:
+def rerun(first: Payload, second: Payload, *, group: int = 1) -> Reading:
     """z of a run's PGR over that of the same method under other seeds: picked seeds do not come again."""
-    one, other = run_errors(first), run_errors(second)
+    one, other = run_errors(first, group=group), run_errors(second, group=group)
     deviation = math.sqrt(one.variance + other.variance)
     z = float(one.estimate - other.estimate) / deviation if deviation else 0.0
     return Reading(

@@ -122,17 +122,18 @@ class Evaluator:
             "commitments": {},
         }
         if result.public is not None and result.sealed is not None:
+            group = self._problems[problem].pool.group
             body["commitments"] = {
                 payload.half: self._commitment(payload, label, digest)
                 for payload in (result.public, result.sealed)
             }
             if tier == "confirm":
-                body["released"] = confirmed(result.public, draws=self._draws)
+                body["released"] = confirmed(result.public, draws=self._draws, group=group)
             if tier == "explore":
                 # The ladder's rungs are climbed in the order of the receipts: one release at a time.
                 with self._releasing:
                     now = self._gateway.get("/v1/submission", submission=job["submission"])
-                    body["released"] = release(result.public, now["released"], draws=self._draws)
+                    body["released"] = release(result.public, now["released"], draws=self._draws, group=group)
                     self._append("score-receipt", body, job["submission"], ())
                 return
             # Before the receipt: a crash in between repeats run and inspection, and says nothing twice.
@@ -209,7 +210,10 @@ class Evaluator:
             "nonce": payload_nonce(self._secret, half=half, label=label, digest=digest),
             "blob": {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "type": PAYLOAD_TYPE},
             **opened_numbers(
-                data, draws=self._draws if job["has_interval"] else 0, compares=job["has_difference"]
+                data,
+                draws=self._draws if job["has_interval"] else 0,
+                group=self._problems[problem].pool.group,
+                compares=job["has_difference"],
             ),
         }
         self._append("score-revealed", body, job["receipt"], (data,))

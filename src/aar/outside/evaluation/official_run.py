@@ -13,8 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import compress
-from operator import eq
+from operator import itemgetter
 from typing import Any
 
 from aar.outside.evaluation.bench import Bench, Prepared
@@ -96,16 +95,16 @@ def run_officially(
     if predictions is None:
         return RunResult(seeds=seeds, reason=reason)
     pool = problem.pool
-    powers = [1 << item for item in range(pool.width)]
     halves: dict[str, list[SplitCounts]] = {"public": [], "sealed": []}
     sealed_mask = deal.sealed_mask
     for (seed, replicate), kept, line in zip(runs, prepared.kept, predictions, strict=True):
-        order = [powers[item] for item in kept["items"]]
-        student = sum(compress(order, map(eq, line, kept["truth"])))
-        weak, ceiling, vanilla = (
-            sum(compress(order, map("1".__eq__, kept[name]))) for name in ("weak", "ceiling", "vanilla")
+        answers, truth, weak, ceiling, vanilla, tested = in_order_of_items(
+            (line, *(kept[name] for name in ("truth", "weak", "ceiling", "vanilla")), "1" * len(line)),
+            kept["items"],
+            pool.width,
         )
-        for half, mask in (("public", sum(order) - sealed_mask), ("sealed", sealed_mask)):
+        student = tested & ~(answers ^ truth)
+        for half, mask in (("public", tested & ~sealed_mask), ("sealed", sealed_mask)):
             halves[half].append(
                 SplitCounts(
                     seed=seed,
@@ -127,6 +126,20 @@ def run_officially(
         # These seeds drew a teacher that is not below its ceiling: no fault of the method's, and no score.
         return RunResult(seeds=seeds, reason="no-gap")
     return RunResult(seeds=seeds, reason="", public=public, sealed=sealed)
+
+
+def in_order_of_items(lines: Sequence[str], items: Sequence[int], width: int) -> list[int]:
+    """Lines of '0' and '1' in the order of `items` as masks over `width` items: bit i is item i.
+
+    >>> in_order_of_items(["110"], [2, 0, 3], 4)
+    [5]
+    """
+    # Where each item stands in a line, the last item first; what was not tested reads a "0" at the end.
+    places = [len(items)] * width
+    for place, item in enumerate(items):
+        places[~item] = place
+    read = itemgetter(*places, len(items))
+    return [int("".join(read(line + "0")), 2) >> 1 for line in lines]
 
 
 def dealt_as(secret: bytes, problem: Problem, label: str, digest: str) -> tuple[list[tuple[int, int]], bytes]:

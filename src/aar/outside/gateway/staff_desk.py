@@ -447,6 +447,7 @@ def summary(projection: Projection, *, now_ms: int) -> dict[str, Any]:
             if opened
             else {},
         },
+        "detectable_difference": projection.detectable_difference,
         "keys": dict(projection.roles),
         "tree_size": projection.tree_size,
         "alarms": [{k: one[k] for k in ("index", "code", "who", "what")} for one in projection.alarms],
