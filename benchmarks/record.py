@@ -8,7 +8,8 @@ when its bytes were synced to the disk, and `w` writers, each of which waits for
 batches of `w`.
 
 - record: `Sequencer.append` of parsed entries (frames each, writes, hashes it into the tree), as the gateway
-  hands them over; "parsed" parses each entry's bytes first, "checked" also verifies its author's signature.
+  hands them over; "parsed" parses each entry's bytes first, "checked" also verifies its author's signature,
+  with the gateway's worker: half of a batch on a second thread.
 - SQLite: one table, WAL, synchronous=FULL, one transaction per batch.
 - JSONL chain: one line per entry with the SHA-256 of the line before, one fdatasync per batch: the least that
   calls itself a log. It parses nothing and proves nothing.
@@ -51,6 +52,7 @@ from aar.formats.policy import Policy, format_policy  # noqa: E402
 from aar.outside.record.disk import Disk  # noqa: E402
 from aar.outside.record.sequencer import Sequencer  # noqa: E402
 from aar.outside.record.witness_client import format_request, read_answer  # noqa: E402
+from aar.outside.signature_worker import SignatureWorker  # noqa: E402
 from aar.verify import merkle  # noqa: E402
 from aar.verify.reader import RecordReader  # noqa: E402
 from aar.verify.study import verify_log, verify_study  # noqa: E402
@@ -182,12 +184,13 @@ def measure_appends(directory: Path, rounds: int) -> Figures:
     entries = signed_entries(max(WRITERS))
     figures: Figures = {"entry_bytes": len(entries[0])}
     sequencer = open_record(directory / "appends")
-    keys = [AUTHOR.vkey]
+    keys, worker = [AUTHOR.vkey], SignatureWorker()
 
     def checked(batch: Sequence[bytes]) -> None:
         signed = [parse_signed_entry(data) for data in batch]
+        answers = worker.check(signed, {AUTHOR.name: keys[0]})
         for one in signed:
-            check_entry_signatures(one, keys)
+            check_entry_signatures(one, keys, answers.vouches)
         sequencer.append(signed)
 
     # Entries are numbered alike whoever appends them: what the record is handed is parsed once, ahead.
@@ -391,7 +394,7 @@ def main() -> None:
         "--entries", type=int, default=1_000_448, help="of the log for memory; 512 to a batch"
     )
     parser.add_argument("--log", type=int, default=100_352, help="entries of the log that is verified")
-    parser.add_argument("--votes", type=int, default=5_000, help="of the study that is verified")
+    parser.add_argument("--votes", type=int, default=20_000, help="of the study that is verified")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     start = os.getloadavg()[0]

@@ -116,6 +116,42 @@ def test_a_batch_is_admitted_whole_or_not_at_all(gateway: Gateway) -> None:
     assert len(gateway.service.leaves) == size
 
 
+def test_a_signature_is_checked_while_another_entry_holds_the_record(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked = threading.Event()
+    check = gateway.service._signatures.check
+
+    def seen(*arguments: Any) -> Any:
+        answers = check(*arguments)
+        checked.set()
+        return answers
+
+    monkeypatch.setattr(gateway.service._signatures, "check", seen)
+    task = {"task": "t3", "title": "t3", "direction": "", "workflow": "free", "steps": [], "submissions": 1}
+    saying = threading.Thread(
+        target=gateway.say, args=(gateway.signers, "reviewer-a", "task-opened", task), daemon=True
+    )
+    with gateway.service.lock:
+        size = gateway.sequencer.size
+        saying.start()
+        assert checked.wait(30)
+        assert gateway.sequencer.size == size
+    saying.join(30)
+    assert gateway.sequencer.size == size + 1
+
+
+def test_a_signature_that_is_not_the_author_s_is_refused_by_the_record(gateway: Gateway) -> None:
+    size = gateway.service.projection.tree_size
+    task = {"task": "t3", "title": "t3", "direction": "", "workflow": "free", "steps": [], "submissions": 1}
+    impostor = {"reviewer-a": Signer("reviewer-a", b"i" * 32)}
+    with pytest.raises(Refused) as refused:
+        gateway.say(impostor, "reviewer-a", "task-opened", task)
+    assert (refused.value.code, refused.value.is_alarm) == ("bad-signature", True)
+    assert gateway.service.projection.tree_size == size
+    assert gateway.fatal == []
+
+
 def test_what_a_batch_names_is_on_disk_before_it_and_only_if_it_is_admitted(gateway: Gateway) -> None:
     written: list[int] = []
     lease = {"task": "t1", "researcher": "researcher-1", "until_ms": 1, "epoch": 7}

@@ -13,12 +13,13 @@ from typing import Any
 from aar.formats.commitments import commit_payload, commit_secret, commit_split
 from aar.formats.entry import Entry, SignedEntry, check_entry_signatures
 from aar.formats.errors import FormatError
-from aar.formats.keys import parse_vkey
+from aar.formats.keys import VerifierKey, parse_vkey
 from aar.formats.kinds import Kind, check_body, kind_named
 from aar.outside.projection import Projection
 from aar.verify.decisions import CITABLE, claimed_by, faults, states
 from aar.verify.splits import run_label
 
+Vouches = Callable[[VerifierKey, str, bytes], bool]
 # What may still be said when a study is closed: the human's side of it.
 AFTER_CLOSE = ("decision", "comment", "vote", "score-receipt", "score-revealed", "redaction", "alarm")
 
@@ -32,8 +33,11 @@ class Refused(Exception):
         self.is_alarm = is_alarm
 
 
-def check_admission(projection: Projection, signed: SignedEntry) -> None:
-    """Raise `Refused` unless `signed` may be the next entry of the record that `projection` stands for."""
+def check_admission(projection: Projection, signed: SignedEntry, vouches: Vouches | None = None) -> None:
+    """Raise `Refused` unless `signed` may be the next entry of the record that `projection` stands for.
+
+    `vouches`: whether a key's signature is over a text, where that was checked before.
+    """
     entry = signed.entry
     try:
         kind = kind_named(entry.kind)
@@ -44,7 +48,7 @@ def check_admission(projection: Projection, signed: SignedEntry) -> None:
         raise Refused(
             "order", f"{entry.kind} at index {projection.tree_size}: study-opened comes first, and once"
         )
-    _check_signatures(projection, signed, kind)
+    _check_signatures(projection, signed, kind, vouches)
     chain = projection.chain(entry.author)
     if (entry.seq, entry.prev) != (chain.seq, chain.prev):
         raise Refused(
@@ -62,7 +66,9 @@ def check_admission(projection: Projection, signed: SignedEntry) -> None:
         rule(projection, entry, entry.body)
 
 
-def _check_signatures(projection: Projection, signed: SignedEntry, kind: Kind) -> None:
+def _check_signatures(
+    projection: Projection, signed: SignedEntry, kind: Kind, vouches: Vouches | None
+) -> None:
     entry = signed.entry
     if entry.kind == "study-opened":
         listed: list[Mapping[str, Any]] = signed.entry.body["keys"]  # type: ignore[assignment]
@@ -92,7 +98,7 @@ def _check_signatures(projection: Projection, signed: SignedEntry, kind: Kind) -
             is_alarm=True,
         )
     try:
-        signers = check_entry_signatures(signed, keys.values())
+        signers = check_entry_signatures(signed, keys.values(), vouches)
     except FormatError as error:
         raise Refused("bad-signature", f"{entry.kind} of {entry.author}: {error}", is_alarm=True) from error
     cosigners = {roles[key.name] for key in signers[1:]}

@@ -7,7 +7,7 @@ against each other when the whole record was seen.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from aar.formats.bookmark import Bookmark
@@ -19,7 +19,7 @@ from aar.formats.policy import Policy, least_quorum
 from aar.verify.claims import CLAIMING
 from aar.verify.log_check import Bundle
 from aar.verify.report import Finding, Report
-from aar.verify.signatures_ahead import Question, SignaturesAhead
+from aar.verify.signatures_ahead import SignaturesAhead, questions_about
 
 # Whether a key's signature is over a text.
 Vouches = Callable[[VerifierKey, str, bytes], bool]
@@ -85,7 +85,8 @@ class EntryCheck:
             self._check_all(bundle.first, map(_parsed, bundle.entries), VerifierKey.vouches_for)
             return
         parsed = [_parsed(data) for data in bundle.entries]
-        answers = self._ahead.ask([*self._questions(parsed)])
+        leaves = (one for one in parsed if isinstance(one, Leaf))
+        answers = self._ahead.ask([one for leaf in leaves for one in questions_about(leaf.signed, self.keys)])
         self._waiting.append((bundle.first, parsed, answers.vouches))
         if len(self._waiting) > self._ahead.most_open:
             self._check_all(*self._waiting.popleft())
@@ -100,16 +101,6 @@ class EntryCheck:
         self.take(opening)
         if index and self._is_enrolled:
             self._check(index, _parsed(data), VerifierKey.vouches_for)
-
-    def _questions(self, parsed: Sequence[Leaf | FormatError]) -> Iterator[Question]:
-        """What `check_entry_signatures` will ask of these entries."""
-        for leaf in parsed:
-            if isinstance(leaf, Leaf):
-                note = leaf.signed.note
-                for line in note.signatures:
-                    key = self.keys.get(line.name)
-                    if key is not None and key.key_id == line.key_id:
-                        yield key, note.text, line.signature
 
     def _check_all(self, first: int, parsed: Iterable[Leaf | FormatError], vouches: Vouches) -> None:
         for index, leaf in enumerate(parsed, first):

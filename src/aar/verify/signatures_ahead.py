@@ -8,12 +8,13 @@ that died left open, is answered on the spot. So a verdict does not depend on ho
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from multiprocessing import get_context
 from types import TracebackType
 from typing import Self
 
+from aar.formats.entry import SignedEntry
 from aar.formats.keys import VerifierKey
 
 Question = tuple[VerifierKey, str, bytes]
@@ -53,18 +54,18 @@ class SignaturesAhead:
             # Not by fork: whoever calls this as a library may have threads.
             self._pool = ProcessPoolExecutor(self._jobs, get_context("spawn"), _ignore_interrupts)
         try:
-            return Answers(questions, self._pool.submit(_answer, questions))
+            return Answers(questions, self._pool.submit(answer, questions))
         except (BrokenExecutor, OSError):
-            return Answers((), None)
+            return Answers((), ())
 
 
 class Answers:
     """The answers to one list of questions."""
 
-    def __init__(self, questions: Sequence[Question], future: Future[list[bool]] | None) -> None:
+    def __init__(self, questions: Sequence[Question], given: Future[list[bool]] | Sequence[bool]) -> None:
         self._questions = questions
-        self._future = future
-        self._known: dict[Question, bool] = {}
+        self._future = given if isinstance(given, Future) else None
+        self._known = {} if isinstance(given, Future) else dict(zip(questions, given, strict=True))
 
     def vouches(self, key: VerifierKey, text: str, signature: bytes) -> bool:
         """As `key.vouches_for(text, signature)`; waits for what was asked."""
@@ -78,7 +79,16 @@ class Answers:
         return key.vouches_for(text, signature) if known is None else known
 
 
-def _answer(questions: Sequence[Question]) -> list[bool]:
+def questions_about(signed: SignedEntry, keys: Mapping[str, VerifierKey]) -> Iterator[Question]:
+    """What `check_entry_signatures` will ask about this entry where these keys, by their names, are known."""
+    for line in signed.note.signatures:
+        key = keys.get(line.name)
+        if key is not None and key.key_id == line.key_id:
+            yield key, signed.note.text, line.signature
+
+
+def answer(questions: Sequence[Question]) -> list[bool]:
+    """Whether each key's signature is over its text."""
     return [key.vouches_for(text, signature) for key, text, signature in questions]
 
 

@@ -23,6 +23,8 @@ from aar.outside.keyring import Keyring
 from aar.outside.projection import Projection
 from aar.outside.record.errors import QuorumNotMet, RecordError
 from aar.outside.record.sequencer import Sequencer
+from aar.outside.signature_worker import SignatureWorker
+from aar.verify.signatures_ahead import Answers
 
 # A study with a dead witness must not look alive for long: after this many tries the record stops.
 PUBLISH_TRIES = 20
@@ -78,6 +80,7 @@ class RecordService:
         self.changed = threading.Condition(self._lock)
         self.leaves: list[Leaf] = []
         self.projection = Projection()
+        self._signatures = SignatureWorker()
         self._is_finished = False
         self.rebuild()
 
@@ -113,12 +116,15 @@ class RecordService:
 
         `before_write` is called when all are admitted: for what they name and must be on disk before them.
         """
+        # Not under the lock: keys are enrolled once, and nothing else that is done to an entry takes so long.
+        handed_in = [one for one in entries if isinstance(one, SignedEntry)]
+        answers = self._signatures.check(handed_in, self.projection.keys)
         with self._lock:
             if self._is_finished:
                 raise Refused("stopping", "the gateway is stopping: nothing more is taken")
             now_ms = self._clock.freeze()
             first = self.projection.tree_size
-            signed_entries = self._admit(entries, first, now_ms)
+            signed_entries = self._admit(entries, first, now_ms, answers)
             try:
                 if before_write is not None:
                     before_write()
@@ -132,13 +138,15 @@ class RecordService:
             self.changed.notify_all()
             return indices
 
-    def _admit(self, entries: Sequence[Draft | SignedEntry], first: int, now_ms: int) -> list[SignedEntry]:
+    def _admit(
+        self, entries: Sequence[Draft | SignedEntry], first: int, now_ms: int, answers: Answers
+    ) -> list[SignedEntry]:
         """Sign, check and fold all of them, or none: then the projection is as it was."""
         signed_entries: list[SignedEntry] = []
         try:
             for item in entries:
                 signed = self._sign(item, now_ms) if isinstance(item, Draft) else item
-                check_admission(self.projection, signed)
+                check_admission(self.projection, signed, answers.vouches)
                 received_ms = max(now_ms, self.projection.last_received_ms)
                 leaf = Leaf(index=first + len(signed_entries), received_ms=received_ms, signed=signed)
                 self.projection.fold(leaf)

@@ -57,18 +57,15 @@ class Staff:
             raise Refused("bad-entry", str(error)) from error
         service = self.service
         try:
-            with service.lock:
-                named = {hashlib.sha256(blob).hexdigest() for blob in blobs}
-                wanted_blob = signed.entry.body.get("blob") if signed.entry.kind == "score-revealed" else None
-                wanted_names = {wanted_blob["sha256"]} if isinstance(wanted_blob, dict) else set()
-                if named != wanted_names:
-                    raise Refused(
-                        "blobs",
-                        f"got blobs {sorted(named)}, the entry names {sorted(map(str, wanted_names))}",
-                    )
-                index = service.append(
-                    [signed], before_write=lambda: [self.blobs.put(blob) for blob in blobs]
-                )[0]
+            named = {hashlib.sha256(blob).hexdigest() for blob in blobs}
+            wanted_blob = signed.entry.body.get("blob") if signed.entry.kind == "score-revealed" else None
+            wanted_names = {wanted_blob["sha256"]} if isinstance(wanted_blob, dict) else set()
+            if named != wanted_names:
+                raise Refused(
+                    "blobs",
+                    f"got blobs {sorted(named)}, the entry names {sorted(map(str, wanted_names))}",
+                )
+            index = service.append([signed], before_write=lambda: [self.blobs.put(blob) for blob in blobs])[0]
         except Refused as refused:
             if refused.is_alarm:
                 service.alarm(
