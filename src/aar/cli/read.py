@@ -290,7 +290,7 @@ def leaderboard_lines(rows: list[Row], most: int = 30) -> list[str]:
         interval = f"{'held-out' if row.heldout_pgr else 'explored'} [{row.low}, {row.high}]"
         lines.append(
             f"{row.rank:>3} {row.explored_pgr or '-':>8} {row.heldout_pgr or '-':>8}  {interval:<29} "
-            + f"{row.researcher:<14} {','.join(f'#{one}' for one in row.receipts):<10} "
+            f"{row.researcher:<14} {','.join(f'#{one}' for one in row.receipts):<10} "
             + terminal_safe(row.method)
             + (f"  ({row.decision})" if row.decision else "")
             + ("  (builds on a retracted finding)" if row.builds_on_retracted else "")
