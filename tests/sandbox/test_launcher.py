@@ -689,3 +689,8 @@ def test_time_of_a_process_that_was_killed_with_its_sandbox_counts(
     assert (ended.reason, ended.code) == ("exited", 0)
     # It is looked at a few times a second: what was used since the last look is lost.
     assert 0.4 < ended.cpu_s < 2
+
+
+def test_the_kernels_own_processor_limit_is_called_by_its_name(run: Run) -> None:
+    ended = run("import os, signal; os.kill(os.getpid(), signal.SIGXCPU)")
+    assert (ended.exit.reason, ended.exit.code) == ("cpu", -1)

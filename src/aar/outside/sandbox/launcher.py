@@ -32,6 +32,8 @@ MAX_SANDBOXES = 128
 
 _PR_SET_CHILD_SUBREAPER = 36
 _LOOK_S = 0.25
+# How bubblewrap passes on that its program died of RLIMIT_CPU.
+_OUT_OF_CPU = 128 + signal.SIGXCPU
 _REAP_S = 2.0
 
 
@@ -262,6 +264,9 @@ class _Launcher:
         # The kernel forgets the time of processes that die with their namespace: what we saw last stands.
         run.cpu_s = max(run.cpu_s, run.seen_cpu_s)
         self.finished_cpu_s += run.cpu_s
+        if run.stopped is None and run.exit_code == _OUT_OF_CPU:
+            # The kernel's own limit was quicker than our look: it is the same limit.
+            run.stopped = "cpu"
         ended = Exit(
             reason=run.stopped or "exited",
             code=-1 if run.exit_code is None or run.stopped is not None else run.exit_code,
