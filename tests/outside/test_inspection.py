@@ -18,6 +18,7 @@ from aar.outside.evaluation.official_run import Problem, RunResult, pool_of, run
 from aar.outside.sandbox.backend import missing_backend
 from aar.outside.sandbox.client import Launcher, LauncherClient
 from aar.verify.payload import Payload, SplitCounts
+from aar.verify.splits import Pool
 
 SECRET = b"s" * 32
 HONEST = """
@@ -54,6 +55,20 @@ def test_lines_are_what_was_right_and_what_is_true() -> None:
     public = Payload("public", 4, (SplitCounts(1, 0, 0b0101, 0b0100, 0, 0),))
     sealed = Payload("sealed", 4, (SplitCounts(1, 0, 0b1010, 0b0010, 0, 0),))
     assert answered(kept, public, sealed) == ["1010"]
+
+
+def test_a_run_on_a_canary_has_no_readings_its_score_is_the_reading() -> None:
+    payload = Payload("public", 4, (SplitCounts(1, 0, 1, 1, 0, 0),))
+    scored = RunResult(seeds=(1,), reason="", public=payload, sealed=payload)
+    canary = Problem(
+        name="shortcut",
+        pool=Pool(items=0, sealed=2, labelled=1, unlabelled=1, tested=4, group=1),
+        seeds=1,
+        replicates=1,
+    )
+    nothing: Any = None
+    given = {"secret": SECRET, "problem": canary, "label": "heldout:shortcut", "digest": "", "snapshot": b""}
+    assert inspect(**given, result=scored, bench=nothing, launcher=nothing, uid_slot=1) == []
 
 
 def test_a_failed_run_has_no_readings() -> None:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import re
+from importlib import resources
 
 import pytest
 
 from aar.formats.keys import COSIGNATURE, Signer, format_vkey
+from aar.lab.problems import DEFAULT_PROBLEM
+from aar.lab.problems import PROBLEMS as ALL_PROBLEMS
 from aar.outside.study_file import StudyFileError, default_study_text, parse_study
 
 PROBLEMS = ("digits",)
 
 
 def default() -> str:
-    return default_study_text()
+    """The embedded study on digits, which holds nothing out."""
+    return resources.files("aar.outside.studies").joinpath("digits.toml").read_text("utf-8")
 
 
 def test_the_default_study_is_a_valid_study_file_with_both_workflows() -> None:
-    study = parse_study(default(), source="default", problems=PROBLEMS)
+    study = parse_study(default_study_text(), source="default", problems=ALL_PROBLEMS)
+    assert study.problem == DEFAULT_PROBLEM
+    assert study.heldout
     assert {task.workflow for task in study.tasks} == {"fixed", "free"}
     assert study.submissions >= 30
 
@@ -204,11 +210,9 @@ def test_a_wrong_study_file_is_refused_in_one_line_that_names_the_fault(
 
 def test_confirmations_and_problems_held_out_are_read_and_written_again() -> None:
     problems = ("digits", "overlap", "shortcut")
-    plain = parse_study(default_study_text(), source="x", problems=problems)
+    plain = parse_study(default(), source="x", problems=problems)
     assert (plain.confirmations, plain.heldout) == (6, ())
-    text = default_study_text().replace(
-        "seeds = 5", 'confirmations = 0\nheldout = ["shortcut", "overlap"]\nseeds = 5'
-    )
+    text = default().replace("seeds = 5", 'confirmations = 0\nheldout = ["shortcut", "overlap"]\nseeds = 5')
     study = parse_study(text, source="x", problems=problems)
     assert (study.confirmations, study.heldout) == (0, ("shortcut", "overlap"))
     again = parse_study(study.as_written().text, source="x", problems=problems)
@@ -227,7 +231,7 @@ def test_confirmations_and_problems_held_out_are_read_and_written_again() -> Non
     ],
 )
 def test_wrong_confirmations_and_problems_held_out_are_refused(line: str, says: str) -> None:
-    text = default_study_text().replace("seeds = 5", f"{line}\nseeds = 5")
+    text = default().replace("seeds = 5", f"{line}\nseeds = 5")
     with pytest.raises(StudyFileError, match=says):
         parse_study(text, source="x", problems=("digits", "overlap", "shortcut"))
 

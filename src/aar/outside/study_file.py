@@ -52,9 +52,10 @@ from aar.formats.errors import FormatError
 from aar.formats.keys import COSIGNATURE, parse_vkey
 from aar.formats.kinds import check_body
 from aar.formats.policy import GROUP, NO_QUORUM
+from aar.lab.problems import DEFAULT_PROBLEM
 from aar.outside.record.witness_client import parse_witness_url
 
-DEFAULT_STUDY = "digits"
+DEFAULT_STUDY = DEFAULT_PROBLEM
 MAX_RESEARCHERS = 64
 LOCAL_WITNESS = "witness-local"
 MAX_OTHER_WITNESSES = 15

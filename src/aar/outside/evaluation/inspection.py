@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from aar.lab.problems import CANARIES
 from aar.outside.evaluation.bench import Bench, Prepared
 from aar.outside.evaluation.detectors import (
     LEAST_PERMUTATIONS,
@@ -39,8 +40,12 @@ def inspect(
     launcher: LauncherClient,
     uid_slot: int,
 ) -> list[Reading]:
-    """All readings of a scored run; of a failed one there are none."""
-    if result.public is None or result.sealed is None:
+    """All readings of a scored run; of a failed one there are none, nor of one on a canary.
+
+    On a canary there is nothing to recover, and honest methods break down in ways that look odd. What it has
+    to say is its PGR, which the gateway watches.
+    """
+    if result.public is None or result.sealed is None or problem.name in CANARIES:
         return []
     sealed = deal_of(secret, problem.pool).sealed
     runs, key = dealt_as(secret, problem, label, digest)

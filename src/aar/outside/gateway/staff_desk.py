@@ -18,6 +18,7 @@ from typing import Any
 
 from aar.formats.entry import parse_signed_entry
 from aar.formats.errors import FormatError
+from aar.lab.problems import CANARIES
 from aar.outside.admission import Refused
 from aar.outside.gateway.blobs import MAX_BLOB_BYTES, Blobs
 from aar.outside.gateway.record_service import Draft, RecordService
@@ -28,8 +29,7 @@ from aar.verify.decisions import CITABLE, claimed_by
 from aar.verify.leaderboard import has_difference, has_interval, leaderboard
 from aar.verify.splits import run_label
 
-# Problems whose gap can be recovered by nothing but a leak, and the PGR from which one is suspected.
-CANARIES = ("shortcut",)
+# The PGR on a canary from which a leak is suspected.
 CANARY_PGR = Fraction(3, 10)
 
 
