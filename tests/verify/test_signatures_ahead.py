@@ -13,6 +13,7 @@ import pytest
 
 from aar.formats.keys import Signer
 from aar.verify import study
+from aar.verify.entry_check import EntryCheck
 from aar.verify.signatures_ahead import Answers, Question, SignaturesAhead
 from aar.verify.study import verify_study
 from forge import Forge, with_votes
@@ -111,6 +112,22 @@ def test_every_signature_after_the_first_bundle_is_asked_about(
     assert told.asked == []
     assert verify_study(directory, jobs=2).verdict == "ok"
     assert len(told.asked) == sum(len(draft.signers) for draft in forge.drafts[256:])
+
+
+def test_no_more_bundles_wait_than_are_let(
+    forge: Forge, tmp_path: Path, told: type[Told], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting: list[int] = []
+    finish = EntryCheck.finish
+
+    def counted(entries: EntryCheck) -> None:
+        waiting.append(len(entries._waiting))
+        finish(entries)
+
+    monkeypatch.setattr(told, "most_open", 1)
+    monkeypatch.setattr(EntryCheck, "finish", counted)
+    assert verify_study(forge.write(tmp_path / "study"), jobs=2).verdict == "ok"
+    assert waiting == [1]
 
 
 def test_the_answers_are_what_counts(
