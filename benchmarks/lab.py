@@ -339,7 +339,8 @@ def measure_overhead(names: Sequence[str]) -> None:
         return
     print("\nevaluator overhead over method CPU: official runs of the mix, each in a sandbox of its own,")
     print(
-        "  mean processor ms a run; teaching is weak teachers, ceilings and the plain student of each split"
+        "  mean processor ms a run; teaching is weak teachers, ceilings and the plain students;\n"
+        "  the sandbox is a fresh interpreter that imports numpy; the evaluator's requests, masks, intervals"
     )
     running = Launcher.spawn({"official-run", "bench"})
     try:
@@ -348,16 +349,16 @@ def measure_overhead(names: Sequence[str]) -> None:
         for name in names:
             replicates = REPLICATES_OF_A_RUN.get(name, 4)
             ms = official_ms(client, bench, name, replicates)
-            beside = ms["sandbox"] + ms["evaluator"]
             print(
                 f"  {name:9} {SEEDS_OF_AN_EXPERIMENT} x {replicates:2} splits: method {ms['methods']:6.0f}, "
                 f"teaching {ms['teaching']:6.0f}, sandbox {ms['sandbox']:5.0f}, "
                 f"evaluator {ms['evaluator']:5.0f}; by the clock {ms['clock']:6.0f}"
             )
+            own, isolated = ms["evaluator"], ms["evaluator"] + ms["sandbox"]
             print(
-                f"            overhead {(beside + ms['teaching']) / ms['methods']:.0%} of the method "
-                f"(target 20 %), {beside / ms['methods']:.0%} without teaching; evaluator alone "
-                f"{ms['evaluator'] / (ms['methods'] + ms['teaching'] + ms['sandbox']):.0%} of what it runs"
+                f"            over the method: the evaluator's own work {own / ms['methods']:.0%} "
+                f"(target 20 %), with a fresh sandbox {isolated / ms['methods']:.0%}, "
+                f"with teaching {(isolated + ms['teaching']) / ms['methods']:.0%}"
             )
         bench.close()
     finally:

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from aar.lab.instance import STUDENT_L2, Instance
 from aar.lab.probe import Probe, predict
 from aar.lab.problems.digits import SIZES, Digits
 from aar.lab.problems.problem import Drawn, Sizes, Taught
+from aar.outside.evaluation.official_run import places_of
 from aar.verify.splits import sealed_items, shuffled, split
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
@@ -85,6 +86,18 @@ def prepared(pipe: Pipe) -> Prepared:
 @pytest.fixture(scope="module")
 def digits() -> Digits:
     return Digits()
+
+
+def order_of(told: dict[str, Any]) -> list[int]:
+    """The items of a split in their test order, by the place of each."""
+    by_place = sorted((place, item) for item, place in enumerate(places_of(told)))
+    return [item for place, item in by_place if place < len(told["truth"])]
+
+
+def mask(items: Iterable[int], marks: Iterable[Any]) -> str:
+    """Marks of items as the hex of a mask, as wide as the pool of the digits."""
+    width = 2 * -(-SIZES.pool // 8)
+    return f"{sum(1 << item for item, mark in zip(items, marks, strict=True) if mark):0{width}x}"
 
 
 def items_of_rows(prepared: Prepared, digits: Digits) -> list[int]:
@@ -200,15 +213,18 @@ def test_the_told_truth_is_in_the_order_of_the_shuffled_test_items(
         assert [items[row] for row in one["train"]] == list(dealt.unlabelled)
         assert {items[row] for row in one["test"]} == {*dealt.tested, *SEALED}
         order = [items[row] for row in one["test"]]
-        assert told["items"] == order
+        assert order_of(told) == order
+        assert places_of(told).count(len(order)) == SIZES.pool - len(order), "who was not tested has no place"
         taught = digits.teach(seed + replicate, dealt.labelled, dealt.unlabelled, order)
-        assert told["weak"] == "".join("01"[int(one)] for one in taught.weak_correct)
-        assert told["ceiling"] == "".join("01"[int(one)] for one in taught.ceiling_correct)
+        assert told["weak"] == mask(order, taught.weak_correct)
+        assert told["ceiling"] == mask(order, taught.ceiling_correct)
+        assert told["true"] == mask(order, taught.truth)
+        assert told["tested"] == mask(order, [True] * len(order))
         student = Probe(prepared.features[one["train"]], l2=STUDENT_L2).fit(
             (np.array(one["weak"], dtype=float) > 0.5).astype(float)
         )
         plain = predict(student, prepared.features[one["test"]]) > 0.5
-        assert told["vanilla"] == "".join("01"[int(each)] for each in plain == taught.truth)
+        assert told["vanilla"] == mask(order, plain == taught.truth)
 
 
 def test_the_votes_of_all_splits_lie_one_after_another(prepared: Prepared, digits: Digits) -> None:
@@ -280,13 +296,13 @@ def test_each_split_of_a_fresh_problem_has_rows_of_its_own(fresh: Any) -> None:
         drawn = fresh.draw(draw_seed(seed, replicate))
         np.testing.assert_array_equal(features[one["train"]], drawn.train_x)
         # The third feature tells which item it is: told truth and marks are of the items in their order.
-        assert features[one["test"], 2].astype(int).tolist() == kept["items"]
-        assert sorted(kept["items"]) == list(range(12))
-        assert kept["truth"] == "".join("01"[int(drawn.taught.truth[item])] for item in kept["items"])
-        assert kept["weak"] == "".join("01"[int(drawn.taught.weak_correct[item])] for item in kept["items"])
-        assert kept["ceiling"] == "1" * 12
-        assert len(kept["vanilla"]) == 12
-        orders.append(tuple(kept["items"]))
+        items = order_of(kept)
+        assert features[one["test"], 2].astype(int).tolist() == items
+        assert sorted(items) == list(range(12))
+        assert kept["truth"] == "".join("01"[int(drawn.taught.truth[item])] for item in items)
+        assert int(kept["weak"], 16) == int(mask(range(12), drawn.taught.weak_correct), 16)
+        assert int(kept["ceiling"], 16) == int(kept["tested"], 16) == (1 << 12) - 1
+        orders.append(tuple(items))
     assert len(set(orders)) == 3
 
 
@@ -303,7 +319,7 @@ def test_a_method_finds_penalty_votes_and_zero_shot_answers_of_its_split(fresh: 
         np.testing.assert_allclose(instance.votes, taught.votes)
         own, test = instance.zero_shot
         np.testing.assert_allclose(own, taught.zero_shot[0], atol=1e-6)
-        np.testing.assert_allclose(test, taught.zero_shot[1][kept["items"]], atol=1e-6)
+        np.testing.assert_allclose(test, taught.zero_shot[1][order_of(kept)], atol=1e-6)
 
 
 def test_a_problem_without_zero_shot_answers_has_no_file_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -358,9 +374,10 @@ def test_what_is_told_aside_and_what_follows_are_apart(prepared: Prepared) -> No
     assert set(prepared.told) == {"splits", "files", "bytes"}
     assert list(prepared.told["files"]) == ["features.npy", "splits.json", "votes.npy"]
     for told in prepared.told["splits"]:
-        assert set(told) == {"truth", "weak", "ceiling", "vanilla", "items"}
-        assert json.dumps(told["items"]).encode() not in prepared.raw_splits
-        for name in ("truth", "weak", "ceiling"):
+        assert set(told) == {"truth", "places", "tested", "true", "weak", "ceiling", "vanilla"}
+        assert json.dumps(order_of(told)).encode() not in prepared.raw_splits
+        assert told["places"].encode() not in prepared.raw_splits
+        for name in ("truth", "true", "weak", "ceiling"):
             marks = told[name]
             assert marks.encode() not in prepared.raw_splits
             assert ", ".join(marks).encode() not in prepared.raw_splits

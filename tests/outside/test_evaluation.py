@@ -20,7 +20,7 @@ from aar.formats.keys import format_skey
 from aar.formats.kinds import FAILURES, check_body
 from aar.outside.admission import Refused
 from aar.outside.evaluation.bench import Prepared
-from aar.outside.evaluation.official_run import Problem, in_order_of_items, parse_predictions, run_officially
+from aar.outside.evaluation.official_run import Problem, by_item, parse_predictions, run_officially
 from aar.outside.evaluation.release import (
     confirmed,
     interval_method,
@@ -69,13 +69,14 @@ def test_anything_but_one_line_of_exact_width_per_split_is_bad_output(output: by
 
 
 @given(st.permutations(range(9)), st.integers(1, 9), st.data())
-def test_marks_in_test_order_become_masks_over_items(
+def test_marks_in_test_order_become_a_mask_over_items(
     order: list[int], count: int, data: st.DataObject
 ) -> None:
     items = order[:count]
-    lines = data.draw(st.lists(st.text("01", min_size=count, max_size=count), min_size=1, max_size=3))
-    wanted = [sum(1 << item for item, mark in zip(items, line, strict=True) if mark == "1") for line in lines]
-    assert in_order_of_items(lines, items, 9) == wanted
+    line = data.draw(st.text("01", min_size=count, max_size=count))
+    places = [items.index(item) if item in items else count for item in range(9)]
+    wanted = sum(1 << item for item, mark in zip(items, line, strict=True) if mark == "1")
+    assert by_item(line, places) == wanted
 
 
 def test_a_first_score_is_a_rung_within_its_interval() -> None:
@@ -128,8 +129,8 @@ class Gapless:
 
     def prepare(self, problem: str, runs: Any, sealed: Any, key: bytes) -> Prepared:
         assert (problem, len(runs), list(sealed)) == ("tiny", 1, [2])
-        marks = dict.fromkeys(("truth", "weak", "ceiling", "vanilla"), "110")
-        return Prepared(files={"splits.json": b"{}"}, kept=[{"items": [0, 1, 2], **marks}])
+        marks = {**dict.fromkeys(("true", "weak", "ceiling", "vanilla"), "3"), "tested": "7"}
+        return Prepared(files={"splits.json": b"{}"}, kept=[{"truth": "110", "places": "AAABAAIA", **marks}])
 
     def start(self, spec: Any, *, stdin: bytes) -> Any:
         assert "/instance/splits.json" in spec.files

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from base64 import b64encode
 from collections.abc import Iterator
+from struct import pack
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,7 @@ def predict(instance, rng):
 """
 KNOWING = """
 import json
+from base64 import b64encode
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +53,7 @@ def predict(instance, rng):
 
 
 def test_lines_are_what_was_right_and_what_is_true() -> None:
-    kept = [{"items": [2, 0, 3, 1], "truth": "1100"}]
+    kept = [{"places": b64encode(pack("<4H", 1, 3, 0, 2)).decode(), "truth": "1100"}]
     # Items 0 and 2 are public, 1 and 3 sealed; right are 2 and 1.
     public = Payload("public", 4, (SplitCounts(1, 0, 0b0101, 0b0100, 0, 0),))
     sealed = Payload("sealed", 4, (SplitCounts(1, 0, 0b1010, 0b0010, 0, 0),))

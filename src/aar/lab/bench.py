@@ -17,6 +17,7 @@ another way for every N.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import json
@@ -84,22 +85,22 @@ def prepare(request: Mapping[str, Any]) -> Answer:
     """Teach every split and write the instance files, no labels in any of them.
 
     Rows and test items are shuffled by the request's key, so that a method sees neither item ids nor which
-    test items are sealed. Items, truth and what teacher, ceiling and plain student get right are told in the
-    test order.
+    test items are sealed. What is told of a split: the
+    true labels in the test order; `places`, which has for each item its place in that order, or one beyond
+    the last (base64 of little-endian 16-bit numbers); masks by item in hex, bit i is item i: the tested, the
+    true ones, what teacher, ceiling and plain student got right.
     """
     problem, key = problem_named(request["problem"]), bytes.fromhex(request["key"])
     features, prepared = _taught(problem, request)
     if request.get("control"):
         prepared = [_controlled(one, key, number, request["control"]) for number, one in enumerate(prepared)]
+    sizes = problem.sizes
     told, instance = [], []
     for number, one in enumerate(prepared):
         told.append(
             {
-                "items": list(one.items),
                 "truth": _marks(one.taught.truth),
-                "weak": _marks(one.taught.weak_correct),
-                "ceiling": _marks(one.taught.ceiling_correct),
-                "vanilla": _marks(one.vanilla),
+                **_by_item(one, sizes.tested if sizes.is_fresh else sizes.pool),
             }
         )
         instance.append(
@@ -121,8 +122,8 @@ def prepare(request: Mapping[str, Any]) -> Answer:
     zero_shot = [both for one in prepared for both in one.instance.zero_shot or ()]
     if zero_shot:
         files["zero_shot.npy"] = _npy(np.concatenate(zero_shot))
-    sizes = {name: len(data) for name, data in files.items()}
-    return {"splits": told, "files": sizes, "bytes": list(sizes.values())}, b"".join(files.values())
+    lengths = {name: len(data) for name, data in files.items()}
+    return {"splits": told, "files": lengths, "bytes": list(lengths.values())}, b"".join(files.values())
 
 
 def residual(request: Mapping[str, Any]) -> Answer:
@@ -318,6 +319,25 @@ def _splits(problem: Problem, request: Mapping[str, Any]) -> Iterator[tuple[int,
 
 def _marks(values: Marks) -> str:
     return (values.astype(np.uint8) + ord("0")).tobytes().decode("ascii")
+
+
+def _by_item(one: Prepared, width: int) -> dict[str, Any]:
+    """Where each of `width` items stands in the test order, and the split's masks over them."""
+    items = np.asarray(one.items, dtype=np.intp)
+    places = np.full(width, len(items))
+    places[items] = np.arange(len(items))
+    told = {"places": base64.b64encode(places.astype("<u2").tobytes()).decode("ascii")}
+    for name, marks in (
+        ("tested", np.ones(len(items), dtype=bool)),
+        ("true", one.taught.truth),
+        ("weak", one.taught.weak_correct),
+        ("ceiling", one.taught.ceiling_correct),
+        ("vanilla", one.vanilla),
+    ):
+        whole = np.zeros(width, dtype=bool)
+        whole[items] = marks
+        told[name] = np.packbits(whole, bitorder="little").tobytes()[::-1].hex()
+    return told
 
 
 DO: Mapping[str, Callable[[Mapping[str, Any]], Answer]] = {

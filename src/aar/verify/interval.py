@@ -139,13 +139,18 @@ def paired_bootstrap(payload: Payload, *, draws: int = DRAWS, group: int = 1) ->
 
 def percentiles(drawn: Iterable[Fraction], draws: int) -> Interval:
     """The 2.5 and 97.5 % places of what was drawn; `UndefinedPGR` when too many draws had no gap."""
-    values = sorted(drawn)
+    values = sorted(drawn, key=_order)
     if draws - len(values) > draws * UNDEFINED_SHARE:
         raise UndefinedPGR(
             f"{draws - len(values)} of {draws} draws have no gap to recover: the problem is degenerate"
         )
     last = len(values) - 1
     return Interval(values[round(last * 0.025)], values[round(last * 0.975)], draws)
+
+
+def _order(value: Fraction) -> int:
+    """Sorts as the value does, and quicker: a drawn count has `FIELD_BITS`, so no two values are closer."""
+    return (value.numerator << 2 * FIELD_BITS) // value.denominator
 
 
 def _scaled(found: Interval, drawn: Sequence[Fraction], errors: RunErrors) -> Interval:

@@ -21,7 +21,7 @@ from aar.outside.evaluation.detectors import (
     prediction_entropy,
     prediction_prior,
 )
-from aar.outside.evaluation.official_run import Problem, RunResult, deal_of, dealt_as, predicted
+from aar.outside.evaluation.official_run import Problem, RunResult, deal_of, dealt_as, places_of, predicted
 from aar.outside.sandbox.client import LauncherClient
 from aar.verify.payload import Payload
 
@@ -91,13 +91,11 @@ def answered(kept: Sequence[Mapping[str, Any]], public: Payload, sealed: Payload
     """The lines that a run printed, from what it got right and what is true."""
     lines = []
     for split, one, other in zip(kept, public.splits, sealed.splits, strict=True):
-        right = one.student | other.student
-        lines.append(
-            "".join(
-                true if right >> item & 1 else "10"[int(true)]
-                for item, true in zip(split["items"], split["truth"], strict=True)
-            )
-        )
+        right, line = one.student | other.student, list(split["truth"])
+        for item, place in enumerate(places_of(split)):
+            if place < len(line) and not right >> item & 1:
+                line[place] = "10"[int(line[place])]
+        lines.append("".join(line))
     return lines
 
 

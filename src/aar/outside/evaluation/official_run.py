@@ -10,10 +10,12 @@ import hashlib
 import hmac
 import json
 import re
+from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import itemgetter
+from struct import unpack
 from typing import Any
 
 from aar.outside.evaluation.bench import Bench, Prepared
@@ -29,6 +31,8 @@ WALL_S = 120.0
 CPU_S = 90
 MEMORY_MIB = 2048
 PROCESSES = 64
+# What the bench tells of a split by item.
+MASKS = ("tested", "true", "weak", "ceiling", "vanilla")
 FAILURE_OF_EXIT = {3: "bad-output", 4: "exception"}
 
 
@@ -98,12 +102,8 @@ def run_officially(
     halves: dict[str, list[SplitCounts]] = {"public": [], "sealed": []}
     sealed_mask = deal.sealed_mask
     for (seed, replicate), kept, line in zip(runs, prepared.kept, predictions, strict=True):
-        answers, truth, weak, ceiling, vanilla, tested = in_order_of_items(
-            (line, *(kept[name] for name in ("truth", "weak", "ceiling", "vanilla")), "1" * len(line)),
-            kept["items"],
-            pool.width,
-        )
-        student = tested & ~(answers ^ truth)
+        tested, true, weak, ceiling, vanilla = (int(kept[name], 16) for name in MASKS)
+        student = tested & ~(by_item(line, places_of(kept)) ^ true)
         for half, mask in (("public", tested & ~sealed_mask), ("sealed", sealed_mask)):
             halves[half].append(
                 SplitCounts(
@@ -128,18 +128,20 @@ def run_officially(
     return RunResult(seeds=seeds, reason="", public=public, sealed=sealed)
 
 
-def in_order_of_items(lines: Sequence[str], items: Sequence[int], width: int) -> list[int]:
-    """Lines of '0' and '1' in the order of `items` as masks over `width` items: bit i is item i.
+def places_of(kept: Mapping[str, Any]) -> Sequence[int]:
+    """For each item of a split its place in the test order, or one beyond the last."""
+    data = b64decode(kept["places"])
+    return unpack(f"<{len(data) // 2}H", data)
 
-    >>> in_order_of_items(["110"], [2, 0, 3], 4)
-    [5]
+
+def by_item(line: str, places: Sequence[int]) -> int:
+    """A line of '0' and '1' as a mask: bit i is the mark at the place of item i, 0 for one beyond the last.
+
+    >>> by_item("110", [1, 3, 0, 2])
+    5
     """
-    # Where each item stands in a line, the last item first; what was not tested reads a "0" at the end.
-    places = [len(items)] * width
-    for place, item in enumerate(items):
-        places[~item] = place
-    read = itemgetter(*places, len(items))
-    return [int("".join(read(line + "0")), 2) >> 1 for line in lines]
+    # The last item first; a place beyond the last reads a "0".
+    return int("".join(itemgetter(*reversed(places), len(line))(line + "0")), 2) >> 1
 
 
 def dealt_as(secret: bytes, problem: Problem, label: str, digest: str) -> tuple[list[tuple[int, int]], bytes]:
@@ -158,7 +160,7 @@ def predicted(
     """A fresh sandbox's answers to a prepared instance, a line per split; or none, and the typed reason."""
     files = {f"/submission/{name}": text.encode() for name, text in json.loads(snapshot)["files"].items()}
     files |= {f"/instance/{name}": data for name, data in prepared.files.items()}
-    widths = [len(kept["items"]) for kept in prepared.kept]
+    widths = [len(kept["truth"]) for kept in prepared.kept]
     with launcher.start(
         SandboxSpec(
             name=name,
