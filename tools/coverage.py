@@ -47,6 +47,9 @@ class Setting:
     seeds: int = 5
     shared: float = 0.6
     moved: Mapping[str, float] = field(default_factory=lambda: {"ceiling": 0.3})
+    # So many neighbouring items are about the same thing, which is this share of what makes them hard.
+    group: int = 1
+    of_group: float = 0.0
 
 
 # Accuracies and the PGR's deviation per seed as measured on the embedded problems (.19 to .04).
@@ -69,6 +72,16 @@ SETTINGS = (
         of_seeds=0.20,
         of_items=2.5,
     ),
+    # The same with the claims of a fact right and wrong together, as `claims` has them.
+    Setting(
+        name="grouped",
+        accuracies={"weak": 0.657, "student": 0.75, "vanilla": 0.69, "ceiling": 0.966},
+        of_seeds=0.20,
+        of_items=2.5,
+        items=2_121,
+        group=21,
+        of_group=0.3,
+    ),
 )
 
 Masks = dict[str, NDArray[np.bool_]]
@@ -80,7 +93,7 @@ class Study:
     def __init__(self, setting: Setting, rng: np.random.Generator) -> None:
         self.setting = setting
         self._rng = rng
-        self._common = rng.normal(size=setting.items)
+        self._common = self._hard()
         self._own: dict[str, NDArray[np.float64]] = {}
         self._seeds = 0
 
@@ -97,10 +110,21 @@ class Study:
             for _seed in range(setting.seeds)
         ]
 
+    def _hard(self) -> NDArray[np.float64]:
+        """What makes items hard [items], of deviation one: in part their group's."""
+        setting = self.setting
+        own: NDArray[np.float64] = self._rng.normal(size=setting.items)
+        if setting.group == 1:
+            return own
+        groups = self._rng.normal(size=-(-setting.items // setting.group))
+        of_all = np.repeat(groups, setting.group)[: setting.items]
+        hard: NDArray[np.float64] = setting.of_group**0.5 * of_all + (1 - setting.of_group) ** 0.5 * own
+        return hard
+
     def _right(self, key: str, role: str, accuracy: float) -> NDArray[np.bool_]:
         setting = self.setting
         if key not in self._own:
-            self._own[key] = self._rng.normal(size=setting.items)
+            self._own[key] = self._hard()
         difficulty = setting.shared**0.5 * self._common + (1 - setting.shared) ** 0.5 * self._own[key]
         of_seeds = setting.of_seeds * setting.moved.get(role, 1.0)
         total = (1 + setting.of_items**2 + of_seeds**2) ** 0.5
@@ -143,8 +167,8 @@ def single(setting: Setting, rng: np.random.Generator) -> dict[str, Held]:
     truth, more = recovered(setting, student), recovered(setting, student, "vanilla")
     shared, fresh = payload_of(Study(setting, rng).run(student)), fresh_run(setting, rng)
     return {
-        "single": held(truth, interval_of(shared)),
-        "paired": held(more, difference_interval(shared)),
+        "single": held(truth, interval_of(shared, group=setting.group)),
+        "paired": held(more, difference_interval(shared, group=setting.group)),
         "single, fresh items": held(truth, interval_of(fresh)),
         "paired, fresh items": held(more, difference_interval(fresh)),
     }
@@ -158,7 +182,7 @@ def best(setting: Setting, rng: np.random.Generator) -> dict[str, Held]:
     students = [middle + SPREAD * gap * float(rng.normal()) for _try in range(TRIES)]
     students = [min(student, 0.995) for student in students]
     runs = [
-        run_errors(payload_of(study.run(student, f"student {number}")))
+        run_errors(payload_of(study.run(student, f"student {number}")), group=setting.group)
         for number, student in enumerate(students)
     ]
     found = best_of([float(run.estimate) for run in runs], covariance(runs, are_items_shared=True))
