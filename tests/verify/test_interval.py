@@ -30,7 +30,7 @@ from aar.verify.interval import (
 )
 from aar.verify.payload import Payload, SplitCounts
 from aar.verify.pgr import UndefinedPGR
-from aar.verify.run_errors import run_errors
+from aar.verify.run_errors import RunErrors, run_errors
 from forge import is_right, mask_of
 
 
@@ -117,7 +117,7 @@ def test_a_score_without_a_gap_is_undefined() -> None:
 def test_an_interval_is_the_same_every_time_and_everywhere() -> None:
     payload = made(30, 3, 2)
     # Fixed here, so that another Python or another machine cannot silently differ.
-    found = Interval(Fraction(-2513341, 12950000), Fraction(1147181, 2000000), 100)
+    found = Interval(Fraction(-38047, 115625), Fraction(145287, 218750), 100)
     assert crossed_bootstrap(payload, draws=100) == found
     assert crossed_bootstrap(payload, draws=100) == crossed_bootstrap(payload, draws=100)
 
@@ -180,29 +180,23 @@ def test_an_interval_has_the_shape_of_its_percentiles_and_the_width_of_student_s
     raw = interval_module.percentiles(drawn, 300)
     shares = [(errors.estimate - one.low) / (one.high - errors.estimate) for one in (found, raw)]
     assert float(shares[0]) == pytest.approx(float(shares[1]))
-    wanted = (
-        float(quantile_of(errors.freedom))
-        / 1.96
-        * (float(errors.variance) / variance(map(float, drawn))) ** 0.5
-    )
+    wanted = float(quantile_of(errors)) / 1.96 * (float(errors.variance) / variance(map(float, drawn))) ** 0.5
     assert float((found.high - found.low) / (raw.high - raw.low)) == pytest.approx(wanted, abs=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("freedom", "low", "high"),
-    [
-        (Fraction(1), 12.706, 12.706),
-        (Fraction(4), 2.776, 2.776),
-        (Fraction(9, 2), 2.571, 2.776),
-        (Fraction(1000), 1.962, 1.962),
-        (Fraction(10**9), 1.96, 1.961),
-        (None, 1.96, 1.96),
-    ],
-)
-def test_quantiles_between_those_of_the_table_are_between_them(
-    freedom: Fraction | None, low: float, high: float
-) -> None:
-    assert low <= float(quantile_of(freedom)) <= high
+def test_the_quantile_is_students_for_what_seeds_say_and_the_normal_s_for_what_items_say() -> None:
+    few = RunErrors(Fraction(0), 1, (3, -3, 0, 4, -4), (0, 0), 50)
+    many = RunErrors(Fraction(0), 1, (0, 0, 0, 0, 0), (5, -5), 10)
+    assert (few.share_of_seeds, quantile_of(few)) == (1, Fraction("2.776"))
+    assert (many.share_of_seeds, quantile_of(many)) == (0, Fraction("1.960"))
+    # The variance is 50 * 5 / 4 = 62.5 of seeds, 187.5 more of items.
+    both = RunErrors(Fraction(0), 1, (3, -3, 0, 4, -4), (10, -10), 12)
+    assert both.share_of_seeds == Fraction(125, 2) / (Fraction(125, 2) + 200 - 12)
+    assert Fraction("1.960") < quantile_of(both) < Fraction("2.776")
+
+
+def test_one_seed_says_nothing_of_seeds() -> None:
+    assert quantile_of(RunErrors(Fraction(0), 1, (3,), (5, -5), 10)) == Fraction("1.960")
 
 
 def test_more_items_make_a_narrower_interval() -> None:

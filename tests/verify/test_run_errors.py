@@ -83,16 +83,16 @@ def test_one_seed_leaves_the_items_alone() -> None:
     assert found.variance == pytest.approx(found.of_items)
 
 
-def test_degrees_of_freedom_are_few_where_seeds_scatter_and_without_end_where_they_do_not() -> None:
+def test_the_share_of_seeds_is_large_where_they_scatter_and_nothing_where_they_are_the_same() -> None:
     source = random.Random(9)
     of_seeds, of_items = (run_errors(simulated(source, [0.0] * ITEMS, one)) for one in (0.4, 0.0))
-    assert of_seeds.freedom is not None
-    assert of_items.freedom is not None
-    assert SEEDS - 1 <= of_seeds.freedom < SEEDS + 1 < of_items.freedom
+    assert of_seeds.freedom == of_items.freedom == SEEDS - 1
+    assert 0.9 < of_seeds.share_of_seeds <= 1
+    assert of_items.share_of_seeds < of_seeds.share_of_seeds
     payload = simulated(source, [0.0] * ITEMS, 0.0)
-    assert run_errors(Payload("public", ITEMS, payload.splits[:1])).freedom is None
+    assert run_errors(Payload("public", ITEMS, payload.splits[:1])).share_of_seeds == 0
     same = Payload("public", ITEMS, tuple(replace(payload.splits[0], seed=seed) for seed in range(3)))
-    assert run_errors(same).freedom is None
+    assert run_errors(same).share_of_seeds == 0
 
 
 def test_items_that_each_split_drew_are_items_of_their_own() -> None:

@@ -14,6 +14,7 @@ from scipy import stats
 
 from aar.verify import statistics
 from aar.verify.statistics import (
+    NORMAL,
     best_of,
     binomial_interval,
     bootstrap_p_value,
@@ -21,6 +22,7 @@ from aar.verify.statistics import (
     explored_minus_held_out,
     holm,
     incomplete_beta,
+    mixed_p_value,
     t_p_value,
     t_quantile,
 )
@@ -234,6 +236,24 @@ def test_p_values_are_those_of_scipy(statistic: float, freedom: float) -> None:
 @given(st.floats(0, 1), st.floats(0.5, 200), st.floats(0.5, 10))
 def test_the_incomplete_beta_function_is_that_of_scipy(x: float, a: float, b: float) -> None:
     assert incomplete_beta(x, a, b) == pytest.approx(stats.beta.cdf(x, a, b), rel=1e-8, abs=1e-10)
+
+
+@given(st.just(0.0) | st.floats(0.001, 30), st.integers(1, 20), st.floats(0, 1))
+def test_a_mixed_p_value_is_the_level_whose_mixed_quantile_is_the_statistic(
+    statistic: float, freedom: int, share: float
+) -> None:
+    level = mixed_p_value(statistic, freedom, share)
+    assert mixed_p_value(-statistic, freedom, share) == level
+    assert t_p_value(statistic, math.inf) * (1 - 1e-6) <= level <= t_p_value(statistic, freedom) * (1 + 1e-6)
+    if 1e-12 < level < 1:
+        found = share * t_quantile(1 - level / 2, freedom) + (1 - share) * NORMAL.inv_cdf(1 - level / 2)
+        assert found == pytest.approx(statistic, rel=1e-3, abs=1e-6)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, math.nan])
+def test_a_share_that_is_none_is_refused(share: float) -> None:
+    with pytest.raises(ValueError, match="want 0 to 1"):
+        mixed_p_value(1.0, 4, share)
 
 
 @pytest.mark.parametrize(("share", "freedom"), [(0, 4), (1, 4), (0.5, 0), (math.nan, 4)])

@@ -17,7 +17,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from aar.verify.interval import T_QUANTILES_END, quantile_of
+from aar.verify.interval import T_QUANTILES_END
 from aar.verify.pgr import UndefinedPGR, pgr
 from aar.verify.statistics import t_quantile
 
@@ -85,8 +85,10 @@ def _scaled(drawn: list[float], counts: Counts, minus: int) -> Bounds:
     variance = max(of_seeds + of_units - float((cells**2).sum()) / gap**2, of_seeds, of_units)
     if not spread:
         return low, high
-    freedom = Fraction(max(1.0, (variance / of_seeds) ** 2 * (seeds - 1))) if of_seeds else None
-    factor = float(quantile_of(freedom) / T_QUANTILES_END) * (variance / spread) ** 0.5
+    share = of_seeds / variance if variance else 0.0
+    normal = float(T_QUANTILES_END)
+    of_few = t_quantile(LEVEL[1], seeds - 1) if seeds > 1 else normal
+    factor = (share * of_few + (1 - share) * normal) / normal * (variance / spread) ** 0.5
     return estimate - factor * (estimate - low), estimate + factor * (high - estimate)
 
 

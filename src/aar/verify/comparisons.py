@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from aar.verify.payload import Payload
 from aar.verify.run_errors import covariance, run_errors
-from aar.verify.statistics import BestOf, best_of, holm, t_p_value
+from aar.verify.statistics import BestOf, best_of, holm, mixed_p_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +35,12 @@ def compared(payloads: Mapping[str, Payload], *, group: int = 1) -> tuple[Compar
         errors = run_errors(payload, minus="vanilla", group=group)
         deviation = math.sqrt(errors.variance)
         differences.append(float(errors.estimate))
-        freedom = math.inf if errors.freedom is None else float(errors.freedom)
         # The same as the plain student in every answer: no difference at all.
-        p_values.append(t_p_value(differences[-1] / deviation, freedom) if deviation else 1.0)
+        p_values.append(
+            mixed_p_value(differences[-1] / deviation, errors.freedom, float(errors.share_of_seeds))
+            if deviation
+            else 1.0
+        )
     return tuple(Compared(*row) for row in zip(payloads, differences, p_values, holm(p_values), strict=True))
 
 

@@ -159,7 +159,7 @@ def _scaled(found: Interval, drawn: Sequence[Fraction], errors: RunErrors) -> In
     A bootstrap of n seeds sees (n - 1) / n of their variance and takes it for known, and counts the noise
     of a single answer more than once: with five seeds its percentiles hold the truth between 88 and 100 %
     of the time (tools/coverage.py). So distances from the estimate are scaled by how much the deviation of
-    both clusters together (`RunErrors.variance`), times Student's t, exceeds the draws' own times 1.96.
+    both clusters together (`RunErrors.variance`), times `quantile_of`, exceeds the draws' own times 1.96.
     """
     units = [round(value * ROOT_UNITS) for value in drawn]
     count, total = len(units), sum(units)
@@ -168,7 +168,7 @@ def _scaled(found: Interval, drawn: Sequence[Fraction], errors: RunErrors) -> In
     if not spread:
         return found
     drawn_variance = Fraction(spread, count * (count - 1) * ROOT_UNITS**2)
-    square = (quantile_of(errors.freedom) / T_QUANTILES_END) ** 2 * errors.variance / drawn_variance
+    square = (quantile_of(errors) / T_QUANTILES_END) ** 2 * errors.variance / drawn_variance
     factor = Fraction(math.isqrt(math.floor(square * ROOT_UNITS**2)), ROOT_UNITS)
     estimate = errors.estimate
     return Interval(
@@ -176,20 +176,14 @@ def _scaled(found: Interval, drawn: Sequence[Fraction], errors: RunErrors) -> In
     )
 
 
-def quantile_of(freedom: Fraction | None) -> Fraction:
-    """Student's t at .975 by degrees of freedom, at least 1: between tabulated ones linear in their inverse.
+def quantile_of(errors: RunErrors) -> Fraction:
+    """Student's t at .975 for the part of the variance that rests on few seeds, the normal's for the rest.
 
-    >>> float(quantile_of(Fraction(4))), float(quantile_of(None))
-    (2.776, 1.96)
+    The mean of the two, weighted by those parts (Cochran and Cox 1950). Degrees of freedom made of both parts
+    (Satterthwaite 1946) would be many just where five seeds are alike by chance, and the interval too narrow.
     """
-    if freedom is None:
-        return T_QUANTILES_END
-    below = max(one for one in T_QUANTILES if one <= freedom)
-    above = min((one for one in T_QUANTILES if one > freedom), default=None)
-    far = T_QUANTILES_END if above is None else T_QUANTILES[above]
-    inverse = Fraction(0) if above is None else Fraction(1, above)
-    share = (Fraction(1, below) - 1 / freedom) / (Fraction(1, below) - inverse)
-    return T_QUANTILES[below] + share * (far - T_QUANTILES[below])
+    share = errors.share_of_seeds
+    return share * _t_quantile(errors.freedom) + (1 - share) * T_QUANTILES_END
 
 
 @lru_cache(maxsize=2)

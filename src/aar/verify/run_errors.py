@@ -56,12 +56,15 @@ class RunErrors:
         return _variance(self.of_seeds, self.of_items, self.of_cells)
 
     @property
-    def freedom(self) -> Fraction | None:
-        """Degrees of freedom of `variance` (Satterthwaite 1946), at least 1; `None`: without end."""
-        of_seeds = self.of_seeds
-        if not of_seeds:
-            return None
-        return max(Fraction(1), (self.variance / of_seeds) ** 2 * (len(self.by_seed) - 1))
+    def freedom(self) -> int:
+        """Degrees of freedom of what the seeds say: one less than there are; 0 where they say nothing."""
+        return len(self.by_seed) - 1
+
+    @property
+    def share_of_seeds(self) -> Fraction:
+        """The part of `variance` that rests on these few seeds, between 0 and 1."""
+        variance = self.variance
+        return self.of_seeds / variance if variance else Fraction(0)
 
 
 def run_errors(payload: Payload, *, plus: str = "student", minus: str = "weak", group: int = 1) -> RunErrors:

@@ -7,6 +7,7 @@ the record holds and returns numbers that anybody can compute again; none of it 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -229,6 +230,33 @@ def t_p_value(statistic: float, freedom: float) -> float:
     if math.isinf(freedom):
         return 2 * NORMAL.cdf(-abs(statistic))
     return incomplete_beta(freedom / (freedom + statistic * statistic), freedom / 2, 0.5)
+
+
+def mixed_p_value(statistic: float, freedom: float, share: float) -> float:
+    """Two-sided p-value where `share` of a variance has `freedom` degrees of freedom, the rest no end.
+
+    The level at which the mean of Student's and the normal quantile, weighted by the variance's parts, is the
+    statistic (Cochran and Cox 1950): the test that goes with `verify.interval.quantile_of`.
+
+    >>> round(mixed_p_value(2.776445, 4, 1), 6), round(mixed_p_value(1.959964, 4, 0), 6)
+    (0.05, 0.05)
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"a share of {share}: want 0 to 1")
+    wanted = abs(statistic)
+    if share == 0 or wanted == 0:
+        return t_p_value(wanted, math.inf)
+    # Student's quantile is the larger one, neither is negative: it lies between the statistic and the same
+    # over its share. Where this is many orders of magnitude, they are what is halved.
+    low, high = wanted, min(wanted / share, sys.float_info.max)
+    for _step in range(_STEPS):
+        middle = math.sqrt(low) * math.sqrt(high)
+        level = max(t_p_value(middle, freedom), sys.float_info.min)
+        if share * middle - (1 - share) * NORMAL.inv_cdf(level / 2) < wanted:
+            low = middle
+        else:
+            high = middle
+    return t_p_value(high, freedom)
 
 
 def incomplete_beta(x: float, a: float, b: float) -> float:
