@@ -1,43 +1,15 @@
-"""A small data set in the published study's layout, with room between teacher and ceiling."""
+"""The small data set of tools/example_data.py, for tests that spoil it in one way or another."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+import runpy
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+_example = runpy.run_path(str(Path(__file__).resolve().parents[1] / "tools" / "example_data.py"))
+Files = dict[str, list[dict[str, Any]]]
 
-SIZES = {"train_label.jsonl": 80, "train_unlabel.jsonl": 800, "test.jsonl": 600}
+SIZES: dict[str, int] = _example["SIZES"]
 FEW = dict.fromkeys(SIZES, 20)
-RIGHT = [f"right{number}" for number in range(120)]
-WRONG = [f"wrong{number}" for number in range(120)]
-OTHER = [f"word{number}" for number in range(60)]
-
-
-def questions(sizes: Mapping[str, int] = SIZES) -> dict[str, list[dict[str, Any]]]:
-    """A small data set: of a question's two choices one is right, and uses words of a kind more often.
-
-    Words of a kind go together, which features made without labels can learn from many texts, and a teacher
-    cannot from 80.
-    """
-    rng = np.random.default_rng(0)
-    found: dict[str, list[dict[str, Any]]] = {}
-    for name, size in sizes.items():
-        rows = found[name] = []
-        for number in range(size // 2):
-            asked = f"{name[:7]} {number} " + " ".join(rng.choice(OTHER, 4))
-            for label in rng.permutation(2):
-                share = 0.7 if label else 0.3
-                words = [rng.choice(RIGHT if rng.random() < share else WRONG) for _word in range(9)]
-                key = f"{name[:7]}-{rng.integers(10**11, 10**12)}"
-                rows.append({"id": key, "question": asked, "choice": " ".join(words), "label": int(label)})
-    return found
-
-
-def written(directory: Path, files: dict[str, list[dict[str, Any]]]) -> Path:
-    directory.mkdir(parents=True, exist_ok=True)
-    for name, rows in files.items():
-        (directory / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return directory
+questions = _example["questions"]
+written = _example["write"]

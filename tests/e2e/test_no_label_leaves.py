@@ -4,7 +4,7 @@ What is searched for is what only the holder of the labels has: windows of the t
 order and in the order of every official run's test items, however they may be written down, and the bytes of
 test inputs; of an operator's own data set also words that were planted in every field. Where it looks:
 researchers' sandboxes (files, environment, arguments, memory), every answer of their gateway, the gateway's
-memory, and all that lies in the study's directory, but the evaluator's, as it stands while the study is open.
+memory, and all else that lies in the study's directory as it stands while the study is open.
 """
 
 from __future__ import annotations
@@ -243,7 +243,9 @@ def test_no_label_and_no_test_input_leaves_the_evaluator(
         looked["answers"] = b"\n".join(listening.heard)
         looked["record"] = b"".join(quietly(one) for one in study.record.rglob("*") if one.is_file())
         others = [
-            one for one in study.path.rglob("*") if one.is_file() and study.evaluator not in one.parents
+            one
+            for one in study.path.rglob("*")
+            if one.is_file() and not {study.evaluator, study.data} & set(one.parents)
         ]
         looked["study directory"] = b"".join(quietly(one) for one in others)
         if os.geteuid() == 0:
@@ -261,7 +263,7 @@ def test_no_label_and_no_test_input_leaves_the_evaluator(
     # The search would have found them: in the labels themselves, and in an instance's features.
     assert canaries.seen_in("".join(map(str, known.labels)).encode()) == ["pool order"]
     assert len(canaries.seen_in(known.features.tobytes())) == 20
-    kept = b"".join(quietly(one) for one in study.evaluator.rglob("*") if one.is_file())
+    kept = b"".join(quietly(one) for one in study.data.rglob("*") if one.is_file())
     assert len(canaries.seen_in(kept)) >= len(known.words)
     # And it looked where something is to be seen: a researcher's memory holds its own words.
     assert study_told["statement"].encode()[:60] in looked["answers"]

@@ -17,7 +17,7 @@ from aar.outside.study_data import DataUnusable, keep_data, read_data
 from aar.outside.study_directory import StudyDirectory, service_uids
 from e2e.conftest import Finished
 from e2e.test_attacks import METHOD, Open
-from jsonl_data import FEW, SIZES, questions, written
+from jsonl_data import FEW, SIZES, Files, questions, written
 from small_study import SMALL, Commands
 
 pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
@@ -25,7 +25,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
 OWN = SMALL.replace('problem = "digits"', 'problem = "jsonl"\ndata = "data"')
 # Scored if, and only if, no data set is to be seen where a method runs.
 LOOKING = METHOD.replace("    return ", '    assert not Path("/data").exists()\n    return ')
-Files = dict[str, list[dict[str, Any]]]
 
 
 def every_row(files: Files) -> list[dict[str, Any]]:
@@ -135,10 +134,6 @@ def test_the_command_refuses_bad_data_in_one_line_and_takes_them_mended(commands
     assert commands.run(*arguments).returncode == 0
 
 
-def drop_label(files: Files) -> None:
-    del files["train_unlabel.jsonl"][3]["label"]
-
-
 def repeat_an_id(files: Files) -> None:
     files["test.jsonl"][7]["id"] = files["train_label.jsonl"][2]["id"]
 
@@ -167,7 +162,6 @@ def let_the_subset_tell(files: Files) -> None:
 
 
 BAD: dict[str, tuple[Callable[[Files], None], str]] = {
-    "no label": (drop_label, "MalformedData: train_unlabel.jsonl:4: label is missing"),
     "an id twice": (repeat_an_id, "stands already in train_label.jsonl:3"),
     "one class": (keep_one_class, "test.jsonl: all 300 labels are 1; want rows of both classes"),
     "an empty split": (empty_the_test, "MalformedData: test.jsonl: no rows"),
@@ -211,7 +205,7 @@ def test_a_study_goes_on_with_the_data_that_it_was_opened_with_and_with_no_other
     assert refused.value.is_refusal
     assert str(refused.value).endswith("put back the data that it was opened with")
     (study.data / "test.jsonl").unlink()
-    with pytest.raises(ServiceEnded, match="evaluator/data/test.jsonl cannot be read"):
+    with pytest.raises(ServiceEnded, match="data/test.jsonl cannot be read"):
         plane.start(opening=False)
     plane.stop()
     keep_data(study.data, kept, service_uids().evaluator)

@@ -61,7 +61,7 @@ def test_the_files_together_are_not_too_large(directory: Path, monkeypatch: pyte
         read_data(directory)
 
 
-def test_nobody_but_its_uid_may_read_what_is_kept(directory: Path) -> None:
+def test_nobody_but_the_evaluator_may_read_what_is_kept_nor_may_it_write(directory: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("an ordinary user has one identity: the mount view is the wall")
     uids = service_uids()
@@ -72,6 +72,10 @@ def test_nobody_but_its_uid_may_read_what_is_kept(directory: Path) -> None:
         for name in JSONL_FILES:
             with acting_as(uids.evaluator):
                 assert (place / name).read_bytes() == name.encode()
+                with pytest.raises(PermissionError):
+                    (place / name).write_bytes(b"another label")
+                with pytest.raises(PermissionError):
+                    (place / name).unlink()
             for other in (uids.gateway, uids.witness, 65_534):
                 with acting_as(other), pytest.raises(PermissionError):
                     (place / name).read_bytes()

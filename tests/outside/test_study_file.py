@@ -47,6 +47,8 @@ def test_a_data_set_is_looked_for_beside_the_study_file_and_kept_as_a_whole_path
     again = parse_study(written.text, source="again", problems=STUDY_PROBLEMS)
     assert again.data == "/studies/sets/mine"
     assert again.with_data_from(Path("/elsewhere")).as_written().text == written.text
+    with pytest.raises(StudyFileError, match="want a path in UTF-8 text"):
+        study.with_data_from(Path("/studies/\udcff"))
     held_out = 'problem = "digits"\nheldout = ["jsonl"]\ndata = "mine"'
     assert parse_study(on_data(held_out), source="x", problems=STUDY_PROBLEMS).data == "mine"
 

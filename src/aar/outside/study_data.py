@@ -1,8 +1,8 @@
 """A study's data set: files with labels, read once, kept where the evaluator alone may read them.
 
-The operator's directory is read when the study is made; the study lives on its own copy, in the evaluator's
-directory, so that it goes on where the operator's is gone. The evaluator reads that copy once, and hands
-these very bytes to its bench, which makes the digest that `study-opened` commits to.
+The operator's directory is read when the study is made; the study lives on its own copy, so that it goes on
+where the operator's is gone. The evaluator reads that copy once, and hands these very bytes to its bench,
+which makes the digest that `study-opened` commits to.
 """
 
 from __future__ import annotations
@@ -50,10 +50,14 @@ def _read(path: Path, room: int) -> bytes:
 
 
 def keep_data(directory: Path, files: Mapping[str, bytes], uid: int) -> None:
-    """Write the files for the evaluator's `uid` (0: the caller's) alone."""
+    """Write the files for the evaluator's `uid` (0: the caller's) alone to read.
+
+    They stay the caller's: root does not write where another uid could have put a link.
+    """
     directory.mkdir(mode=0o700, exist_ok=True)
     for name, data in files.items():
-        write_durably(directory / name, data, mode=0o600)
+        write_durably(directory / name, data, mode=0o640 if uid else 0o600)
     if uid:
         for path in (directory, *(directory / name for name in files)):
-            os.chown(path, uid, uid)
+            os.chown(path, -1, uid)
+        directory.chmod(0o750)

@@ -13,7 +13,7 @@ from pathlib import Path
 from aar.outside.keyring import write_durably
 from aar.outside.sandbox.identity import slot_uid
 
-# The study's copy of its data set, in the evaluator's directory.
+# The study's copy of its data set.
 DATA = "data"
 MARKER = "aar-study.json"
 FORMAT = "aar-study/v1"
@@ -46,7 +46,7 @@ class StudyDirectory:
         self.record = self.path / "record"
         self.gateway = self.path / "gateway"
         self.evaluator = self.path / "evaluator"
-        self.data = self.evaluator / DATA
+        self.data = self.path / DATA
         self.witness = self.path / "witness"
         self.operator = self.path / "operator"
         self.log = self.path / "log"

@@ -200,7 +200,14 @@ class StudyFile:
 
     def with_data_from(self, directory: Path) -> StudyFile:
         """The same study; a relative path to its data set is one from `directory`."""
-        return replace(self, data=str((directory / self.data).absolute())) if self.data else self
+        if not self.data:
+            return self
+        data = str((directory / self.data).absolute())
+        try:
+            data.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise StudyFileError(f"data: {data!r:.200}: want a path in UTF-8 text: {error}") from error
+        return replace(self, data=data)
 
     def with_minutes(self, minutes: float) -> StudyFile:
         """The same study with another time budget."""

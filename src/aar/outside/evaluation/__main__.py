@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         launcher = LauncherClient(socket.socket(fileno=options.launcher_fd))
         names = (options.problem, *options.heldout)
         # Read once: the bytes that the bench makes its digest of are those that it teaches with.
-        bench = Bench(launcher, read_data(private / DATA) if JSONL in names else None)
+        bench = Bench(launcher, read_data(Path(DATA)) if JSONL in names else None)
         described = {name: bench.describe(name) for name in names}
         problem, *heldout = (
             Problem(
