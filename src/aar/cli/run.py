@@ -95,6 +95,10 @@ def _run_locked(
             f"study {study_file.name} in {study.path}: {len(study_file.tasks)} tasks, "
             f"budget {study_file.submissions} submissions"
         )
+        if study_file.data:
+            view.say(
+                f"data set from {terminal_safe(study_file.data)}: it is read, and its gap measured, first"
+            )
     try:
         with view:
             study_run.run()
