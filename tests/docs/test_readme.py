@@ -72,6 +72,7 @@ def test_the_readme_links_to_files_that_exist() -> None:
         "docs/witness.md",
         "docs/anchors.md",
         "docs/lab.md",
+        "docs/own-data.md",
         "docs/decisions/README.md",
     ):
         page = ROOT / name
@@ -155,6 +156,12 @@ def test_the_commands_of_the_witness_page_run_in_order_and_print_what_it_says(tm
         if pid.exists():
             with suppress(ProcessLookupError):
                 os.kill(int(pid.read_text()), signal.SIGKILL)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_commands_of_the_page_on_own_data_run_in_order_and_print_what_it_says(tmp_path: Path) -> None:
+    run_shown((ROOT / "docs" / "own-data.md").read_text("utf-8"), a_checkout(tmp_path))
 
 
 @pytest.mark.slow

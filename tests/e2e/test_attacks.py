@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from aar.formats.keys import Signer, parse_skey
+from aar.lab.problems import STUDY_PROBLEMS
 from aar.outside.sandbox.doctor import DoctorReport
 from aar.outside.staff_client import GatewayRefused, StaffClient
+from aar.outside.study_data import keep_data, read_data
 from aar.outside.study_directory import StudyDirectory, service_uids
 from aar.outside.study_file import parse_study
 from aar.outside.study_run import StudyRun
@@ -39,10 +41,12 @@ ATTESTATION = {"identity": "test", "digest": "0" * 64}
 class Open:
     """An open study whose researchers' sockets are in our hands."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, text: str = ROOMY, data: Path | None = None) -> None:
         self.study = StudyDirectory(directory)
-        file = parse_study(ROOMY, source="small", problems=("digits",)).as_written()
+        file = parse_study(text, source="small", problems=STUDY_PROBLEMS).as_written()
         self.study.create(file.text, service_uids())
+        if data is not None:
+            keep_data(self.study.data, read_data(data), service_uids().evaluator)
         report = DoctorReport("ok", (), "bubblewrap", {}, ATTESTATION)
         self.reviewer = Signer("reviewer-test", b"r" * 32)
         run = StudyRun(

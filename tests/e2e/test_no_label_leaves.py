@@ -2,8 +2,9 @@
 
 What is searched for is what only the holder of the labels has: windows of the true labels, in the pool's
 order and in the order of every official run's test items, however they may be written down, and the bytes of
-test inputs. Where it looks: researchers' sandboxes (files, environment, arguments, memory), every answer of
-their gateway, and the record as it stands while the study is open.
+test inputs; of an operator's own data set also words that were planted in every field. Where it looks:
+researchers' sandboxes (files, environment, arguments, memory), every answer of their gateway, the gateway's
+memory, and all else that lies in the study's directory as it stands while the study is open.
 """
 
 from __future__ import annotations
@@ -13,18 +14,23 @@ import hmac
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sklearn.datasets
 
+from aar.lab.instance import Floats
 from aar.lab.problems.digits import SIZES, Digits
+from aar.lab.problems.jsonl import JsonlProblem, read_jsonl
+from aar.lab.problems.problem import Sizes
 from aar.outside.fleet import Fleet
 from aar.outside.staff_client import GatewayRefused
 from aar.verify.splits import sealed_items, seeds_for, shuffled, split
-from e2e.test_attacks import METHOD, Open
+from e2e.test_attacks import METHOD, ROOMY, Open
+from jsonl_data import questions, written
 
 pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
 
@@ -52,25 +58,59 @@ def spellings(marks: list[int]) -> list[bytes]:
     ]
 
 
+@dataclass(frozen=True)
+class Known:
+    """What the holder of the labels knows: labels and features in the pool's order, and words of the data."""
+
+    sizes: Sizes
+    labels: list[int]
+    features: Floats
+    words: tuple[bytes, ...] = ()
+
+
+def digits(directory: Path) -> tuple[Known, Open]:
+    labels = (sklearn.datasets.load_digits().target % 2).tolist()
+    return Known(SIZES, labels, Digits().features), Open(directory / "study")
+
+
+PLANTED = {"id": "zanzibar", "question": "quokkadrome", "choice": "vexillology", "source": "obfuscatrix"}
+
+
+def own_data(directory: Path) -> tuple[Known, Open]:
+    files = questions()
+    for row in (row for rows in files.values() for row in rows):
+        for field, word in PLANTED.items():
+            row[field] = f"{word}-{row[field]}" if field in row else word
+    data = written(directory / "data", files)
+    problem = JsonlProblem(read_jsonl(data))
+    # The pool's order is the bench's own, questions held together.
+    place, labels = problem._place, [0] * problem.sizes.pool
+    for row in problem.data.rows:
+        labels[place[row.id]] = int(row.label is True)
+    text = ROOMY.replace('problem = "digits"', f'problem = "jsonl"\ndata = "{data}"')
+    words = (*map(str.encode, PLANTED.values()), files["test.jsonl"][3]["choice"].encode())
+    return Known(problem.sizes, labels, problem.features, words), Open(directory / "study", text, data)
+
+
 class Canaries:
     """Byte strings that nobody but the evaluator and its bench may hold."""
 
-    def __init__(self, secret: bytes, digests: list[str], labels: list[int]) -> None:
-        self.found: dict[bytes, str] = {}
-        self._labels = labels
-        sealed = sealed_items(secret, SIZES.pool, SIZES.sealed)
-        public = [item for item in range(SIZES.pool) if item not in sealed]
-        self._add("pool order", list(range(SIZES.pool)))
+    def __init__(self, secret: bytes, digests: list[str], known: Known) -> None:
+        self.found: dict[bytes, str] = {word: f"planted {word.decode()}" for word in known.words}
+        self._words, self._labels = len(known.words), known.labels
+        sizes = known.sizes
+        sealed = sealed_items(secret, sizes.pool, sizes.sealed, sizes.group)
+        public = [item for item in range(sizes.pool) if item not in sealed]
+        self._add("pool order", list(range(sizes.pool)))
         self._add("sealed items", list(sealed))
         for digest in digests:
             key = hmac.new(secret, f"aar-shuffle/v1\nexplore\n{digest}\n".encode(), hashlib.sha256).digest()
             seed = seeds_for(secret, "explore", digest, 2)[0]
-            dealt = split(seed, 0, public, SIZES.labelled, SIZES.unlabelled)
+            dealt = split(seed, 0, public, sizes.labelled, sizes.unlabelled, sizes.group)
             self._add("test order", shuffled(key + b"test0", [*dealt.tested, *sealed]))
-        features = Digits().features
         for item in sealed[:20]:
-            self.found[features[item].tobytes()[:24]] = f"test input {item}"
-            text = ", ".join(map(str, features[item].tolist()[:3]))
+            self.found[known.features[item].tobytes()[:24]] = f"test input {item}"
+            text = ", ".join(map(str, known.features[item].tolist()[:3]))
             self.found[text.encode()] = f"test input {item} as text"
 
     def _add(self, what: str, items: list[int]) -> None:
@@ -80,7 +120,8 @@ class Canaries:
     def seen_in(self, data: bytes) -> list[str]:
         # Of hundreds of megabytes of memory every fifth canary is asked: a search takes its time.
         step = 1 if len(data) < 1 << 24 else 5
-        return [what for canary, what in list(self.found.items())[::step] if canary in data]
+        asked = [*list(self.found.items())[: self._words], *list(self.found.items())[self._words :: step]]
+        return [what for canary, what in asked if canary in data]
 
 
 def memory_of(pid: int) -> Iterator[bytes]:
@@ -125,6 +166,9 @@ def quietly(path: Path) -> bytes:
 def files_of(pid: int) -> Iterator[bytes]:
     """What a sandbox's process sees as files of its own: not the machine's libraries, not kernel views."""
     root = Path(f"/proc/{pid}/root")
+    # The one that holds a sandbox from outside has the same words, and the machine's own files.
+    if os.path.samefile(root, "/"):
+        return
     for top in ("workspace", "tmp", "submission", "instance", "run", "home", "root", "etc", "dev/shm"):
         for folder, _folders, names in os.walk(root / top):
             for name in names:
@@ -153,8 +197,11 @@ class Listening:
         return call
 
 
-def test_no_label_and_no_test_input_leaves_the_evaluator(tmp_path: Path) -> None:
-    opened = Open(tmp_path / "study")
+@pytest.mark.parametrize("make", [digits, own_data])
+def test_no_label_and_no_test_input_leaves_the_evaluator(
+    tmp_path: Path, make: Callable[[Path], tuple[Known, Open]]
+) -> None:
+    known, opened = make(tmp_path)
     fleet = None
     try:
         listening = Listening(opened.researchers[1])
@@ -195,20 +242,29 @@ def test_no_label_and_no_test_input_leaves_the_evaluator(tmp_path: Path) -> None
             listening.get("/v1/receipt", submission=mine[0], tier="heldout")
         looked["answers"] = b"\n".join(listening.heard)
         looked["record"] = b"".join(quietly(one) for one in study.record.rglob("*") if one.is_file())
+        others = [
+            one
+            for one in study.path.rglob("*")
+            if one.is_file() and not {study.evaluator, study.data} & set(one.parents)
+        ]
+        looked["study directory"] = b"".join(quietly(one) for one in others)
+        if os.geteuid() == 0:
+            looked["gateway's memory"] = b"".join(memory_of(plane.pids()["gateway"]))
         digests = [entry["body"]["digest"] for entry in entries if entry["kind"] == "submission"]
         secret = bytes.fromhex((study.path / "evaluator" / "seed.secret").read_text().strip())
     finally:
         if fleet is not None:
             fleet.stop()
         opened.plane.stop()
-    labels = (sklearn.datasets.load_digits().target % 2).tolist()
-    canaries = Canaries(secret, digests, labels)
+    canaries = Canaries(secret, digests, known)
     for where, data in looked.items():
         assert data, where
         assert canaries.seen_in(data) == [], where
     # The search would have found them: in the labels themselves, and in an instance's features.
-    assert canaries.seen_in("".join(map(str, labels)).encode()) == ["pool order"]
-    assert len(canaries.seen_in(Digits().features.tobytes())) == 20
+    assert canaries.seen_in("".join(map(str, known.labels)).encode()) == ["pool order"]
+    assert len(canaries.seen_in(known.features.tobytes())) == 20
+    kept = b"".join(quietly(one) for one in study.data.rglob("*") if one.is_file())
+    assert len(canaries.seen_in(kept)) >= len(known.words)
     # And it looked where something is to be seen: a researcher's memory holds its own words.
     assert study_told["statement"].encode()[:60] in looked["answers"]
     assert b"researcher-1" in looked["memory"]

@@ -120,6 +120,7 @@ def test_describe_tells_the_sizes_and_the_statement(pipe: Pipe, digits: Digits) 
         "group": 1,
         "digest": digits.digest,
         "statement": digits.statement,
+        "warnings": [],
     }
     assert files == []
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,39 +25,7 @@ from aar.lab.problems.jsonl import (
 from aar.lab.problems.preflight import preflight
 from aar.lab.problems.registry import problem_named
 from aar.verify.splits import sealed_items
-
-SIZES = {"train_label.jsonl": 80, "train_unlabel.jsonl": 800, "test.jsonl": 600}
-FEW = dict.fromkeys(SIZES, 20)
-RIGHT = [f"right{number}" for number in range(120)]
-WRONG = [f"wrong{number}" for number in range(120)]
-OTHER = [f"word{number}" for number in range(60)]
-
-
-def questions(sizes: Mapping[str, int] = SIZES) -> dict[str, list[dict[str, Any]]]:
-    """A small data set: of a question's two choices one is right, and uses words of a kind more often.
-
-    Words of a kind go together, which features made without labels can learn from many texts, and a teacher
-    cannot from 80.
-    """
-    rng = np.random.default_rng(0)
-    found: dict[str, list[dict[str, Any]]] = {}
-    for name, size in sizes.items():
-        rows = found[name] = []
-        for number in range(size // 2):
-            asked = f"{name[:7]} {number} " + " ".join(rng.choice(OTHER, 4))
-            for label in rng.permutation(2):
-                share = 0.7 if label else 0.3
-                words = [rng.choice(RIGHT if rng.random() < share else WRONG) for _word in range(9)]
-                key = f"{name[:7]}-{rng.integers(10**11, 10**12)}"
-                rows.append({"id": key, "question": asked, "choice": " ".join(words), "label": int(label)})
-    return found
-
-
-def written(directory: Path, files: dict[str, list[dict[str, Any]]]) -> Path:
-    directory.mkdir(parents=True, exist_ok=True)
-    for name, rows in files.items():
-        (directory / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return directory
+from jsonl_data import FEW, SIZES, questions, written
 
 
 @pytest.fixture(scope="module")
@@ -300,12 +268,28 @@ def test_texts_without_a_word_in_common_are_refused(tmp_path: Path) -> None:
         JsonlProblem(read_jsonl(written(tmp_path, files)))
 
 
+def test_the_digest_is_of_every_field_and_of_no_spelling(problem: JsonlProblem, tmp_path: Path) -> None:
+    for field in ("id", "question", "choice", "label", "subset"):
+        files = questions()
+        row = files["test.jsonl"][5]
+        row[field] = 1 - row["label"] if field == "label" else f"{row.get(field)} changed"
+        assert JsonlProblem(read_jsonl(written(tmp_path / field, files))).digest != problem.digest, field
+    files = questions()
+    files["test.jsonl"][:2] = files["test.jsonl"][1::-1]
+    assert JsonlProblem(read_jsonl(written(tmp_path / "order", files))).digest != problem.digest
+    spelled = written(tmp_path / "spelled", questions())
+    path = spelled / "test.jsonl"
+    path.write_text(path.read_text().replace('{"id": ', '{  "id":').replace("word", "w\\u006frd"))
+    assert JsonlProblem(read_jsonl(spelled)).digest == problem.digest
+
+
 # Pre-flight.
 
 
 def test_an_honest_data_set_passes_and_the_numbers_are_told(problem: JsonlProblem) -> None:
     found = preflight(problem)
     assert found.verdict == "passed"
+    assert found.warnings == ()
     found.check()
     told = {one.predictor for one in found.findings}
     assert told == {"id pattern", "id prefix", "id number", "place in file", "lengths"}
@@ -386,6 +370,7 @@ def test_metadata_that_tell_a_little_are_warned_of(tmp_path: Path) -> None:
     found = preflight(JsonlProblem(read_jsonl(written(tmp_path, files))))
     assert found.findings[0].predictor == "field subset"
     assert found.verdict == "warned"
+    assert found.warnings[0].startswith("field subset alone gets 0.")
     found.check()
 
 

@@ -20,7 +20,15 @@ from aar.formats.keys import format_skey
 from aar.formats.kinds import FAILURES, check_body
 from aar.outside.admission import Refused
 from aar.outside.evaluation.bench import Prepared
-from aar.outside.evaluation.official_run import Problem, by_item, parse_predictions, run_officially
+from aar.outside.evaluation.official_run import (
+    Problem,
+    ProblemRefused,
+    by_item,
+    check_pool,
+    parse_predictions,
+    payload_bytes,
+    run_officially,
+)
 from aar.outside.evaluation.release import (
     confirmed,
     interval_method,
@@ -28,7 +36,7 @@ from aar.outside.evaluation.release import (
     release,
     release_terms,
 )
-from aar.outside.gateway.blobs import Blobs
+from aar.outside.gateway.blobs import MAX_BLOB_BYTES, Blobs
 from aar.outside.gateway.requests import fields, method_files, whole_number
 from aar.outside.keyring import load_or_create_key
 from aar.verify.interval import decimal4, score, t_interval
@@ -229,3 +237,36 @@ def test_a_query_number_has_one_spelling(text: str) -> None:
     assert whole_number({}, "n", 7) == 7
     with pytest.raises(Refused):
         whole_number({"n": text}, "n")
+
+
+def problem_of(items: int, seeds: int = 5, **changes: int) -> Problem:
+    sizes = {"sealed": 300, "labelled": 80, "unlabelled": 800, "tested": 0, "group": 1, **changes}
+    return Problem(name="jsonl", pool=Pool(items=items, **sizes), seeds=seeds, replicates=8)
+
+
+@pytest.mark.parametrize(
+    ("problem", "says"),
+    [
+        (problem_of(1_180), "may have none to test"),
+        (problem_of(1_182, group=2), "may have none to test"),
+        (problem_of(1_480, sealed=0), "may have none to test"),
+        (problem_of(1 << 15, seeds=50), f"at most {MAX_BLOB_BYTES}; take fewer seeds, replicates or items"),
+        (problem_of((1 << 15) + 1, seeds=1), "32769 items, at most 32768"),
+    ],
+)
+def test_a_problem_that_could_not_be_scored_or_opened_is_refused(problem: Problem, says: str) -> None:
+    with pytest.raises(ProblemRefused, match=says):
+        check_pool(problem)
+
+
+def test_a_problem_with_one_item_left_for_each_half_is_taken() -> None:
+    check_pool(problem_of(1_181))
+    check_pool(problem_of(1_183, group=2))
+
+
+def test_the_greatest_payload_is_as_long_as_is_said() -> None:
+    problem = problem_of(1_480)
+    every = (1 << 1_480) - 1
+    splits = [SplitCounts(2**48 - 1, 7, *[every] * 5) for _split in range(40)]
+    size_bytes = len(format_payload(Payload("public", 1_480, tuple(splits))))
+    assert size_bytes <= payload_bytes(problem) <= size_bytes + 40

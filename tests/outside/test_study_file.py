@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from importlib import resources
+from pathlib import Path
 
 import pytest
 
 from aar.formats.keys import COSIGNATURE, Signer, format_vkey
-from aar.lab.problems import DEFAULT_PROBLEM
+from aar.lab.problems import DEFAULT_PROBLEM, STUDY_PROBLEMS
 from aar.lab.problems import PROBLEMS as ALL_PROBLEMS
 from aar.outside.study_file import StudyFileError, default_study_text, parse_study
 
@@ -33,6 +34,39 @@ def test_a_study_written_out_again_says_exactly_the_same() -> None:
     again = parse_study(study.text, source="again", problems=PROBLEMS)
     assert (again.tasks, again.submissions, again.minutes) == (study.tasks, study.submissions, study.minutes)
     assert again.as_written().text == study.text
+
+
+def on_data(study: str = 'problem = "jsonl"\ndata = "sets/mine"') -> str:
+    return default().replace('problem = "digits"', study, 1)
+
+
+def test_a_data_set_is_looked_for_beside_the_study_file_and_kept_as_a_whole_path() -> None:
+    study = parse_study(on_data(), source="x", problems=STUDY_PROBLEMS)
+    assert (study.problem, study.data) == ("jsonl", "sets/mine")
+    written = study.with_data_from(Path("/studies")).as_written()
+    again = parse_study(written.text, source="again", problems=STUDY_PROBLEMS)
+    assert again.data == "/studies/sets/mine"
+    assert again.with_data_from(Path("/elsewhere")).as_written().text == written.text
+    with pytest.raises(StudyFileError, match="want a path in UTF-8 text"):
+        study.with_data_from(Path("/studies/\udcff"))
+    held_out = 'problem = "digits"\nheldout = ["jsonl"]\ndata = "mine"'
+    assert parse_study(on_data(held_out), source="x", problems=STUDY_PROBLEMS).data == "mine"
+
+
+@pytest.mark.parametrize(
+    ("study", "says"),
+    [
+        ('problem = "jsonl"', "data: got nothing"),
+        ('problem = "jsonl"\ndata = " "', "data: got ' '"),
+        ('problem = "jsonl"\ndata = 3', "data: got 3"),
+        ('problem = "digits"\nheldout = ["jsonl"]', "data: got nothing"),
+        ('problem = "digits"\ndata = "mine"', "no problem here is that"),
+        ('problem = "jsonl:mine"', "unknown problem 'jsonl:mine'"),
+    ],
+)
+def test_a_data_set_is_named_where_a_problem_is_one_and_nowhere_else(study: str, says: str) -> None:
+    with pytest.raises(StudyFileError, match=re.escape(says)):
+        parse_study(on_data(study), source="x", problems=STUDY_PROBLEMS)
 
 
 KEY = Signer("example.org/w1", b"1" * 32, COSIGNATURE)

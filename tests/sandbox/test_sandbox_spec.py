@@ -8,7 +8,7 @@ import pytest
 
 from aar.outside.sandbox.argv import Bind, Handed, Layout, bwrap_options, limited
 from aar.outside.sandbox.protocol import format_spec, parse_spec
-from aar.outside.sandbox.spec import MalformedSpec, SandboxSpec
+from aar.outside.sandbox.spec import PROFILES, MalformedSpec, SandboxSpec
 
 LAYOUT = Layout(binds=(Bind("/host/python", "/opt/py/bin/python3"),), hidden_proc=("/proc/keys",))
 
@@ -34,6 +34,7 @@ def options(given: SandboxSpec, **changes: Any) -> list[str]:
         "/submission//x",
         "/workspace/a\0b",
         "/workspace/a\n",
+        "/data/test.jsonl",
     ],
 )
 def test_a_file_may_enter_only_below_the_directories_for_files(dest: str) -> None:
@@ -64,6 +65,16 @@ def test_a_file_may_enter_only_below_the_directories_for_files(dest: str) -> Non
 def test_a_spec_out_of_bounds_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(MalformedSpec):
         spec(**change)
+
+
+@pytest.mark.parametrize("profile", sorted(PROFILES))
+def test_a_data_set_with_labels_may_enter_the_bench_alone(profile: str) -> None:
+    wire = format_spec(spec(profile="bench", files={"/data/test.jsonl": b""}))
+    if profile == "bench":
+        assert parse_spec(wire).files == {"/data/test.jsonl": b""}
+        return
+    with pytest.raises(MalformedSpec, match="'/data/test.jsonl'"):
+        parse_spec({**wire, "profile": profile})
 
 
 def test_a_spec_survives_the_wire_without_its_contents() -> None:

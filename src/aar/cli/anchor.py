@@ -10,7 +10,7 @@ from aar.cli.failures import CommandFailed
 from aar.cli.main import EXIT_OK
 from aar.cli.output import say
 from aar.cli.safe_text import typed
-from aar.lab.problems import PROBLEMS
+from aar.lab.problems import STUDY_PROBLEMS
 from aar.outside.record.anchors.anchor import AnchorError, AnchorRefused
 from aar.outside.record.anchors.opening import open_anchor
 from aar.outside.record.anchors.s3 import S3Anchor
@@ -41,7 +41,7 @@ def anchor(options: argparse.Namespace) -> int:
 def _spec(study: StudyDirectory, name: str) -> AnchorSpec:
     try:
         text = study.study_file.read_text("utf-8")
-        file = parse_study(text, source=str(study.study_file), problems=tuple(PROBLEMS))
+        file = parse_study(text, source=str(study.study_file), problems=STUDY_PROBLEMS)
     except (OSError, UnicodeDecodeError, StudyFileError) as error:
         raise CommandFailed(f"{study.study_file} cannot be read: {error}") from error
     found = [one for one in file.anchors if one.name == name]

@@ -59,6 +59,7 @@ def _told(error: Exception) -> tuple[str, int] | None:
     from aar.outside.admission import Refused
     from aar.outside.control_plane import ServiceEnded
     from aar.outside.staff_client import GatewayGone, GatewayRefused
+    from aar.outside.study_data import DataUnusable
     from aar.outside.study_directory import NotAStudy, StudyInUse
     from aar.outside.study_file import StudyFileError
     from aar.verify.reader import NotARecord
@@ -76,6 +77,7 @@ def _told(error: Exception) -> tuple[str, int] | None:
         return f"{error}; ./aar run --dir goes on where the record says", EXIT_CUT_OFF
     if isinstance(error, FormatError):
         return f"this cannot be an entry of the record: {error}", EXIT_BAD_INPUT
-    if isinstance(error, (Refused, GatewayRefused, NotAStudy, StudyInUse, StudyFileError, NotARecord)):
+    refusals = (Refused, GatewayRefused, NotAStudy, StudyInUse, StudyFileError, DataUnusable, NotARecord)
+    if isinstance(error, refusals):
         return str(error), EXIT_BAD_INPUT
     return None

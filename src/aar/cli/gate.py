@@ -56,12 +56,10 @@ def gateway_of(study: StudyDirectory, *, with_evaluator: bool) -> Iterator[Staff
 
 
 def _parameters(study: StudyDirectory, projection: Projection) -> Any:
-    from aar.lab.problems import PROBLEMS
+    from aar.lab.problems import STUDY_PROBLEMS
 
     text = study.study_file.read_text("utf-8")
-    return parameters_of(
-        parse_study(text, source=str(study.study_file), problems=tuple(PROBLEMS)), projection
-    )
+    return parameters_of(parse_study(text, source=str(study.study_file), problems=STUDY_PROBLEMS), projection)
 
 
 def enrolled_signer(projection: Projection, key: str | None) -> Signer:

@@ -307,6 +307,11 @@ def _add_reproduce(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     reproduce.add_argument(
         "--secret", metavar="FILE", help="the evaluator's secret, for a study that is not closed"
     )
+    reproduce.add_argument(
+        "--data",
+        metavar="DATA",
+        help="directory of the study's data set, if it has one; default: the copy that the study keeps",
+    )
     reproduce.add_argument("--json", action="store_true")
 
 

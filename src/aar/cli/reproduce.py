@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import binascii
 import math
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -33,6 +34,7 @@ def reproduce(options: argparse.Namespace) -> int:
             options.receipt,
             secret=None if options.secret is None else _secret(Path(options.secret)),
             tolerance=Fraction(str(options.tolerance)),
+            data=_data(options, study),
         )
     except (CannotJudge, SandboxError) as error:
         if options.json:
@@ -45,6 +47,13 @@ def reproduce(options: argparse.Namespace) -> int:
     else:
         say(_as_text(found))
     return EXIT_OK if found.verdict == "met" else EXIT_TAMPERED
+
+
+def _data(options: argparse.Namespace, study: StudyDirectory) -> Path | None:
+    """The directory given, or the study's own copy where it is here and we may read it."""
+    if options.data is not None:
+        return Path(options.data)
+    return study.data if os.access(study.data, os.R_OK | os.X_OK) else None
 
 
 def _secret(path: Path) -> bytes:

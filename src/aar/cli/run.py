@@ -25,13 +25,14 @@ from aar.cli.safe_text import terminal_safe, typed
 from aar.cli.view import LiveView, PlainView, StudyView, study_view
 from aar.formats.entry import Leaf
 from aar.formats.keys import Signer
-from aar.lab.problems import PROBLEMS
+from aar.lab.problems import STUDY_PROBLEMS
 from aar.outside.control_plane import cpu_s
 from aar.outside.keyring import write_durably
 from aar.outside.projection import Projection
 from aar.outside.sandbox.backend import missing_backend
 from aar.outside.sandbox.doctor import DoctorReport
 from aar.outside.sandbox.doctor import doctor as examine
+from aar.outside.study_data import DataUnusable, keep_data, read_data
 from aar.outside.study_directory import NotAStudy, StudyDirectory, service_uids
 from aar.outside.study_file import StudyFile, StudyFileError, default_study_text, parse_study
 from aar.outside.study_run import Moment, StudyRun, StudyStopped, read_projection
@@ -47,13 +48,18 @@ def run(options: argparse.Namespace) -> int:
         raise CommandFailed("--dir '': want the name of a directory")
     study_file = _study_file(options)
     study = StudyDirectory(Path(options.dir) if options.dir else _new_directory(study_file))
-    if study.path.is_dir() and study.is_study:
+    is_old = study.path.is_dir() and study.is_study
+    if is_old:
         study_file = _same_study(study, study_file, options)
+    # Before anything is made: a data set that cannot be read makes no study.
+    data = {}
+    if study_file.data and not (is_old and read_projection(study).opened):
+        data = read_data(Path(study_file.data))
     reviewer = reviewer_signer(options.key)
     study.create(study_file.text, service_uids())
     study.lock()
     try:
-        return _run_locked(study, study_file, reviewer, options, started)
+        return _run_locked(study, study_file, reviewer, options, started, data)
     except (StudyStopped, KeyboardInterrupt):
         complain(f"stopped in order; ./aar run --dir {typed(study.path)} goes on")
         return EXIT_INTERRUPTED
@@ -65,10 +71,15 @@ def _run_locked(
     reviewer: Signer,
     options: argparse.Namespace,
     started: float,
+    data: Mapping[str, bytes],
 ) -> int:
     if read_projection(study).closed:
         complain(f"{study.path} is closed: nothing to run; here is what it found")
         return _show_closed(study, options)
+    if data:
+        keep_data(study.data, data, service_uids().evaluator)
+    elif study_file.data and options.study is not None:
+        _check_same_data(study, Path(study_file.data))
     # Nothing is recorded before the sandbox has proved itself: a study that may leak is not opened.
     before_s = cpu_s(resource.RUSAGE_CHILDREN)
     report = examine_or_explain(study.path, quiet=options.json)
@@ -76,12 +87,18 @@ def _run_locked(
     view = _view(options)
     if not options.json:
         view.announce(lambda told: detectable_lines(told["detectable_difference"], study_file.seeds))
-    study_run = StudyRun(study, study_file, reviewer=reviewer, doctor=report, on_moment=view.show)
+    study_run = StudyRun(
+        study, study_file, reviewer=reviewer, doctor=report, on_moment=view.show, on_warning=complain
+    )
     if not options.json:
         view.say(
             f"study {study_file.name} in {study.path}: {len(study_file.tasks)} tasks, "
             f"budget {study_file.submissions} submissions"
         )
+        if study_file.data:
+            view.say(
+                f"data set from {terminal_safe(study_file.data)}: it is read, and its gap measured, first"
+            )
     try:
         with view:
             study_run.run()
@@ -95,9 +112,9 @@ def _as_interrupt(_number: int, _frame: object) -> None:
 
 
 def _study_file(options: argparse.Namespace) -> StudyFile:
-    problems = tuple(PROBLEMS)
     if options.study is None:
-        study_file = parse_study(default_study_text(), source="the embedded study", problems=problems)
+        text = default_study_text()
+        study_file = parse_study(text, source="the embedded study", problems=STUDY_PROBLEMS)
     else:
         path = Path(options.study)
         if not path.is_file():
@@ -106,7 +123,8 @@ def _study_file(options: argparse.Namespace) -> StudyFile:
             text = path.read_text("utf-8")
         except UnicodeDecodeError as error:
             raise CommandFailed(f"{options.study} is not UTF-8 text: {error}") from error
-        study_file = parse_study(text, source=options.study, problems=problems)
+        study_file = parse_study(text, source=options.study, problems=STUDY_PROBLEMS)
+        study_file = study_file.with_data_from(path.parent)
     if options.researchers is not None:
         study_file = study_file.with_researchers(options.researchers)
     if options.minutes is not None:
@@ -119,7 +137,7 @@ def _stored_study_file(study: StudyDirectory) -> StudyFile:
         text = study.study_file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise NotAStudy(f"{study.study_file} cannot be read: {error}") from error
-    return parse_study(text, source=str(study.study_file), problems=tuple(PROBLEMS))
+    return parse_study(text, source=str(study.study_file), problems=STUDY_PROBLEMS)
 
 
 def _same_study(study: StudyDirectory, study_file: StudyFile, options: argparse.Namespace) -> StudyFile:
@@ -141,6 +159,15 @@ def _same_study(study: StudyDirectory, study_file: StudyFile, options: argparse.
             "or name a new --dir"
         )
     return stored
+
+
+def _check_same_data(study: StudyDirectory, directory: Path) -> None:
+    """Who names the study file again means the data that it names: those that the study was opened with."""
+    if read_data(directory) != read_data(study.data):
+        raise DataUnusable(
+            f"{directory} has other data than {study.path} was opened with; put them back, go on without the "
+            "study file (the study keeps a copy of its data), or name a new --dir"
+        )
 
 
 def _new_directory(study_file: StudyFile) -> Path:

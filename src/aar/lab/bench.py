@@ -3,7 +3,7 @@
 One JSON object per line on standard input, one back on standard output:
 
 ```
-{"do": "describe", "problem": P}                                    sizes, digest and statement
+{"do": "describe", "problem": P}                             sizes, digest, statement, warnings
 {"do": "baselines", "problem": P, "runs": [[SEED, REPLICATE]...], "sealed": [ids]}    weak, ceiling, gap, se
 {"do": "prepare", "problem": P, "runs": [...], "sealed": [ids], "key": hex}
 {"do": "residual", ..., "lines": [answers]}                                           for the audit
@@ -11,7 +11,8 @@ One JSON object per line on standard input, one back on standard output:
 The answer to `prepare` is followed by the bytes of the files it names, of the lengths it announces, as a
 method will see them: features.npy, splits.json, and where the problem has such, votes.npy and zero_shot.npy
 (over all splits, training items before tested ones). What cannot be answered gets ``{"error": text}``. It
-runs in a sandbox of the evaluator's. A `prepare` with `"control": N` deals the weak labels to other items, in
+runs in a sandbox of the evaluator's, and where a study has a data set of its own with that directory as its
+argument: it is the problem `jsonl`. A `prepare` with `"control": N` deals the weak labels to other items, in
 another way for every N.
 """
 
@@ -35,8 +36,11 @@ from aar.lab.errors import LabError, MalformedSplit
 from aar.lab.experiment import draw_seed
 from aar.lab.instance import Floats, Instance
 from aar.lab.pipeline import VANILLA, parse_pipeline_text, run_pipeline
+from aar.lab.problems import JSONL
+from aar.lab.problems.jsonl import JsonlProblem
+from aar.lab.problems.preflight import preflight
 from aar.lab.problems.problem import AnyProblem, FreshProblem, Marks, Problem, Taught, baselines_of
-from aar.lab.problems.registry import problem_named
+from aar.lab.problems.registry import IN_DIRECTORY, problem_named
 from aar.verify.splits import Split, shuffled, split
 
 Answer = tuple[dict[str, Any], bytes]
@@ -45,9 +49,15 @@ Answer = tuple[dict[str, Any], bytes]
 KEPT = 2
 
 
+def _problem(request: Mapping[str, Any]) -> AnyProblem:
+    """The problem asked for; `jsonl` alone is the one data set that this bench was handed."""
+    name = request["problem"]
+    return problem_named(f"{IN_DIRECTORY}." if name == JSONL else name)
+
+
 def describe(request: Mapping[str, Any]) -> Answer:
-    """Sizes, digest and statement of a problem."""
-    problem = problem_named(request["problem"])
+    """Sizes, digest and statement of a problem, and what the pre-flight warns of."""
+    problem = _problem(request)
     sizes = problem.sizes
     return {
         "name": request["problem"],
@@ -60,6 +70,7 @@ def describe(request: Mapping[str, Any]) -> Answer:
         "group": sizes.group,
         "digest": problem.digest,
         "statement": problem.statement,
+        "warnings": preflight(problem).warnings if isinstance(problem, JsonlProblem) else (),
     }, b""
 
 
@@ -90,7 +101,7 @@ def prepare(request: Mapping[str, Any]) -> Answer:
     the last (base64 of little-endian 16-bit numbers); masks by item in hex, bit i is item i: the tested, the
     true ones, what teacher, ceiling and plain student got right.
     """
-    problem, key = problem_named(request["problem"]), bytes.fromhex(request["key"])
+    problem, key = _problem(request), bytes.fromhex(request["key"])
     features, prepared = _taught(problem, request)
     if request.get("control"):
         prepared = [_controlled(one, key, number, request["control"]) for number, one in enumerate(prepared)]
@@ -131,7 +142,7 @@ def residual(request: Mapping[str, Any]) -> Answer:
 
     The request is that of `prepare` and `lines`, one per run: '0' and '1' for its items in the test order.
     """
-    problem, found = problem_named(request["problem"]), []
+    problem, found = _problem(request), []
     prepared = _taught(problem, request)[1]
     for number, (one, line) in enumerate(zip(prepared, request["lines"], strict=True)):
         answers = np.array([mark == "1" for mark in line])[:MOST_AUDITED]
@@ -267,7 +278,7 @@ def baselines(request: Mapping[str, Any]) -> Answer:
 
     Refuses a degenerate gap. The spread is the standard deviation over seeds of the PGR of each.
     """
-    problem = problem_named(request["problem"])
+    problem = _problem(request)
     taught: list[tuple[int, Taught]] = []
     counts: dict[int, list[tuple[int, int]]] = {}
     for seed, one, vanilla in _judged(problem, request):
@@ -355,7 +366,7 @@ def answer(line: bytes) -> Answer:
         if request["do"] not in DO:
             return {"error": f"cannot {request['do']!r:.40}; want {', '.join(DO)}"}, b""
         return DO[request["do"]](request)
-    except (LabError, KeyError, TypeError, ValueError, IndexError, RecursionError) as error:
+    except (LabError, KeyError, TypeError, ValueError, IndexError, RecursionError, MemoryError) as error:
         return {"error": f"{type(error).__name__}: {error}"[:500]}, b""
 
 
@@ -369,6 +380,9 @@ def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
 
 def main() -> None:
     """Standard output is for answers alone: what a library prints goes to standard error."""
+    if len(sys.argv) > 1:
+        # Errors then name a data set's file as its owner does.
+        os.chdir(sys.argv[1])
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     serve(sys.stdin.buffer, answers)

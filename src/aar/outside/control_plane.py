@@ -24,6 +24,7 @@ from typing import Any
 
 from aar.formats.keys import Signer, VerifierKey, format_vkey, parse_vkey
 from aar.formats.policy import Policy, format_policy
+from aar.lab.problems import JSONL
 from aar.outside.keyring import load_or_create_key, write_durably
 from aar.outside.record.anchors.directory import prepare
 from aar.outside.record.anchors.s3 import CREDENTIALS
@@ -37,6 +38,8 @@ from aar.outside.study_directory import NotAStudy, StudyDirectory, Uids, service
 from aar.outside.study_file import LOCAL_WITNESS, AnchorSpec, WitnessSpec
 
 START_TIMEOUT_S = 60.0
+# Texts are made features first: a minute of processor time for 30,000 rows of 150 words.
+OWN_DATA_TIMEOUT_S = 900.0
 STOP_TIMEOUT_S = 2.0
 LAST_WORDS_S = 2.0
 # What a service needs of the caller's environment; a key in it stays where it is.
@@ -191,7 +194,9 @@ class ControlPlane:
         self.gateway_keys = dict(line.split(" ", 1) for line in text.splitlines())
         self._control = StaffClient(_control_path(study))
         if evaluator_ready is not None:
-            self.evaluator_material = json.loads(self._wait_ready("evaluator", evaluator_ready))
+            has_data = JSONL in (self._parameters.problem, *self._parameters.heldout)
+            timeout_s = OWN_DATA_TIMEOUT_S if has_data else START_TIMEOUT_S
+            self.evaluator_material = json.loads(self._wait_ready("evaluator", evaluator_ready, timeout_s))
 
     def _write_policy(self, log: VerifierKey, local: VerifierKey) -> None:
         """The study's policy, once; a study file that says otherwise later is refused."""
@@ -324,17 +329,17 @@ class ControlPlane:
             one.close()
         return ready_fd
 
-    def _wait_ready(self, name: str, ready_fd: int | None) -> str:
+    def _wait_ready(self, name: str, ready_fd: int | None, timeout_s: float = START_TIMEOUT_S) -> str:
         """Read what a service says when it is ready: its whole ready pipe."""
         if ready_fd is None:
             raise ValueError(f"{name} has no ready pipe")
         chunks = []
-        deadline = time.monotonic() + START_TIMEOUT_S
+        deadline = time.monotonic() + timeout_s
         with selectors.DefaultSelector() as selector, os.fdopen(ready_fd, "rb", buffering=0) as pipe:
             selector.register(pipe, selectors.EVENT_READ)
             while True:
                 if not selector.select(max(deadline - time.monotonic(), 0)):
-                    raise ServiceEnded(name, 0, f"it was not ready within {START_TIMEOUT_S:.0f} s")
+                    raise ServiceEnded(name, 0, f"it was not ready within {timeout_s:.0f} s")
                 chunk = pipe.read(65_536)
                 if not chunk:
                     break

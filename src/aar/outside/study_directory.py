@@ -13,6 +13,8 @@ from pathlib import Path
 from aar.outside.keyring import write_durably
 from aar.outside.sandbox.identity import slot_uid
 
+# The study's copy of its data set.
+DATA = "data"
 MARKER = "aar-study.json"
 FORMAT = "aar-study/v1"
 # Ids of the services lie above those of every sandbox.
@@ -44,6 +46,7 @@ class StudyDirectory:
         self.record = self.path / "record"
         self.gateway = self.path / "gateway"
         self.evaluator = self.path / "evaluator"
+        self.data = self.path / DATA
         self.witness = self.path / "witness"
         self.operator = self.path / "operator"
         self.log = self.path / "log"

@@ -10,6 +10,7 @@ submissions = 40           # of the whole study; default: what its tasks ask for
 confirmations = 6          # of the whole study: runs with new seeds that researchers may ask for
 seeds = 5                  # per official run; replicates are fresh splits per seed
 replicates = 8
+data = "my-data"           # with problem = "jsonl": the directory of its files, as seen from this file
 heldout = []               # problems that no researcher sees: what a result claims is run there at the end
 
 quorum = 2                 # witnesses that must cosign; default: the local one and all of [[witness]]
@@ -45,6 +46,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from aar.formats.canonical import format_canonical
@@ -52,7 +54,7 @@ from aar.formats.errors import FormatError
 from aar.formats.keys import COSIGNATURE, parse_vkey
 from aar.formats.kinds import check_body
 from aar.formats.policy import GROUP, NO_QUORUM
-from aar.lab.problems import DEFAULT_PROBLEM
+from aar.lab.problems import DEFAULT_PROBLEM, JSONL
 from aar.outside.record.witness_client import parse_witness_url
 
 DEFAULT_STUDY = DEFAULT_PROBLEM
@@ -178,6 +180,7 @@ class StudyFile:
     quorum: int = 1
     anchors: tuple[AnchorSpec, ...] = ()
     anchors_needed: int = 0
+    data: str = ""
 
     @property
     def submissions(self) -> int:
@@ -195,6 +198,17 @@ class StudyFile:
             tasks.append(replace(model, task=f"{model.task}-{len(tasks) + 1}"))
         return replace(self, researchers=count, tasks=tuple(tasks))
 
+    def with_data_from(self, directory: Path) -> StudyFile:
+        """The same study; a relative path to its data set is one from `directory`."""
+        if not self.data:
+            return self
+        data = str((directory / self.data).absolute())
+        try:
+            data.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise StudyFileError(f"data: {data!r:.200}: want a path in UTF-8 text: {error}") from error
+        return replace(self, data=data)
+
     def with_minutes(self, minutes: float) -> StudyFile:
         """The same study with another time budget."""
         return replace(self, minutes=_minutes(minutes, "--minutes"))
@@ -206,6 +220,8 @@ class StudyFile:
         for witness in self.witnesses:
             lines += ["", "[[witness]]"]
             lines += [f"{key} = {_toml(getattr(witness, key))}" for key in _WITNESS_KEYS]
+        if self.data:
+            lines.insert(len(_STUDY_KEYS) + 1, f"data = {_toml(self.data)}")
         if self.anchors:
             lines.insert(len(_STUDY_KEYS) + 1, f"anchors = {self.anchors_needed}")
         for anchor in self.anchors:
@@ -234,12 +250,13 @@ def parse_study(text: str, *, source: str, problems: tuple[str, ...]) -> StudyFi
         raise StudyFileError(f"{source}: not TOML: {error}") from error
     _only(document, {"study", "task", "witness", "anchor"}, source)
     study = _table(document, "study", source)
-    _only(study, {*_STUDY_KEYS, "anchors"}, f"{source} [study]")
+    _only(study, {*_STUDY_KEYS, "anchors", "data"}, f"{source} [study]")
     problem = _string(study, "problem", f"{source} [study]")
     if problem not in problems:
         raise StudyFileError(
             f"{source} [study]: unknown problem {problem!r:.60}, there is: {', '.join(problems)}"
         )
+    heldout = _heldout(study.get("heldout", []), problem, problems, f"{source} [study]")
     tasks = document.get("task", [])
     if not isinstance(tasks, list) or not tasks:
         raise StudyFileError(f"{source}: no [[task]]; a study needs at least one")
@@ -261,12 +278,22 @@ def parse_study(text: str, *, source: str, problems: tuple[str, ...]) -> StudyFi
         text=text,
         least_submissions=_integer(study, "submissions", f"{source} [study]", 1, 1_000_000),
         confirmations=_integer(study, "confirmations", f"{source} [study]", CONFIRMATIONS, 100_000, least=0),
-        heldout=_heldout(study.get("heldout", []), problem, problems, f"{source} [study]"),
+        heldout=heldout,
         witnesses=witnesses,
         quorum=_integer(study, "quorum", f"{source} [study]", 1 + len(witnesses), 1 + len(witnesses)),
         anchors=anchors,
         anchors_needed=_anchors_needed(study, len(anchors), source),
+        data=_data(study, JSONL in (problem, *heldout), f"{source} [study]"),
     )
+
+
+def _data(study: Mapping[str, Any], is_wanted: bool, where: str) -> str:
+    """The path of the data set, where a problem is one."""
+    if is_wanted:
+        return _string(study, "data", where)
+    if "data" in study:
+        raise StudyFileError(f'{where}: data is for problem = "{JSONL}": no problem here is that')
+    return ""
 
 
 def _heldout(value: object, problem: str, problems: tuple[str, ...], where: str) -> tuple[str, ...]:

@@ -112,12 +112,14 @@ class StudyRun:
         reviewer: Signer,
         doctor: DoctorReport,
         on_moment: Callable[[Moment], None],
+        on_warning: Callable[[str], None] = lambda _warning: None,
     ) -> None:
         self._study = study
         self._file = study_file
         self._reviewer = reviewer
         self._doctor = doctor
         self._on_moment = on_moment
+        self._on_warning = on_warning
         self._before = read_projection(study)
         self._researchers = self._before.researchers or researcher_names(study_file.researchers)
         self.plane = ControlPlane(
@@ -134,6 +136,9 @@ class StudyRun:
         """Run to the close; raises `StudyStopped` on Ctrl-C, `ServiceEnded` when a service dies."""
         try:
             self.plane.start(opening=not self._before.opened)
+            for name, told in self.plane.evaluator_material["problems"].items():
+                for warning in told["warnings"]:
+                    self._on_warning(f"{name}: {warning}")
             self._open()
             self._fleet = Fleet(
                 self.plane.launcher,

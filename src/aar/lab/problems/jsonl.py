@@ -22,11 +22,12 @@ import numpy as np
 
 from aar.lab.errors import MalformedData
 from aar.lab.instance import STUDENT_L2, Floats
+from aar.lab.problems import JSONL_FILES
 from aar.lab.problems.problem import Marks, Sizes, Taught, check_split
 from aar.lab.problems.teachers import CLIP, VOTERS, Parts, taught_linearly
 from aar.verify.splits import Split
 
-FILES = ("train_label.jsonl", "train_unlabel.jsonl", "test.jsonl")
+FILES = JSONL_FILES
 TRAIN_LABEL, TRAIN_UNLABEL, TEST = FILES
 # What a researcher's copy is made of; a label is not.
 MAY_LEAVE = ("id", "question", "choice")
@@ -72,12 +73,13 @@ class JsonlData:
 
     @property
     def fingerprint(self) -> str:
-        """Hex SHA-256 over ids, questions, choices and labels of all rows, file by file."""
+        """Hex SHA-256 over all rows with labels and metadata, file by file, however they were spelled."""
         told = [
-            [[row.id, row.question, row.choice, row.label] for row in rows]
+            [[row.id, row.question, row.choice, row.label, dict(row.metadata)] for row in rows]
             for rows in (self.train_label, self.train_unlabel, self.test)
         ]
-        return hashlib.sha256(json.dumps(told, separators=(",", ":")).encode()).hexdigest()
+        text = json.dumps(told, separators=(",", ":"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_jsonl(directory: Path) -> JsonlData:
@@ -155,7 +157,7 @@ class JsonlProblem:
     def digest(self) -> str:
         """Hex SHA-256 over the data and this construction's parameters, not over floating-point features."""
         parameters = (self.sizes, BUCKETS, COMPONENTS, TEACHER_L2, STUDENT_L2, CLIP, VOTERS)
-        return hashlib.sha256(f"jsonl/v1 {parameters}\n{self.data.fingerprint}\n".encode()).hexdigest()
+        return hashlib.sha256(f"jsonl/v2 {parameters}\n{self.data.fingerprint}\n".encode()).hexdigest()
 
     @property
     def part_of(self) -> tuple[str, ...] | None:

@@ -53,6 +53,16 @@ class Preflight:
         found = {finding.verdict for finding in self.findings}
         return "refused" if "refused" in found else "warned" if "warned" in found else "passed"
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is told of each predictor that knows something, and less than the weak teacher."""
+        return tuple(
+            f"{one.predictor} alone gets {one.accuracy:.3f} of the test rows right, the weak teacher "
+            f"{self.weak:.3f}, chance {self.chance:.3f}"
+            for one in self.findings
+            if one.verdict == "warned"
+        )
+
     def check(self) -> None:
         """Raise `MetadataPredictsLabels` if one predictor is refused."""
         for one in self.findings:

@@ -5,24 +5,23 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from aar.lab.problems import check_problem
+from aar.lab.problems import JSONL, check_problem
 from aar.lab.problems.problem import AnyProblem
 
-JSONL = "jsonl:"
+IN_DIRECTORY = f"{JSONL}:"
 
 
 @cache
 def problem_named(name: str) -> AnyProblem:
     """The problem of that name, built once; `UnknownProblem` lists what there is.
 
-    ``jsonl:DIR`` is the data set in DIR, if metadata do not give its labels away; no study has it, because a
-    bench sees no directories.
+    ``jsonl:DIR`` is the data set in DIR, if metadata do not give its labels away.
     """
-    if name.startswith(JSONL):
+    if name.startswith(IN_DIRECTORY):
         from aar.lab.problems.jsonl import JsonlProblem, read_jsonl
         from aar.lab.problems.preflight import preflight
 
-        problem = JsonlProblem(read_jsonl(Path(name.removeprefix(JSONL))))
+        problem = JsonlProblem(read_jsonl(Path(name.removeprefix(IN_DIRECTORY))))
         preflight(problem).check()
         return problem
     check_problem(name)

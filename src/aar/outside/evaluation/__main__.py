@@ -8,18 +8,22 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from aar.formats.commitments import SECRET_BYTES
 from aar.formats.keys import format_vkey
+from aar.lab.problems import JSONL
 from aar.outside.evaluation.bench import Bench, BenchFailed
 from aar.outside.evaluation.evaluator import Evaluator
-from aar.outside.evaluation.official_run import Problem, pool_of
+from aar.outside.evaluation.official_run import Problem, ProblemRefused, check_pool, pool_of
 from aar.outside.keyring import load_or_create_key, write_durably
 from aar.outside.sandbox.client import LauncherClient
 from aar.outside.service import EXIT_DISK_FULL, EXIT_HALTED, EXIT_REFUSED, enter, halt
 from aar.outside.staff_client import GatewayGone, GatewayRefused, StaffClient
+from aar.outside.study_data import DataUnusable, read_data
+from aar.outside.study_directory import DATA
 
 WORKERS = 2
 
@@ -47,8 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         payloads = private / "payloads"
         payloads.mkdir(mode=0o700, exist_ok=True)
         launcher = LauncherClient(socket.socket(fileno=options.launcher_fd))
-        bench = Bench(launcher)
-        described = {name: bench.describe(name) for name in (options.problem, *options.heldout)}
+        names = (options.problem, *options.heldout)
+        # Read once: the bytes that the bench makes its digest of are those that it teaches with.
+        bench = Bench(launcher, read_data(Path(DATA)) if JSONL in names else None)
+        described = {name: bench.describe(name) for name in names}
         problem, *heldout = (
             Problem(
                 name=name,
@@ -71,19 +77,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         material = {"vkey": format_vkey(signer.vkey), "problems": described}
         if options.opening:
-            try:
-                material |= evaluator.opening()
-            except BenchFailed as error:
-                halt(EXIT_REFUSED, f"the problem is refused: {error}")
+            for one in (problem, *heldout):
+                check_pool(one)
+            material |= evaluator.opening()
+        _check_digests(StaffClient(options.gateway_socket).post("/v1/hello", {})["opened"], described)
+    except GatewayGone:
+        halt(0, "the evaluator ends: the gateway is gone")
+    except (BenchFailed, DataUnusable, ProblemRefused) as error:
+        halt(EXIT_REFUSED, f"the problem is refused: {error}")
     except Exception as error:
         _fatal(error)
         raise
     with os.fdopen(options.ready_fd, "w") as ready:
         json.dump(material, ready)
-    try:
-        StaffClient(options.gateway_socket).post("/v1/hello", {})
-    except GatewayGone:
-        halt(0, "the evaluator ends: the gateway is gone")
     workers = [
         threading.Thread(target=_work, args=(evaluator, number), name=f"worker-{number}", daemon=True)
         for number in range(WORKERS)
@@ -98,6 +104,21 @@ def _secret(path: Path) -> bytes:
     if not path.exists():
         write_durably(path, os.urandom(SECRET_BYTES).hex().encode() + b"\n", mode=0o600)
     return bytes.fromhex(path.read_text("ascii").strip())
+
+
+def _check_digests(opened: Mapping[str, Any], described: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise `ProblemRefused` if a problem is not the one that the record's first entry committed to."""
+    if not opened:
+        return
+    wanted = {opened["problem"]: opened["problem_digest"]}
+    wanted |= {one["name"]: one["digest"] for one in opened["heldout"]}
+    for name, told in described.items():
+        if told["digest"] != wanted.get(name):
+            mend = "put back the data that it was opened with" if name == JSONL else "take the version it had"
+            raise ProblemRefused(
+                f"{name} is another one than the study was opened with (digest {told['digest']}, the record "
+                f"has {wanted.get(name)}); {mend}"
+            )
 
 
 def _work(evaluator: Evaluator, worker: int) -> None:

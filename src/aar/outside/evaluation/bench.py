@@ -14,10 +14,11 @@ from typing import IO, Any
 
 from aar.outside.sandbox.argv import sandbox_python
 from aar.outside.sandbox.client import LauncherClient, Running
-from aar.outside.sandbox.spec import SandboxSpec
+from aar.outside.sandbox.spec import MAY_HOLD_FILES_OF_THE_BENCH, SandboxSpec
 
 BENCH_UID_SLOT = 90
 MAX_LINE_BYTES = 64 << 20
+ANSWER_S = 5.0
 
 
 class BenchFailed(Exception):
@@ -33,16 +34,21 @@ class Prepared:
 
 
 class Bench:
-    """One persistent bench sandbox; calls are serial."""
+    """One persistent bench sandbox; calls are serial.
 
-    def __init__(self, launcher: LauncherClient) -> None:
+    `data` are the files of the study's data set by name, if it has one: these bytes are what the bench makes
+    its digest of, and what it teaches with. No other sandbox is handed them.
+    """
+
+    def __init__(self, launcher: LauncherClient, data: Mapping[str, bytes] | None = None) -> None:
         self._lock = threading.Lock()
+        directory = MAY_HOLD_FILES_OF_THE_BENCH
         self._running: Running = launcher.start(
             SandboxSpec(
                 name="bench",
                 profile="bench",
-                argv=(*sandbox_python(), "-m", "aar.lab.bench"),
-                files={},
+                argv=(*sandbox_python(), "-m", "aar.lab.bench", *([directory] if data else [])),
+                files={directory + name: content for name, content in (data or {}).items()},
                 gateway_dir=None,
                 env={},
                 uid_slot=BENCH_UID_SLOT,
@@ -58,7 +64,7 @@ class Bench:
         self._stdin: IO[bytes] = self._running.stdin
 
     def describe(self, problem: str) -> dict[str, Any]:
-        """Name, sizes and statement of a problem."""
+        """Name, sizes, digest and statement of a problem, and what the pre-flight warns of."""
         return self._ask({"do": "describe", "problem": problem})[0]
 
     def baselines(
@@ -103,13 +109,17 @@ class Bench:
     def close(self) -> None:
         self._running.close()
 
+    def _end(self) -> str:
+        ended = self._running.wait(ANSWER_S)
+        return f"the bench ended ({ended.reason}, exit {ended.code}) {ended.detail}".rstrip()
+
     def _ask(self, request: Mapping[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
         with self._lock:
             try:
                 self._stdin.write(json.dumps(request).encode() + b"\n")
                 self._stdin.flush()
                 line = self._running.stdout.readline(MAX_LINE_BYTES)
-                answer: dict[str, Any] = json.loads(line) if line else {"error": "it ended"}
+                answer: dict[str, Any] = json.loads(line) if line else {"error": self._end()}
                 sizes = [int(size) for size in answer.get("bytes", [])]
                 files = [self._running.stdout.read(size) for size in sizes]
             except (OSError, ValueError) as error:

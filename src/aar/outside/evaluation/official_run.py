@@ -19,11 +19,12 @@ from struct import unpack
 from typing import Any
 
 from aar.outside.evaluation.bench import Bench, Prepared
+from aar.outside.gateway.blobs import MAX_BLOB_BYTES
 from aar.outside.sandbox.argv import sandbox_python
 from aar.outside.sandbox.client import LauncherClient
 from aar.outside.sandbox.spec import SandboxSpec
 from aar.verify.interval import score
-from aar.verify.payload import Payload, SplitCounts
+from aar.verify.payload import MAX_POOL, Payload, SplitCounts, format_payload
 from aar.verify.pgr import UndefinedPGR
 from aar.verify.splits import Deal, Pool, seeds_for
 
@@ -46,6 +47,10 @@ class Problem:
     replicates: int
 
 
+class ProblemRefused(Exception):
+    """No study can have this problem in this way; the message says why."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
     """Exact values of both halves, or the typed reason why there are none."""
@@ -60,6 +65,36 @@ def pool_of(described: Mapping[str, Any]) -> Pool:
     """A problem's pool from what the bench says of it."""
     sizes = {key: int(described[key]) for key in ("sealed", "labelled", "unlabelled", "tested", "group")}
     return Pool(items=int(described["pool"]), **sizes)
+
+
+def check_pool(problem: Problem) -> None:
+    """Raise `ProblemRefused` unless both halves have items, and what is opened of a run fits the record."""
+    pool = problem.pool
+    if pool.sealed < 1 or not pool.leaves_items:
+        raise ProblemRefused(
+            f"{problem.name}: of {pool.width} items in groups of {pool.group}, {pool.sealed} are sealed and "
+            f"{pool.labelled} + {pool.unlabelled} teach and train: one of the halves may have none to test; "
+            "take more test items"
+        )
+    if pool.width > MAX_POOL:
+        raise ProblemRefused(f"{problem.name}: {pool.width} items, at most {MAX_POOL}; take fewer")
+    size_bytes = payload_bytes(problem)
+    if size_bytes > MAX_BLOB_BYTES:
+        raise ProblemRefused(
+            f"{problem.name}: one half of a run's exact values has {size_bytes} bytes, at most "
+            f"{MAX_BLOB_BYTES}; take fewer seeds, replicates or items"
+        )
+
+
+def payload_bytes(problem: Problem) -> int:
+    """How many bytes a half of an official run's exact values may have."""
+    pool = problem.pool
+    all_items = (1 << pool.width) - 1
+    one = SplitCounts(2**48 - 1, problem.replicates, *[all_items] * 5)
+    few, more = (
+        len(format_payload(Payload("public", pool.width, (one,) * count, pool.is_fresh))) for count in (1, 2)
+    )
+    return few + (problem.seeds * problem.replicates - 1) * (more - few)
 
 
 @lru_cache(maxsize=8)

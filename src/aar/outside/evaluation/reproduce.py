@@ -2,7 +2,8 @@
 
 The secret is what the study's close reveals, or what the evaluator holds. The method is the snapshot that the
 record names, the problem is the package's own, and both are checked against their digests first. Nobody is
-asked: whoever has the study's public bytes can do it.
+asked: whoever has the study's public bytes can do it. A study on a data set of its own needs that as well,
+which is not public: its labels are in it.
 
 A run is met exactly when both halves give the bytes that the receipt committed to. Another machine may round
 otherwise and move an item at the edge of one half: there an opened value is met within a tolerance in PGR.
@@ -18,10 +19,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from aar.formats.commitments import commit_payload, commit_secret, payload_nonce
+from aar.lab.problems import JSONL
 from aar.outside.evaluation.bench import Bench, BenchFailed
 from aar.outside.evaluation.official_run import Problem, RunResult, run_officially
 from aar.outside.projection import Projection
 from aar.outside.sandbox.client import Launcher, LauncherClient
+from aar.outside.study_data import DataUnusable, read_data
 from aar.verify.interval import decimal4, score
 from aar.verify.payload import Payload, format_payload
 from aar.verify.splits import Pool, run_label
@@ -62,11 +65,18 @@ class Reproduction:
 
 
 def reproduce_receipt(
-    projection: Projection, record: Path, receipt: int, *, secret: bytes | None, tolerance: Fraction
+    projection: Projection,
+    record: Path,
+    receipt: int,
+    *,
+    secret: bytes | None,
+    tolerance: Fraction,
+    data: Path | None = None,
 ) -> Reproduction:
     """Run a receipt's method again in a clean sandbox and compare; `CannotJudge` if nothing can be said.
 
     `secret`: the evaluator's, for a study that is not closed; `tolerance` is in PGR: 0 wants the same masks.
+    `data`: the directory of the study's data set, if it has one.
     """
     body = projection.receipts.get(receipt)
     if body is None:
@@ -75,16 +85,19 @@ def reproduce_receipt(
     key = _secret_of(projection, secret)
     pool, digest = _terms_of(projection, body["problem"])
     snapshot = _snapshot_of(projection, record, body["digest"])
+    files = _files_of(body["problem"], data)
     launcher = Launcher.spawn({"official-run", "bench"})
     try:
         client = LauncherClient(launcher.sockets[0])
-        bench = Bench(client)
+        bench = Bench(client, files)
         try:
             found = bench.describe(body["problem"])["digest"]
             if found != digest:
+                whose = "these data's" if files else "this package's"
+                mend = "give the data" if files else "take the version"
                 raise CannotJudge(
                     f"problem {body['problem']} is another one here: the study's has digest {digest}, "
-                    f"this package's {found}; take the version that the study was run with"
+                    f"{whose} {found}; {mend} that the study was run with"
                 )
             label = run_label(body["tier"], body["problem"])
             runs = projection.opened["runs"]
@@ -128,6 +141,19 @@ def _terms_of(projection: Projection, problem: str) -> tuple[Pool, str]:
         if one["name"] == problem:
             return Pool(**one["pool"]), one["digest"]
     raise CannotJudge(f"problem {problem} is none of the study's")
+
+
+def _files_of(problem: str, data: Path | None) -> dict[str, bytes] | None:
+    if problem != JSONL:
+        return None
+    if data is None:
+        raise CannotJudge(
+            f"problem {problem} is a data set that is not public: give its directory (--data DIR)"
+        )
+    try:
+        return read_data(data)
+    except DataUnusable as error:
+        raise CannotJudge(str(error)) from error
 
 
 def _snapshot_of(projection: Projection, record: Path, digest: str) -> bytes:

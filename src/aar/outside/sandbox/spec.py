@@ -16,6 +16,8 @@ PROFILES: frozenset[str] = frozenset(get_args(Profile))
 # file systems that are fresh for each sandbox: a destination below something that an earlier sandbox could
 # write to would follow its symbolic links while bubblewrap still sees the host (GHSA-pxhw-h44j-8pfx).
 MAY_HOLD_FILES = ("/submission/", "/instance/", "/brief/", "/workspace/")
+# A data set with its labels: no other profile is handed one, whoever asks.
+MAY_HOLD_FILES_OF_THE_BENCH = "/data/"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _DEST = re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}){2,8}")
@@ -78,11 +80,13 @@ class SandboxSpec:
             raise MalformedSpec(f"argv is over {_MAX_ARGV_BYTES} bytes; hand content in through files")
         if len(self.files) > _MAX_FILES:
             raise MalformedSpec(f"{len(self.files)} files: want at most {_MAX_FILES}")
+        of_the_bench = (MAY_HOLD_FILES_OF_THE_BENCH,) if self.profile == "bench" else ()
+        may_hold = (*MAY_HOLD_FILES, *of_the_bench)
         for dest in self.files:
-            if not _DEST.fullmatch(dest) or not dest.startswith(MAY_HOLD_FILES):
+            if not _DEST.fullmatch(dest) or not dest.startswith(may_hold):
                 raise MalformedSpec(
                     f"file destination {dest!r}: want a plain absolute path below one of "
-                    f"{' '.join(MAY_HOLD_FILES)}, each part starting with a letter, a digit or _"
+                    f"{' '.join(may_hold)}, each part starting with a letter, a digit or _"
                 )
         for name, value in self.env.items():
             if not _VARIABLE.fullmatch(name) or "\0" in value:
