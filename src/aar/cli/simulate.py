@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from aar.simulation.power import Comparison
     from aar.simulation.study import StudyOutcome
 
-MOST_RUNS = 1_000_000
+MOST_RUNS = 200_000
 LEAST_RUNS = {"demo": 61, "power": 122, "calibrate": 10}
 DEFAULT_RUNS = {"demo": 1_000, "power": 10_000, "calibrate": 2_000}
 FIGURES = (".png", ".svg")
@@ -60,6 +60,8 @@ def _check(options: argparse.Namespace) -> None:
             raise CommandFailed(f"--figure with {what}: only demo and power draw one")
         if Path(options.figure).suffix.lower() not in FIGURES:
             raise CommandFailed(f"--figure {options.figure}: want a .png or .svg")
+        if not Path(options.figure).absolute().parent.is_dir():
+            raise CommandFailed(f"--figure {options.figure}: there is no such directory")
     if options.keep is not None:
         if what != "demo":
             raise CommandFailed(f"--keep with {what}: only demo makes records")
@@ -85,7 +87,7 @@ def _span(low: int, high: int) -> str:
     return f"[{pgr(low, 3)}, {pgr(high, 3)}]"
 
 
-# The seed's demonstration.
+# The demonstration.
 
 
 def _demo(options: argparse.Namespace) -> None:
@@ -146,6 +148,15 @@ def _say_demo(shown: Demonstration, digest: str, keep: Path | None) -> None:
     _say_seeding(shown)
     say()
     _say_courses(shown.compression)
+    say()
+    say("trust as simulated above, if alignment research compounds as fast as capability")
+    _say_lines(
+        ["arm", "claims that hold after the gate", "one more result", "gap"],
+        [
+            [one.arm, f"{one.course.trust} %", _narrows(one.course), f"{one.course.gap / 1_000:.2f}"]
+            for one in shown.trust
+        ],
+    )
     say()
     if keep is not None:
         say(f"records: {keep}/ARM; check one with: ./aar verify {keep}/free --policy {keep}/free/policy")
@@ -297,7 +308,7 @@ def _say_courses(found: Sequence[Course]) -> None:
             [
                 f"{one.alignment / 10:g} %",
                 f"{one.trust} %",
-                f"{'narrows' if one.narrows else 'does not narrow'} ({one.worth / 100:+.2f})",
+                _narrows(one),
                 f"{one.gap / 1_000:.2f}",
                 f"{one.believed_gap / 1_000:.2f}",
                 f"{one.keeps_pace} %" if one.keeps_pace <= 100 else "no trust",
@@ -305,6 +316,10 @@ def _say_courses(found: Sequence[Course]) -> None:
             for one in found
         ],
     )
+
+
+def _narrows(course: Course) -> str:
+    return f"{'narrows' if course.narrows else 'does not narrow'} ({course.worth / 100:+.2f})"
 
 
 def _calibrate(options: argparse.Namespace) -> None:

@@ -126,9 +126,9 @@ class Compromised:
         target = theirs[-1]
         pgr = target.body["numbers"]["pgr"]
         swapped = pgr[:-1] + ("1" if pgr[-1] != "1" else "2")
-        for path in sorted((study.directory / "record" / "tile" / "entries").rglob("*")):
-            if not path.is_file():
-                continue
+        bundles = [path for path in (study.directory / "record/tile/entries").rglob("*") if path.is_file()]
+        # The fullest first: partial bundles of earlier sizes lie there, too.
+        for path in sorted(bundles, key=lambda path: -path.stat().st_size):
             before = path.read_bytes()
             title = target.body["title"].encode()
             place = before.rfind(pgr.encode(), 0, before.find(title)) if title in before else -1

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from aar.simulation.compression import Course, courses
+from aar.simulation.compression import CAPABILITY, Course, course, courses
 from aar.simulation.many import LOG_BITS, Outcomes, simulate_many
 from aar.simulation.parameters import ARMS, CLASSES, FIXED, FREE, UNDIRECTED, ProblemClass
 from aar.simulation.power import (
@@ -27,7 +27,6 @@ from aar.simulation.study import StudyOutcome, simulate_study
 # In the order of the story: what is, what a human's plan does, a liar on the record, a liar without one.
 TOLD = ("free", "fixed", "one-lying", "one-lying-unprotected")
 COMPROMISED = ("free", "two-honest", "one-lazy", "one-lying", "one-lying-unprotected")
-BREAK_EVEN_SHARE = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +52,14 @@ class ArmMeans:
     entropy: int
 
 
+@dataclass(frozen=True, slots=True)
+class Trusted:
+    """Where research leads whose results hold as often as an arm's do."""
+
+    arm: str
+    course: Course
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demonstration:
     """All that the default command shows."""
@@ -66,6 +73,7 @@ class Demonstration:
     seeding: tuple[Comparison, ...]
     entropies: tuple[ArmMeans, ...]
     compression: tuple[Course, ...]
+    trust: tuple[Trusted, ...]
 
     def as_json(self) -> dict[str, Any]:
         """The same as JSON values, whole numbers throughout, with the digest of them."""
@@ -94,18 +102,20 @@ def demonstrate(
         )
         for name in TOLD
     ]
+    compromised = tuple(arm_means(kind, name, seed=seed, runs=runs) for name in COMPROMISED)
     return Demonstration(
         seed=seed,
         problem=problem,
         studies=tuple(studies),
         workflows=tuple(compare_all(studied, FREE, FIXED, seed=seed, runs=2 * runs)),
         break_evens=tuple(break_even(one, seed=seed, runs=max(runs // 2, 1)) for one in studied),
-        compromised=tuple(arm_means(kind, name, seed=seed, runs=runs) for name in COMPROMISED),
+        compromised=compromised,
         seeding=tuple(compare_all(studied, FREE, UNDIRECTED, seed=seed, runs=2 * runs)),
         entropies=tuple(
             arm_means(one, name, seed=seed, runs=runs) for one in studied for name in ("free", "undirected")
         ),
         compression=tuple(courses()),
+        trust=tuple(Trusted(one.arm, course(CAPABILITY, one.sound // 10)) for one in compromised),
     )
 
 

@@ -31,7 +31,7 @@ PARAMETERS: dict[str, Parameter] = {
             name="researchers",
             value=3,
             meaning="researchers in a study",
-            source="the seed's demonstration; the embedded study",
+            source="the embedded study has as many",
         ),
         Parameter(
             name="submissions",
@@ -83,9 +83,9 @@ PARAMETERS: dict[str, Parameter] = {
         ),
         Parameter(
             name="forged_step",
-            value=1_000,
+            value=2_000,
             meaning="PGR by which a forged result claims to be above the best known, in 1/10,000",
-            source="assumed: enough to lead, too little to be laughed at (2.30 was believed by a server)",
+            source="assumed: enough to lead, little beside the 2.30 that a server without protections took",
         ),
         Parameter(
             name="lazy",

@@ -22,6 +22,7 @@ REPEATS = (3, 5, 7, 11, 16, 21, 31, 61)
 WANTED = 80
 NORMAL_PERMILLE = 1_960
 KNOWN_STEP = 10
+T_SCALE = 10**4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,9 +96,9 @@ def _found(differences: Integers, repeats: int, *, sign: int = 0) -> int:
     whole = differences[: len(differences) // repeats * repeats].reshape(-1, repeats)
     total, squares = whole.sum(axis=1), (whole * whole).sum(axis=1)
     quantile = T_QUANTILES[repeats - 1]
-    # t^2 = total^2 (n-1) / (n squares - total^2), compared in whole numbers; all pairs equal is no finding.
-    left = total * total * (repeats - 1) * 10**6
-    right = int(quantile * quantile * 10**6) * (repeats * squares - total * total)
+    # t^2 = total^2 (n-1) / (n squares - total^2), compared in whole numbers that 63 bits hold.
+    left = total * total * (repeats - 1) * T_SCALE
+    right = int(quantile * quantile * T_SCALE) * (repeats * squares - total * total)
     is_found = left > right
     return _per_mille(is_found & (total * sign > 0) if sign else is_found)
 

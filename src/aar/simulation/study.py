@@ -77,10 +77,6 @@ def simulate_study(
 @contextmanager
 def _directory(keep: Path | None) -> Iterator[Path]:
     """In memory where the system has such a place: the simulated disk needs no syncing."""
-    if keep is not None:
-        keep.mkdir(parents=True)
-        yield keep
-        return
     parent = SHARED_MEMORY if SHARED_MEMORY.is_dir() else None
     try:
         made = Path(tempfile.mkdtemp(prefix="aar-simulate-", dir=parent))
@@ -88,6 +84,8 @@ def _directory(keep: Path | None) -> Iterator[Path]:
         made = Path(tempfile.mkdtemp(prefix="aar-simulate-"))
     try:
         yield made
+        if keep is not None:
+            shutil.copytree(made, keep)
     finally:
         shutil.rmtree(made)
 
