@@ -10,14 +10,14 @@ import pytest
 
 from aar.cli.simulate_picture import draw_demonstration
 from aar.outside.projection import Projection
-from aar.simulation.demonstration import Demonstration, demonstrate
+from aar.simulation.demonstration import Demonstration, means_of, studies_of
 from aar.simulation.parameters import CLASSES, FREE, VERIFY_MINUTES
 from aar.simulation.study import StudyOutcome, simulate_study
 from aar.verify.reader import RecordReader
 from aar.verify.study import verify_log, verify_study
 
 PROBLEM = "hard-2"
-DIGEST = "eb3af7dced19c10654c6528c90750529e3c06a64c996bc3b2895ef03a7413730"
+DIGEST = "3f59c56791a84d73dd12a4183e0ca68c76eaff6cc4e8fbbb4b46a7300bfd402e"
 ROOTS = [
     "634c8edcbd51a89f2bed5eab388fefec529e2ea68a310af55c8b767aacb360d7",
     "9baa9f39732ff7898a43e92202d753e60a20344b7422a43483c6862736b91781",
@@ -33,7 +33,9 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def shown(kept: Path) -> Demonstration:
-    return demonstrate(PROBLEM, seed=1, runs=61, keep=kept, kinds=[PROBLEM])
+    studies = studies_of(PROBLEM, seed=1, keep=kept)
+    means = means_of(PROBLEM, seed=1, runs=61, kinds=[PROBLEM])
+    return Demonstration(seed=1, problem=PROBLEM, studies=studies, means=means)
 
 
 def arm(shown: Demonstration, name: str) -> StudyOutcome:

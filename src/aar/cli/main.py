@@ -318,6 +318,7 @@ def _add_simulate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     simulate.add_argument("--arms", default="free,fixed", metavar="A,B", help="what power compares")
     simulate.add_argument("--figure", metavar="FILE", help="draw it, too: a .png or .svg")
     simulate.add_argument("--keep", metavar="DIR", help="keep demo's records in this new directory")
+    simulate.add_argument("--jobs", type=int, choices=(1, 2), default=2, help="processes of demo; default: 2")
     simulate.add_argument("--json", action="store_true", help="print JSON and nothing else")
 
 

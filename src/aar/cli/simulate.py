@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Sequence
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aar.cli.failures import CommandFailed
+from aar.cli.lab_pool import begin_worker, end_workers
 from aar.cli.main import EXIT_OK
 from aar.cli.output import say, say_json
 from aar.cli.text_table import table_lines
 
 if TYPE_CHECKING:
     from aar.simulation.compression import Course
-    from aar.simulation.demonstration import ArmMeans, Demonstration
+    from aar.simulation.demonstration import ArmMeans, Means
     from aar.simulation.power import Comparison
     from aar.simulation.study import StudyOutcome
 
@@ -91,15 +96,22 @@ def _span(low: int, high: int) -> str:
 
 
 def _demo(options: argparse.Namespace) -> None:
-    from aar.simulation.demonstration import demonstrate
+    from aar.simulation.demonstration import Demonstration, means_of, studies_of
 
     keep = Path(options.keep) if options.keep is not None else None
-    shown = demonstrate(options.problem, seed=options.seed, runs=_runs(options), keep=keep)
-    told = json.loads(json.dumps(shown.as_json()))
+    wanted = {"problem": options.problem, "seed": options.seed, "runs": _runs(options)}
+    with _beside(means_of, options.jobs, **wanted) as means:
+        studies = studies_of(options.problem, seed=options.seed, keep=keep)
+        if not options.json:
+            _say_studies(studies)
+        shown = Demonstration(seed=options.seed, problem=options.problem, studies=studies, means=means())
     if options.json:
-        say_json(told, indent=1)
+        say_json(shown.as_json(), indent=1)
     else:
-        _say_demo(shown, told["digest"], keep)
+        _say_means(shown.means)
+        if keep is not None:
+            say(f"records: {keep}/ARM; check one with: ./aar verify {keep}/free --policy {keep}/free/policy")
+        say(f"digest of all numbers: {shown.as_json()['digest']}")
     if options.figure is not None:
         from aar.cli.simulate_picture import draw_demonstration
 
@@ -108,15 +120,26 @@ def _demo(options: argparse.Namespace) -> None:
             say(f"figure: {options.figure}")
 
 
-def _say_demo(shown: Demonstration, digest: str, keep: Path | None) -> None:
-    say(f"one study each on a modelled problem, class {shown.problem}, seed {shown.seed}; the record is real")
-    _say_studies(shown.studies)
-    say()
-    for study in shown.studies:
-        if study.attempts:
-            _say_attempts(study)
-    say(f"free against fixed, by problem class: {shown.workflows[0].pairs} studies of each arm")
-    known = {one.problem: one.known for one in shown.break_evens}
+@contextmanager
+def _beside(work: Callable[..., Means], jobs: int, **wanted: Any) -> Iterator[Callable[[], Means]]:
+    """Have it done in a second process meanwhile, or in this one when it is asked for."""
+    if jobs == 1:
+        yield lambda: work(**wanted)
+        return
+    # It writes no files, so that it may be ended at any moment.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(1, mp_context=context, initializer=begin_worker, initargs=(os.getpid(),))
+    try:
+        yield pool.submit(work, **wanted).result
+    except BrokenProcessPool:
+        raise CommandFailed("the second process ended by itself, out of memory perhaps; --jobs 1") from None
+    finally:
+        end_workers(pool)
+
+
+def _say_means(means: Means) -> None:
+    say(f"free against fixed, by problem class: {means.workflows[0].pairs} studies of each arm")
+    known = {one.problem: one.known for one in means.break_evens}
     _say_lines(
         [
             "class",
@@ -137,33 +160,32 @@ def _say_demo(shown: Demonstration, digest: str, keep: Path | None) -> None:
                 _per_cent(one.other_as_good),
                 f"in {known[one.problem]} % of parts" if known[one.problem] >= 0 else "never",
             ]
-            for one in shown.workflows
+            for one in means.workflows
         ],
     )
     say()
-    say(f"one researcher of three is not honest: {shown.compromised[0].runs} studies on {shown.problem}")
-    _say_compromised(shown.compromised)
+    first = means.compromised[0]
+    say(f"one researcher of three is not honest: {first.runs} studies on {first.problem}")
+    _say_compromised(means.compromised)
     say()
     say("directed against undirected seeding, and the entropy of the ideas tried")
-    _say_seeding(shown)
+    _say_seeding(means)
     say()
-    _say_courses(shown.compression)
+    _say_courses(means.compression)
     say()
     say("trust as simulated above, if alignment research compounds as fast as capability")
     _say_lines(
         ["arm", "claims that hold after the gate", "one more result", "gap"],
         [
             [one.arm, f"{one.course.trust} %", _narrows(one.course), f"{one.course.gap / 1_000:.2f}"]
-            for one in shown.trust
+            for one in means.trust
         ],
     )
     say()
-    if keep is not None:
-        say(f"records: {keep}/ARM; check one with: ./aar verify {keep}/free --policy {keep}/free/policy")
-    say(f"digest of all numbers: {digest}")
 
 
 def _say_studies(studies: Sequence[StudyOutcome]) -> None:
+    say(f"one study each on a modelled problem, class {studies[0].problem}; the record is real")
     _say_lines(
         ["arm", "claimed", "true", "found", "entries", "amended", "alarms", "verify", "review", "root"],
         [
@@ -182,6 +204,10 @@ def _say_studies(studies: Sequence[StudyOutcome]) -> None:
             for one in studies
         ],
     )
+    say()
+    for study in studies:
+        if study.attempts:
+            _say_attempts(study)
 
 
 def _say_attempts(study: StudyOutcome) -> None:
@@ -223,8 +249,8 @@ def _say_compromised(rows: Sequence[ArmMeans]) -> None:
     )
 
 
-def _say_seeding(shown: Demonstration) -> None:
-    bits = {(one.problem, one.arm): f"{one.entropy / 1_000:.2f}" for one in shown.entropies}
+def _say_seeding(means: Means) -> None:
+    bits = {(one.problem, one.arm): f"{one.entropy / 1_000:.2f}" for one in means.entropies}
     _say_lines(
         ["class", "directed", "undirected", "difference", "95 %", "bits directed", "bits undirected"],
         [
@@ -237,7 +263,7 @@ def _say_seeding(shown: Demonstration) -> None:
                 bits[one.problem, "free"],
                 bits[one.problem, "undirected"],
             ]
-            for one in shown.seeding
+            for one in means.seeding
         ],
     )
 

@@ -75,7 +75,7 @@ def _save(draw: Callable[[Figure], None], path: Path, *, size: tuple[float, floa
 
 
 def _draw_workflows(axes: Axes, shown: Demonstration) -> None:
-    for row, one in enumerate(shown.workflows):
+    for row, one in enumerate(shown.means.workflows):
         axes.plot(
             [one.mean_one / UNIT, one.mean_other / UNIT], [row, row], color=FAINT, linewidth=1.0, zorder=1
         )
@@ -88,7 +88,7 @@ def _draw_workflows(axes: Axes, shown: Demonstration) -> None:
             )
     axes.plot([], [], color=COLOURS[0], marker=MARKERS[0], linestyle="", label="free")
     axes.plot([], [], color=COLOURS[1], marker=MARKERS[1], linestyle="", label="fixed")
-    axes.set_yticks(range(len(shown.workflows)), [one.problem for one in shown.workflows])
+    axes.set_yticks(range(len(shown.means.workflows)), [one.problem for one in shown.means.workflows])
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
     axes.set_xlabel("true PGR of what is published, mean")
@@ -97,7 +97,7 @@ def _draw_workflows(axes: Axes, shown: Demonstration) -> None:
 
 
 def _draw_break_evens(axes: Axes, shown: Demonstration) -> None:
-    for colour, marker, one in zip(COLOURS, MARKERS, shown.break_evens):
+    for colour, marker, one in zip(COLOURS, MARKERS, shown.means.break_evens):
         known, means = zip(*one.means)
         lead = [(mean - one.free) / UNIT for mean in means]
         axes.plot(known, lead, color=colour, marker=marker, markersize=4, label=one.problem)
@@ -109,7 +109,7 @@ def _draw_break_evens(axes: Axes, shown: Demonstration) -> None:
 
 
 def _draw_compromised(axes: Axes, shown: Demonstration) -> None:
-    for row, one in enumerate(shown.compromised):
+    for row, one in enumerate(shown.means.compromised):
         axes.plot([one.low / UNIT, one.high / UNIT], [row, row], color=COLOURS[0], linewidth=5, alpha=0.4)
         for value, colour, marker in (
             (one.claimed, COLOURS[1], "|"),
@@ -123,7 +123,7 @@ def _draw_compromised(axes: Axes, shown: Demonstration) -> None:
         ("true value of what leads, 95 %", COLOURS[0], "o"),
     ):
         axes.plot([], [], color=colour, marker=marker, linestyle="", label=label)
-    axes.set_yticks(range(len(shown.compromised)), [one.arm for one in shown.compromised])
+    axes.set_yticks(range(len(shown.means.compromised)), [one.arm for one in shown.means.compromised])
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
     axes.set_xlabel("PGR, mean")
@@ -132,9 +132,9 @@ def _draw_compromised(axes: Axes, shown: Demonstration) -> None:
 
 
 def _draw_compression(axes: Axes, shown: Demonstration) -> None:
-    rates = sorted({one.alignment for one in shown.compression})
+    rates = sorted({one.alignment for one in shown.means.compression})
     for colour, marker, rate in zip(COLOURS, MARKERS, rates):
-        own = [one for one in shown.compression if one.alignment == rate]
+        own = [one for one in shown.means.compression if one.alignment == rate]
         trust = [one.trust for one in own]
         axes.plot(
             trust,

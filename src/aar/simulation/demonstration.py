@@ -61,12 +61,9 @@ class Trusted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Demonstration:
-    """All that the default command shows."""
+class Means:
+    """What many studies say."""
 
-    seed: int
-    problem: str
-    studies: tuple[StudyOutcome, ...]
     workflows: tuple[Comparison, ...]
     break_evens: tuple[BreakEven, ...]
     compromised: tuple[ArmMeans, ...]
@@ -74,6 +71,16 @@ class Demonstration:
     entropies: tuple[ArmMeans, ...]
     compression: tuple[Course, ...]
     trust: tuple[Trusted, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demonstration:
+    """All that the default command shows."""
+
+    seed: int
+    problem: str
+    studies: tuple[StudyOutcome, ...]
+    means: Means
 
     def as_json(self) -> dict[str, Any]:
         """The same as JSON values, whole numbers throughout, with the digest of them."""
@@ -86,27 +93,25 @@ def digest_of(told: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
-def demonstrate(
-    problem: str, *, seed: int, runs: int, keep: Path | None = None, kinds: Sequence[str] = tuple(CLASSES)
-) -> Demonstration:
-    """Run everything; records are left in folders of `keep`, named after the arms, if that is given."""
-    kind = CLASSES[problem]
-    studied = [CLASSES[name] for name in kinds]
-    studies = [
+def studies_of(problem: str, *, seed: int, keep: Path | None = None) -> tuple[StudyOutcome, ...]:
+    """One study of each arm that is told; records are left in folders of `keep`, named after the arms."""
+    return tuple(
         simulate_study(
-            kind,
+            CLASSES[problem],
             ARMS[name],
             seed=seed,
             number=0,
             keep=keep / name if keep and ARMS[name].is_evident else None,
         )
         for name in TOLD
-    ]
+    )
+
+
+def means_of(problem: str, *, seed: int, runs: int, kinds: Sequence[str] = tuple(CLASSES)) -> Means:
+    """Many studies: of the classes `kinds` by workflow and seeding, of `problem` with somebody dishonest."""
+    kind, studied = CLASSES[problem], [CLASSES[name] for name in kinds]
     compromised = tuple(arm_means(kind, name, seed=seed, runs=runs) for name in COMPROMISED)
-    return Demonstration(
-        seed=seed,
-        problem=problem,
-        studies=tuple(studies),
+    return Means(
         workflows=tuple(compare_all(studied, FREE, FIXED, seed=seed, runs=2 * runs)),
         break_evens=tuple(break_even(one, seed=seed, runs=max(runs // 2, 1)) for one in studied),
         compromised=compromised,
