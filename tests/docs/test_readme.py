@@ -73,6 +73,7 @@ def test_the_readme_links_to_files_that_exist() -> None:
         "docs/anchors.md",
         "docs/lab.md",
         "docs/own-data.md",
+        "docs/simulate.md",
         "docs/decisions/README.md",
     ):
         page = ROOT / name
@@ -171,6 +172,12 @@ def test_the_commands_of_the_lab_page_run_in_order_and_print_what_it_says(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     run_shown((ROOT / "docs" / "lab.md").read_text("utf-8"), a_checkout(tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_commands_of_the_simulate_page_run_in_order_and_print_what_it_says(tmp_path: Path) -> None:
+    run_shown((ROOT / "docs" / "simulate.md").read_text("utf-8"), a_checkout(tmp_path))
 
 
 def test_the_python_of_the_lab_page_runs_as_it_stands() -> None:

@@ -72,7 +72,7 @@ def _results(pieces: Sequence[Work], jobs: int) -> Iterator[tuple[Work, dict[Run
         return
     # Not forked: libraries with threads of their own do not survive that for certain.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(os.getpid(),))
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=begin_worker, initargs=(os.getpid(),))
     try:
         running = {pool.submit(_run, piece): piece for piece in pieces}
         for future in as_completed(running):
@@ -83,20 +83,25 @@ def _results(pieces: Sequence[Work], jobs: int) -> Iterator[tuple[Work, dict[Run
             "say it again and it goes on, unless with --no-cache"
         ) from None
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        workers = multiprocessing.active_children()
-        for process in workers:
-            process.terminate()
-        for process in workers:
-            process.join()
+        end_workers(pool)
 
 
-def _begin(parent: int) -> None:
+def begin_worker(parent: int) -> None:
     """A worker leaves Ctrl-C to its parent, and ends when that does, however that ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def end_workers(pool: ProcessPoolExecutor) -> None:
+    """End a pool now, whatever its workers do."""
+    pool.shutdown(wait=False, cancel_futures=True)
+    workers = multiprocessing.active_children()
+    for process in workers:
+        process.terminate()
+    for process in workers:
+        process.join()
 
 
 def _run(piece: Work) -> dict[RunKey, Marks | str]:

@@ -191,6 +191,8 @@ def build_parser() -> argparse.ArgumentParser:
     on_scores.add_argument("--seed", type=int, metavar="N", default=1)
     on_scores.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
 
+    _add_simulate(commands)
+
     doctor = _add(commands, "doctor", "attack this machine's sandbox and say what got through", _doctor)
     doctor.add_argument("--json", action="store_true")
     return parser
@@ -289,6 +291,35 @@ def _add_lab(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     published.add_argument("dir", metavar="DIR", help="directory of result files, one JSON object per seed")
     published.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+
+
+def _add_simulate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    simulate = _add(
+        commands, "simulate", "whole studies on a clock of our own: workflows, liars, power, trust", _simulate
+    )
+    simulate.add_argument(
+        "what",
+        nargs="?",
+        default="demo",
+        choices=("demo", "power", "compression", "calibrate", "parameters"),
+        help="demo, the default: free against fixed, tampering, a liar; power: repeats that an A/B needs; "
+        "compression: trust and rates; calibrate: the model beside what is known; parameters: what they are",
+    )
+    simulate.add_argument("--seed", type=int, default=1, metavar="N", help="the same seed, the same numbers")
+    simulate.add_argument(
+        "--runs",
+        type=int,
+        metavar="N",
+        help="simulated studies per arm (demo), per class in both arms (power)",
+    )
+    simulate.add_argument(
+        "--problem", default="hard-2", metavar="CLASS", help="class that demo looks at closely"
+    )
+    simulate.add_argument("--arms", default="free,fixed", metavar="A,B", help="what power compares")
+    simulate.add_argument("--figure", metavar="FILE", help="draw it, too: a .png or .svg")
+    simulate.add_argument("--keep", metavar="DIR", help="keep demo's records in this new directory")
+    simulate.add_argument("--jobs", type=int, choices=(1, 2), default=2, help="processes of demo; default: 2")
+    simulate.add_argument("--json", action="store_true", help="print JSON and nothing else")
 
 
 def _add_reproduce(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -413,6 +444,12 @@ def _redteam(options: argparse.Namespace) -> int:
     from aar.cli.redteam import redteam
 
     return redteam(options)
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    from aar.cli.simulate import simulate
+
+    return simulate(options)
 
 
 def _doctor(options: argparse.Namespace) -> int:
