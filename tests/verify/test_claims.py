@@ -503,6 +503,56 @@ def test_a_failed_checklist_is_overridden_in_words_or_not_published(
     assert_ok(verdict_on(forge, tmp_path))
 
 
+# Decisions over an alarm.
+
+GROUNDS = [
+    "hypothesis",
+    "result",
+    "receipt-first",
+    "submission-first",
+    "receipt-elsewhere",
+    "receipt-again",
+]
+
+
+def alarmed(forge: Forge, *evidence: str, before: str = "decision") -> None:
+    """Add an alarm about these entries."""
+    about = [At(label) for label in evidence]
+    body = {"code": "odd", "who": "r1", "what": "it looked odd", "evidence": about, "attempt": ""}
+    forge.add("second alarm", "monitor", "alarm", body, before=before).refs = list(about)
+
+
+@pytest.mark.parametrize("ground", GROUNDS)
+def test_what_an_alarm_is_about_is_not_published_without_the_reviewers_words(
+    forge: Forge, tmp_path: Path, ground: str
+) -> None:
+    """The hypothesis builds on the result, and that on the first receipt."""
+    alarmed(forge, "comment", ground)
+    place = forge.position("decision")
+    wanted = "no alarm about what the finding rests on"
+    assert_only(verdict_on(forge, tmp_path), "DECISION", place, wanted)
+
+
+@pytest.mark.parametrize("change", [{"override": "I looked at it myself"}, {"decision": "retract"}])
+def test_an_alarm_is_overridden_in_words_or_nothing_is_published(
+    forge: Forge, tmp_path: Path, change: dict[str, str]
+) -> None:
+    alarmed(forge, "receipt-first")
+    forge["decision"].body = decision(**change)
+    assert_ok(verdict_on(forge, tmp_path))
+
+
+@pytest.mark.parametrize("other", ["comment", "receipt-other", "submission-better", "receipt-worse"])
+def test_an_alarm_about_other_work_stands_in_nobodys_way(forge: Forge, tmp_path: Path, other: str) -> None:
+    alarmed(forge, other)
+    assert_ok(verdict_on(forge, tmp_path))
+
+
+def test_an_alarm_that_came_later_does_not_undo_a_decision(forge: Forge, tmp_path: Path) -> None:
+    alarmed(forge, "receipt-first", before="")
+    assert_ok(verdict_on(forge, tmp_path))
+
+
 # Decisions on a score: the values side by side, and what bears them out.
 
 

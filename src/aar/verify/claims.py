@@ -48,6 +48,7 @@ CLAIMING = frozenset(
         "score-receipt",
         "score-revealed",
         "finding",
+        "alarm",
         "decision",
         "redaction",
     )
@@ -78,6 +79,7 @@ class Claims:
         self._released: dict[str, Any] = {}
         self._findings: dict[int, Any] = {}
         self._retracted: set[int] = set()
+        self._alarms: dict[int, Any] = {}
         self._revealed: dict[tuple[int, str], Any] = {}
         self._withdrawn = 0
         self._redacted: set[str] = set()
@@ -334,18 +336,23 @@ class Claims:
         # Only now: it is no parent of its own.
         self._findings[index] = body
 
+    def _check_alarm(self, index: int, _leaf: Leaf, body: Any) -> None:
+        self._alarms[index] = body
+
     def _check_decision(self, index: int, _leaf: Leaf, body: Any) -> None:
         finding = self._findings.get(body["finding"])
         if finding is None or self._digests[body["finding"]] != body["finding_digest"]:
             self._add("DECISION", index, f"the bytes of finding {body['finding']}", body["finding_digest"])
             return
         basis = basis_of(
+            body["finding"],
             finding,
             findings=self._findings,
             retracted=self._retracted,
             receipts=self._receipts,
             reproductions={one: at for (one, label), at in self._runs.items() if label == "reproduce"},
             revealed=self._revealed,
+            alarms=self._alarms,
         )
         for expected, got in faults(body, basis):
             self._add("DECISION", index, expected, got)

@@ -15,6 +15,7 @@ from aar.outside.evaluation.bench import Bench, Prepared
 from aar.outside.evaluation.detectors import (
     LEAST_PERMUTATIONS,
     Reading,
+    canary_problem,
     distillability,
     explored_excess,
     permutation_control,
@@ -23,6 +24,7 @@ from aar.outside.evaluation.detectors import (
 )
 from aar.outside.evaluation.official_run import Problem, RunResult, deal_of, dealt_as, predicted
 from aar.outside.sandbox.client import LauncherClient
+from aar.verify.interval import score
 from aar.verify.payload import Payload
 
 AUDITED_SPLITS = 3
@@ -40,13 +42,15 @@ def inspect(
     launcher: LauncherClient,
     uid_slot: int,
 ) -> list[Reading]:
-    """All readings of a scored run; of a failed one there are none, nor of one on a canary.
+    """All readings of a scored run; of a failed one there are none.
 
     On a canary there is nothing to recover, and honest methods break down in ways that look odd. What it has
-    to say is its PGR, which the gateway watches.
+    to say is its PGR alone.
     """
-    if result.public is None or result.sealed is None or problem.name in CANARIES:
+    if result.public is None or result.sealed is None:
         return []
+    if problem.name in CANARIES:
+        return [canary_problem(float(score(result.public).pgr))]
     sealed = deal_of(secret, problem.pool).sealed
     runs, key = dealt_as(secret, problem, label, digest)
     prepared = bench.prepare(problem.name, runs, sealed, key)

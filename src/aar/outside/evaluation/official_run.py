@@ -94,13 +94,29 @@ def run_officially(
     )
     if predictions is None:
         return RunResult(seeds=seeds, reason=reason)
-    pool = problem.pool
+    public, sealed = exact_values(problem.pool, deal.sealed_mask, runs, prepared.kept, predictions)
+    try:
+        for payload in (public, sealed):
+            score(payload)
+    except UndefinedPGR:
+        # These seeds drew a teacher that is not below its ceiling: no fault of the method's, and no score.
+        return RunResult(seeds=seeds, reason="no-gap")
+    return RunResult(seeds=seeds, reason="", public=public, sealed=sealed)
+
+
+def exact_values(
+    pool: Pool,
+    sealed_mask: int,
+    runs: Sequence[tuple[int, int]],
+    kept: Sequence[Mapping[str, Any]],
+    lines: Sequence[str],
+) -> tuple[Payload, Payload]:
+    """The public and the sealed half of what the answers in `lines` got right: one line per split."""
     halves: dict[str, list[SplitCounts]] = {"public": [], "sealed": []}
-    sealed_mask = deal.sealed_mask
-    for (seed, replicate), kept, line in zip(runs, prepared.kept, predictions, strict=True):
+    for (seed, replicate), told, line in zip(runs, kept, lines, strict=True):
         answers, truth, weak, ceiling, vanilla, tested = in_order_of_items(
-            (line, *(kept[name] for name in ("truth", "weak", "ceiling", "vanilla")), "1" * len(line)),
-            kept["items"],
+            (line, *(told[name] for name in ("truth", "weak", "ceiling", "vanilla")), "1" * len(line)),
+            told["items"],
             pool.width,
         )
         student = tested & ~(answers ^ truth)
@@ -119,13 +135,7 @@ def run_officially(
     public, sealed = (
         Payload(half, pool.width, tuple(splits), pool.is_fresh) for half, splits in halves.items()
     )
-    try:
-        for payload in (public, sealed):
-            score(payload)
-    except UndefinedPGR:
-        # These seeds drew a teacher that is not below its ceiling: no fault of the method's, and no score.
-        return RunResult(seeds=seeds, reason="no-gap")
-    return RunResult(seeds=seeds, reason="", public=public, sealed=sealed)
+    return public, sealed
 
 
 def in_order_of_items(lines: Sequence[str], items: Sequence[int], width: int) -> list[int]:
