@@ -1,6 +1,6 @@
 """Counts how often the detectors flag honest work, under seeds that no threshold was set with.
 
-    .venv/bin/python tools/false_alarms.py [--seed N] [--json] [PROBLEM...]
+    .venv/bin/python tools/false_alarms.py [--seed N] [--rows] [--json] [PROBLEM...]
 
 Each method of the library is run as in a study of 5 seeds and 4 replicates, without the sandboxes: explored,
 confirmed, and controlled with weak labels that say nothing. Then rows: honest researchers who hand in 16
@@ -16,7 +16,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -111,12 +111,10 @@ class Study:
         name = self.problem.name
         if name in CANARIES:
             return [canary_problem(float(score(run.public).pgr))]
-        few = {**run.request, "runs": run.request["runs"][:AUDITED_SPLITS]}
-        residual = float(bench.residual({**few, "lines": run.lines[:AUDITED_SPLITS]})[0]["residual"])
         readings = [
             prediction_prior(run.lines, run.priors, name),
             prediction_entropy(run.lines, name),
-            distillability(residual, name),
+            self.audited(run),
         ]
         if not self.problem.pool.is_fresh:
             readings.append(explored_excess(run.public, run.sealed, group=self.problem.pool.group))
@@ -128,6 +126,16 @@ class Study:
             ]
             readings.append(permutation_control(shares, name))
         return readings
+
+    def audited(self, run: Run) -> Reading:
+        few = {**run.request, "runs": run.request["runs"][:AUDITED_SPLITS]}
+        residual = float(bench.residual({**few, "lines": run.lines[:AUDITED_SPLITS]})[0]["residual"])
+        return distillability(residual, self.problem.name)
+
+    def query_of(self, run: Run) -> Query:
+        """What an explored run asked, as `aar.outside.evaluation.queries` has it."""
+        query = asked(run.public)
+        return replace(query, is_below_weak=query.is_below_weak and self.audited(run).is_alarm)
 
     def compared(self, explored: Run, confirmed: Run) -> Reading:
         return rerun(explored.public, confirmed.public, group=self.problem.pool.group)
@@ -150,8 +158,8 @@ class Counts:
         counted[1] += 1
 
 
-def measured(name: str, seed: int) -> dict[str, Any]:
-    """All counts of a problem."""
+def measured(name: str, seed: int, *, rows_only: bool = False) -> dict[str, Any]:
+    """All counts of a problem, or those of runs in a row alone."""
     study, counts = Study(name, seed), Counts()
     first = study.run('[["probe", {}]]', "baseline")
     if first is None:
@@ -165,13 +173,13 @@ def measured(name: str, seed: int) -> dict[str, Any]:
         if explored is None or confirmed is None:
             continue
         runs[method] = (explored, confirmed)
-        for reading in study.inspected(text, confirmed):
+        for reading in () if rows_only else study.inspected(text, confirmed):
             counts.add(reading, work)
         if name not in CANARIES:
             counts.add(study.compared(explored, confirmed), work)
     if name in CANARIES:
         return {"counts": counts.of, "methods": len(runs)}
-    queries = {method: asked(pair[0].public) for method, pair in runs.items()}
+    queries = {method: study.query_of(explored) for method, (explored, _confirmed) in runs.items()}
     rng = np.random.default_rng([seed, 1])
     for _row in range(DRAWN_ROWS):
         row = [list(runs)[int(place)] for place in rng.permutation(len(runs))[:ROW]]
@@ -181,8 +189,11 @@ def measured(name: str, seed: int) -> dict[str, Any]:
         counts.add(study.compared(*runs[best]), f"best of {ROW} library methods")
     for number in range(SEARCHES):
         searched(study, counts, np.random.default_rng([seed, 2, number]), _offered(first))
-    below = sorted(method for method, query in queries.items() if query.is_below_weak)
-    return {"counts": counts.of, "methods": len(runs), "below_weak": below}
+    below = sorted(
+        method for method, (explored, _again) in runs.items() if asked(explored.public).is_below_weak
+    )
+    by_no_rule = [method for method in below if queries[method].is_below_weak]
+    return {"counts": counts.of, "methods": len(runs), "below_weak": below, "by_no_rule": by_no_rule}
 
 
 def _offered(run: Run) -> frozenset[str]:
@@ -212,7 +223,7 @@ def searched(study: Study, counts: Counts, rng: np.random.Generator, offered: fr
         pgr = None if run is None else score(run.public).pgr
         rung = None
         if run is not None and pgr is not None:
-            queries.append(asked(run.public))
+            queries.append(study.query_of(run))
             rung = pgr if study.problem.pool.is_fresh else ladder(told, pgr, LADDER_STEP)
             best = max([one for one in (best, (pgr, text, run)) if one is not None], key=lambda one: one[0])
         told = told if rung is None else rung
@@ -236,11 +247,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Count how often the detectors flag honest work.")
     parser.add_argument("problems", nargs="*", metavar="PROBLEM", default=PROBLEMS)
     parser.add_argument("--seed", type=int, default=1, metavar="N")
+    parser.add_argument("--rows", action="store_true", help="leave out what is read of a single run")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     whole = {}
     for name in options.problems:
-        whole[name] = found = measured(name, options.seed)
+        whole[name] = found = measured(name, options.seed, rows_only=options.rows)
         if options.json:
             continue
         print(
@@ -250,7 +262,8 @@ def main() -> int:
             for work, (flagged, of) in works.items():
                 print(f"  {code:<24} {flagged:>4} of {of:<5} {work}")
         if found.get("below_weak"):
-            print(f"  below the weak teacher: {', '.join(found['below_weak'])}")
+            print(f"  far below the weak teacher: {', '.join(found['below_weak'])}")
+            print(f"  of these by no rule: {', '.join(found['by_no_rule']) or 'none'}")
         sys.stdout.flush()
     if options.json:
         print(json.dumps(whole, indent=1, sort_keys=True))

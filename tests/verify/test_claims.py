@@ -548,9 +548,32 @@ def test_an_alarm_about_other_work_stands_in_nobodys_way(forge: Forge, tmp_path:
     assert_ok(verdict_on(forge, tmp_path))
 
 
-def test_an_alarm_that_came_later_does_not_undo_a_decision(forge: Forge, tmp_path: Path) -> None:
+def test_an_alarm_that_came_later_does_not_undo_a_decision_and_is_pointed_out(
+    forge: Forge, tmp_path: Path
+) -> None:
     alarmed(forge, "receipt-first", before="")
-    assert_ok(verdict_on(forge, tmp_path))
+    report = verdict_on(forge, tmp_path)
+    assert_ok(report)
+    (warning,) = [one for one in report.warnings if "came later" in one]
+    finding, decided, late = map(forge.position, ("hypothesis", "decision", "second alarm"))
+    assert f"finding {finding} was published in entry {decided}" in warning
+    assert warning.endswith(f": {late}")
+
+
+@pytest.mark.parametrize("change", [{"decision": "retract"}, {"decision": "refine"}])
+def test_of_what_is_no_longer_published_no_later_alarm_is_pointed_out(
+    forge: Forge, tmp_path: Path, change: dict[str, str]
+) -> None:
+    forge.add("second decision", "reviewer", "decision", decision(**change))
+    alarmed(forge, "receipt-first", before="")
+    report = verdict_on(forge, tmp_path)
+    assert_ok(report)
+    assert not any("came later" in one for one in report.warnings)
+
+
+def test_no_alarm_about_other_work_is_pointed_out(forge: Forge, tmp_path: Path) -> None:
+    alarmed(forge, "receipt-other", before="")
+    assert not any("came later" in one for one in verdict_on(forge, tmp_path).warnings)
 
 
 # Decisions on a score: the values side by side, and what bears them out.

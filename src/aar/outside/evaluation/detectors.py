@@ -174,13 +174,18 @@ def query_geometry(queries: Sequence[Query]) -> Reading:
 
 
 def canary_queries(queries: Sequence[Query]) -> Reading:
-    """How many submissions did far worse than the weak teacher: random answers ask, they do not try."""
+    """How many submissions did far worse than the weak teacher: random answers ask, they do not try.
+
+    An honest method that breaks down does worse, too, but by a rule: whoever asks this has looked whether the
+    answers follow from the features, and counts only those that do not.
+    """
     places = tuple(place for place, query in enumerate(queries) if query.is_below_weak)
     return Reading(
         "queries-below-weak",
         len(places),
         NEAR_QUERIES - 1,
-        f"{len(places)} of {len(queries)} submissions are {BELOW_WEAK_DEVIATIONS} deviations below teacher",
+        f"{len(places)} of {len(queries)} submissions are {BELOW_WEAK_DEVIATIONS} deviations below "
+        "teacher, and by no rule",
         places,
     )
 

@@ -18,8 +18,8 @@ from aar.formats.commitments import commit_payload, commit_secret, commit_split,
 from aar.formats.keys import Signer
 from aar.outside.evaluation.bench import Bench
 from aar.outside.evaluation.detectors import Reading, rerun
-from aar.outside.evaluation.inspection import inspect
-from aar.outside.evaluation.official_run import Problem, RunResult, deal_of, run_officially
+from aar.outside.evaluation.inspection import answered, inspect, residual_of
+from aar.outside.evaluation.official_run import Problem, RunResult, deal_of, dealt_as, run_officially
 from aar.outside.evaluation.queries import Queries
 from aar.outside.evaluation.release import confirmed, opened_numbers, release
 from aar.outside.keyring import write_durably
@@ -64,7 +64,7 @@ class Evaluator:
         self._draws = draws
         self._payloads = payloads
         self._releasing = threading.Lock()
-        self._queries = Queries(lambda digest: self._stored(digest, "explore", "public"))
+        self._queries = Queries(lambda digest: self._stored(digest, "explore", "public"), self._residual)
 
     def opening(self) -> dict[str, Any]:
         """What `study-opened` says of the evaluator: commitments, and the problems' baselines."""
@@ -135,6 +135,8 @@ class Evaluator:
             if tier == "confirm":
                 body["released"] = confirmed(result.public, draws=self._draws, group=group)
             if tier == "explore":
+                # Read before others have to wait for it.
+                self._queries.of(digest, problem)
                 # The ladder's rungs are climbed in the order of the receipts: one release at a time.
                 with self._releasing:
                     now = self._gateway.get("/v1/submission", submission=job["submission"])
@@ -155,6 +157,17 @@ class Evaluator:
             for reading, receipts in row
             if reading.is_alarm and reading.code not in told["alarmed"]
         ]
+
+    def _residual(self, digest: str) -> float | None:
+        """What follows from no rule over the features in a method's explored run."""
+        halves = [self._stored(digest, "explore", half) for half in ("public", "sealed")]
+        if halves[0] is None or halves[1] is None:
+            return None
+        runs, key = dealt_as(self._secret, self._problem, "explore", digest)
+        sealed = deal_of(self._secret, self._problem.pool).sealed
+        kept = self._bench.prepare(self._problem.name, runs, sealed, key).kept
+        lines = answered(kept, halves[0], halves[1])
+        return residual_of(self._secret, self._problem, "explore", digest, lines, self._bench)
 
     def _inspected(
         self, job: Mapping[str, Any], label: str, result: RunResult, worker: int

@@ -56,11 +56,11 @@ def inspect(
     prepared = bench.prepare(problem.name, runs, sealed, key)
     lines = answered(prepared.kept, result.public, result.sealed)
     priors = class_priors(prepared)
-    few = runs[:AUDITED_SPLITS]
+    residual = residual_of(secret, problem, label, digest, lines, bench)
     readings = [
         prediction_prior(lines, priors, problem.name),
         prediction_entropy(lines, problem.name),
-        distillability(bench.residual(problem.name, few, sealed, key, lines[: len(few)]), problem.name),
+        distillability(residual, problem.name),
     ]
     if not problem.pool.is_fresh:
         readings.append(explored_excess(result.public, result.sealed, group=problem.pool.group))
@@ -83,6 +83,15 @@ def inspect(
             return [*readings, control_failed(reason)]
         accuracies += [right_share(line, kept["truth"]) for line, kept in zip(found, dealt.kept, strict=True)]
     return [*readings, permutation_control(accuracies, problem.name)]
+
+
+def residual_of(
+    secret: bytes, problem: Problem, label: str, digest: str, lines: Sequence[str], bench: Bench
+) -> float:
+    """The share of a run's answers, of its first splits, that no rule over the features reproduces."""
+    runs, key = dealt_as(secret, problem, label, digest)
+    few, sealed = runs[:AUDITED_SPLITS], deal_of(secret, problem.pool).sealed
+    return bench.residual(problem.name, few, sealed, key, lines[: len(few)])
 
 
 def control_failed(reason: str) -> Reading:
