@@ -159,41 +159,46 @@ class Counts:
 
 
 def measured(name: str, seed: int, *, rows_only: bool = False) -> dict[str, Any]:
-    """All counts of a problem, or those of runs in a row alone."""
+    """All counts of a problem, or those of explored runs in a row alone."""
     study, counts = Study(name, seed), Counts()
     first = study.run('[["probe", {}]]', "baseline")
     if first is None:
         raise ValueError(f"{name}: seed {seed} leaves no gap")
-    methods = methods_for(_offered(first))
-    runs: dict[str, tuple[Run, Run]] = {}
-    for place, (method, text) in enumerate(methods.items()):
+    offered = _offered(first)
+    explored: dict[str, Run] = {}
+    confirmed: dict[str, Run] = {}
+    for place, (method, text) in enumerate(methods_for(offered).items()):
+        run = study.run(text, "explore")
+        again = None if rows_only else study.run(text, "confirm")
+        if run is not None:
+            explored[method] = run
+        if again is None:
+            continue
+        confirmed[method] = again
         # Every second method set the thresholds (tools/calibrate_detectors.py).
         work = "methods that set no threshold" if place % 2 else "methods that set thresholds"
-        explored, confirmed = study.run(text, "explore"), study.run(text, "confirm")
-        if explored is None or confirmed is None:
-            continue
-        runs[method] = (explored, confirmed)
-        for reading in () if rows_only else study.inspected(text, confirmed):
+        for reading in study.inspected(text, again):
             counts.add(reading, work)
-        if name not in CANARIES:
-            counts.add(study.compared(explored, confirmed), work)
+        if run is not None and name not in CANARIES:
+            counts.add(study.compared(run, again), work)
+    found = {"counts": counts.of, "methods": len(explored)}
     if name in CANARIES:
-        return {"counts": counts.of, "methods": len(runs)}
-    queries = {method: study.query_of(explored) for method, (explored, _confirmed) in runs.items()}
+        return found
+    queries = {method: study.query_of(run) for method, run in explored.items()}
     rng = np.random.default_rng([seed, 1])
     for _row in range(DRAWN_ROWS):
-        row = [list(runs)[int(place)] for place in rng.permutation(len(runs))[:ROW]]
+        row = [list(explored)[int(place)] for place in rng.permutation(len(explored))[:ROW]]
         for reading in study.row_of([queries[method] for method in row]):
             counts.add(reading, f"{ROW} library methods")
-        best = max(row, key=lambda method: score(runs[method][0].public).pgr)
-        counts.add(study.compared(*runs[best]), f"best of {ROW} library methods")
+        best = max(row, key=lambda method: score(explored[method].public).pgr)
+        if best in confirmed:
+            counts.add(study.compared(explored[best], confirmed[best]), f"best of {ROW} library methods")
     for number in range(SEARCHES):
-        searched(study, counts, np.random.default_rng([seed, 2, number]), _offered(first))
-    below = sorted(
-        method for method, (explored, _again) in runs.items() if asked(explored.public).is_below_weak
-    )
+        rng = np.random.default_rng([seed, 2, number])
+        searched(study, counts, rng, offered, is_confirmed=not rows_only)
+    below = sorted(method for method, run in explored.items() if asked(run.public).is_below_weak)
     by_no_rule = [method for method in below if queries[method].is_below_weak]
-    return {"counts": counts.of, "methods": len(runs), "below_weak": below, "by_no_rule": by_no_rule}
+    return {**found, "below_weak": below, "by_no_rule": by_no_rule}
 
 
 def _offered(run: Run) -> frozenset[str]:
@@ -208,8 +213,10 @@ def _offered(run: Run) -> frozenset[str]:
     return offered_by(instance)
 
 
-def searched(study: Study, counts: Counts, rng: np.random.Generator, offered: frozenset[str]) -> None:
-    """A scripted researcher alone on the problem: its row of submissions, its best one confirmed."""
+def searched(
+    study: Study, counts: Counts, rng: np.random.Generator, offered: frozenset[str], *, is_confirmed: bool
+) -> None:
+    """A scripted researcher alone on the problem: its row of submissions, and its best one confirmed."""
     tried: list[Tried] = []
     queries: list[Query] = []
     best: tuple[Fraction, str, Run] | None = None
@@ -238,9 +245,9 @@ def searched(study: Study, counts: Counts, rng: np.random.Generator, offered: fr
         )
     for reading in study.row_of(queries):
         counts.add(reading, f"searches of {ROW}")
-    confirmed = None if best is None else study.run(best[1], "confirm")
-    if best is not None and confirmed is not None:
-        counts.add(study.compared(best[2], confirmed), f"best of a search of {ROW}")
+    again = study.run(best[1], "confirm") if is_confirmed and best is not None else None
+    if best is not None and again is not None:
+        counts.add(study.compared(best[2], again), f"best of a search of {ROW}")
 
 
 def main() -> int:

@@ -539,7 +539,9 @@ def test_an_alarm_is_overridden_in_words_or_nothing_is_published(
 ) -> None:
     alarmed(forge, "receipt-first")
     forge["decision"].body = decision(**change)
-    assert_ok(verdict_on(forge, tmp_path))
+    report = verdict_on(forge, tmp_path)
+    assert_ok(report)
+    assert not any("came later" in one for one in report.warnings), "the reviewer knew of it"
 
 
 @pytest.mark.parametrize("other", ["comment", "receipt-other", "submission-better", "receipt-worse"])
