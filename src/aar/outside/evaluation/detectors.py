@@ -2,8 +2,8 @@
 
 All are pure and take what the evaluator holds: payloads of exact values, lines of predictions, counts. A
 reading above its threshold is an alarm, and an alarm is a reason to look, not a verdict: thresholds are
-calibrated on honest runs of the library (`tools/calibrate_detectors.py`), which also says how often an honest
-run of another method is flagged all the same.
+calibrated on honest runs of the library (`tools/calibrate_detectors.py`); how often other honest runs, and
+rows of them, are flagged all the same is counted apart from that (`tools/false_alarms.py`).
 """
 
 from __future__ import annotations
