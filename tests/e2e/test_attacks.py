@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from aar.cli.read import poll_leaves
 from aar.formats.keys import Signer, parse_skey
 from aar.lab.problems import STUDY_PROBLEMS
 from aar.outside.sandbox.doctor import DoctorReport
@@ -116,6 +117,30 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Open]:
     yield study
     study.plane.stop()
     assert verify_study(study.study.path).verdict == "ok"
+
+
+RANDOM = """
+import numpy as np
+
+def predict(instance, rng):
+    return np.random.default_rng(%d).random(len(instance.test_x))
+"""
+
+
+def test_random_answers_are_an_alarm_with_the_receipts_it_rests_on(opened: Open) -> None:
+    """What asks and does not try is seen in the row of runs; nothing of it is told to who asked."""
+    client = opened.researchers[1]
+    asked = [opened.submit(1, f"random-{number}", RANDOM % number) for number in range(3)]
+    receipts = [opened.receipt(1, one)["index"] for one in asked]
+    alarms = [
+        leaf.signed.entry.body
+        for leaf in poll_leaves(opened.study)
+        if leaf.signed.entry.kind == "alarm" and leaf.signed.entry.body["code"] == "queries-below-weak"
+    ]
+    (alarm,) = alarms
+    assert alarm["who"] == "researcher-2"
+    assert set(receipts) < set(alarm["evidence"])
+    assert "queries-below-weak" not in json.dumps(client.get("/v1/forum", since=0))
 
 
 def finding(**changes: Any) -> dict[str, Any]:

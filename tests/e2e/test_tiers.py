@@ -64,7 +64,7 @@ def test_what_results_claim_is_run_on_every_problem_held_out(study: Finished) ->
     assert rows[0]["heldout_problems"].keys() == {"digits", "shortcut"}
     assert all(row["heldout_problems"].get("shortcut", {"pgr": 0})["pgr"] < 0.3 for row in rows)
     status = study.commands.json("status", str(study.path), "--json")
-    assert "canary" not in {one["code"] for one in status["alarms"]}
+    assert "canary-solved" not in {one["code"] for one in status["alarms"]}
 
 
 @pytest.mark.parametrize("tier", ["explore", "confirm", "heldout"])

@@ -595,6 +595,38 @@ def test_a_decision_is_over_the_findings_exact_bytes_and_a_failed_checklist_need
     assert study.projection.findings[cited].decision == "publish"
 
 
+def test_a_row_of_explored_runs_is_a_researchers_own_scored_ones_in_their_order(study: Study) -> None:
+    first, second = study.submit(3, "a"), study.submit(3, "b", digest="e" * 64)
+    late = study.receipt(second, digest="e" * 64)
+    failed = {"outcome": "failed", "reason": "exception", "released": {}, "commitments": {}}
+    study.receipt(first, **failed)
+    study.receipt(first, tier="reproduce", released={})
+    assert study.projection.explored_by("researcher-1") == [{"receipt": late, "digest": "e" * 64}]
+    assert study.projection.explored_by("researcher-2") == []
+
+
+def test_a_decision_to_publish_over_an_alarm_needs_words(study: Study) -> None:
+    receipt = study.receipt(study.submit(3, "a"))
+    cited = study.say("researcher-1", "finding", finding(receipts=[receipt]), (receipt,))
+    alarm = {"code": "undistillable", "who": "researcher-1", "what": "", "evidence": [receipt], "attempt": ""}
+    index = study.say("monitor", "alarm", alarm, (receipt,))
+    body = {
+        "decision": "publish",
+        "finding": cited,
+        "finding_digest": study.projection.findings[cited].digest,
+        "checklist": [{"item": "verified", "outcome": "pass", "detail": ""}],
+    }
+    body |= {"claimed": "", "reproduced": "", "sealed": "", "override": "", "note": ""}
+    idea = {**finding(type="hypothesis", parents=[cited]), "numbers": {}}
+    child = study.say("researcher-2", "finding", idea, (cited,))
+    told = {**body, "finding": child, "finding_digest": study.projection.findings[child].digest}
+    with pytest.raises(Refused, match=f"no alarm about what the finding rests on.*alarms {index}"):
+        study.say("reviewer-a", "decision", told, (child,))
+    study.say("reviewer-a", "decision", {**told, "decision": "refine"}, (child,))
+    study.say("reviewer-a", "decision", {**told, "override": "a false alarm: I read it"}, (child,))
+    assert study.projection.findings[child].decision == "publish"
+
+
 def test_the_close_opens_what_the_opening_committed_to_and_ends_the_research(study: Study) -> None:
     close = {
         "reason": "stopped",

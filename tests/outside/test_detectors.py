@@ -10,7 +10,9 @@ from aar.lab.instance import Instance
 from aar.lab.practice import practice
 from aar.outside.evaluation.detectors import (
     CALIBRATED,
+    Query,
     Reading,
+    asked,
     canary_queries,
     explored_excess,
     permutation_control,
@@ -22,6 +24,7 @@ from aar.outside.evaluation.detectors import (
     thresholds,
 )
 from aar.verify.payload import Payload, SplitCounts
+from aar.verify.splits import mask_of
 
 CALIBRATION = CALIBRATED
 
@@ -115,16 +118,30 @@ def test_a_permuted_instance_keeps_its_features_and_moves_labels_with_their_vote
 
 
 def test_one_item_turned_around_per_query_is_an_alarm_and_other_methods_are_not() -> None:
-    def answers(*wrong: int) -> dict[int, bool]:
-        return {item: item not in wrong for item in range(100)}
+    def answers(*wrong: int) -> Query:
+        everything = (1 << 100) - 1
+        return Query(everything, everything & ~mask_of(wrong), False)
 
-    single = [answers(), answers(1), answers(2), answers(3, 4)]
+    single = [answers(), answers(1), answers(2), answers(3, 4, 5)]
     assert query_geometry(single).statistic == 2
-    assert query_geometry([*single, answers(3, 5)]).is_alarm
     assert not query_geometry(single).is_alarm
+    found = query_geometry([*single, answers(3, 4)])
+    assert found.is_alarm
+    assert found.places == (0, 1, 2, 4)
     assert not query_geometry([answers(*range(start, start + 20)) for start in range(0, 80, 10)]).is_alarm
     # Handed in again, unchanged: no query at all.
     assert query_geometry([answers()] * 5).statistic == 0
+
+
+def test_taking_turns_between_two_tables_of_answers_is_an_alarm_all_the_same() -> None:
+    everything, half = (1 << 100) - 1, (1 << 50) - 1
+    row = [Query(everything, table ^ 1 << item, False) for item in range(3) for table in (everything, half)]
+    assert query_geometry(row).is_alarm
+
+
+def test_only_items_that_both_submissions_were_tested_on_are_compared() -> None:
+    row = [Query(0b1111 << 4 * number, 0b0101 << 4 * number, False) for number in range(5)]
+    assert query_geometry(row).statistic == 0
 
 
 def test_items_are_right_when_most_splits_say_so() -> None:
@@ -137,9 +154,19 @@ def test_items_are_right_when_most_splits_say_so() -> None:
 
 
 def test_queries_far_below_the_teacher_are_an_alarm_from_the_third_on() -> None:
-    assert not canary_queries([payload(20), payload(20), payload(60)]).is_alarm
-    assert canary_queries([payload(20), payload(20), payload(20)]).is_alarm
-    assert canary_queries([payload(36)]).statistic == 0  # three deviations of 5 items below 50 are 35
+    low, high = asked(payload(20)), asked(payload(60))
+    assert not canary_queries([low, low, high]).is_alarm
+    found = canary_queries([low, high, low, high, low])
+    assert found.is_alarm
+    assert found.places == (0, 2, 4)
+    assert not asked(payload(36)).is_below_weak  # three deviations of 5 items below 50 are 35
+    assert asked(payload(34)).is_below_weak
+
+
+def test_a_query_is_what_was_tested_and_what_most_splits_got_right() -> None:
+    splits = (SplitCounts(0, 0, 0b0111, 0b0011, 0, 0b111), SplitCounts(1, 0, 0b1110, 0b0000, 0, 0b1110))
+    assert asked(Payload("public", 4, splits)) == Query(0b1111, 0b0011, False)
+    assert asked(Payload("public", 4, splits, is_fresh=True)).right == 0
 
 
 def test_an_explored_half_that_is_far_above_the_other_is_an_alarm() -> None:

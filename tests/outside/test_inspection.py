@@ -60,9 +60,14 @@ def test_lines_are_what_was_right_and_what_is_true() -> None:
     assert answered(kept, public, sealed) == ["1010"]
 
 
-def test_a_run_on_a_canary_has_no_readings_its_score_is_the_reading() -> None:
-    payload = Payload("public", 4, (SplitCounts(1, 0, 1, 1, 0, 0),))
-    scored = RunResult(seeds=(1,), reason="", public=payload, sealed=payload)
+@pytest.mark.parametrize(("right", "is_alarm"), [(3, False), (4, True)])
+def test_of_a_run_on_a_canary_only_its_public_score_is_read(right: int, is_alarm: bool) -> None:
+    whole = (1 << 10) - 1
+    public, sealed = (
+        Payload(half, 10, (SplitCounts(1, 0, whole, (1 << count) - 1, 0, whole),))
+        for half, count in (("public", right), ("sealed", 10))
+    )
+    scored = RunResult(seeds=(1,), reason="", public=public, sealed=sealed)
     canary = Problem(
         name="shortcut",
         pool=Pool(items=0, sealed=2, labelled=1, unlabelled=1, tested=4, group=1),
@@ -71,7 +76,10 @@ def test_a_run_on_a_canary_has_no_readings_its_score_is_the_reading() -> None:
     )
     nothing: Any = None
     given = {"secret": SECRET, "problem": canary, "label": "heldout:shortcut", "digest": "", "snapshot": b""}
-    assert inspect(**given, result=scored, bench=nothing, launcher=nothing, uid_slot=1) == []
+    (reading,) = inspect(**given, result=scored, bench=nothing, launcher=nothing, uid_slot=1)
+    assert (reading.code, reading.statistic) == ("canary-solved", right / 10)
+    assert reading.is_alarm == is_alarm
+    assert "no honest method solves" in reading.evidence
 
 
 def test_a_failed_run_has_no_readings() -> None:

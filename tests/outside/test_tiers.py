@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import time
 from pathlib import Path
 from typing import Any
 
@@ -38,22 +39,26 @@ class Study(Gateway):
         assert do != "run" or job["tier"] == tier
         return job
 
-    def enter(self, kind: str, body: dict[str, Any], ref: int, blobs: tuple[bytes, ...] = ()) -> int:
-        projection = self.service.projection
-        chain = projection.chain("evaluator")
+    def signed(self, kind: str, body: dict[str, Any], ref: int) -> str:
+        chain = self.service.projection.chain("evaluator")
         entry = Entry(ORIGIN, "evaluator", chain.seq, chain.prev, kind, (ref,), body, 1)
-        signed = sign_entry(entry, self.signers["evaluator"])
+        return base64.b64encode(sign_entry(entry, self.signers["evaluator"]).data).decode()
+
+    def enter(self, kind: str, body: dict[str, Any], ref: int, blobs: tuple[bytes, ...] = ()) -> int:
         payload = {
-            "entry": base64.b64encode(signed.data).decode(),
+            "entry": self.signed(kind, body, ref),
             "blobs": [base64.b64encode(one).decode() for one in blobs],
         }
         index: int = self.evaluator.entry(payload, {})["index"]
         return index
 
-    def receipt(self, tier: str, problem: str, released: dict[str, Any], public: bytes = b"p") -> int:
+    def receipt(self, tier: str, problem: str, released: dict[str, Any]) -> int:
+        return self.enter("score-receipt", self.body(tier, problem, released), self.submission)
+
+    def body(self, tier: str, problem: str, released: dict[str, Any]) -> dict[str, Any]:
         submission = self.service.projection.submissions[self.submission]
-        halves = {"public": public, "sealed": b"s"}
-        body = {
+        halves = {"public": b"p", "sealed": b"s"}
+        return {
             "submission": self.submission,
             "digest": submission.body["digest"],
             "researcher": "researcher-1",
@@ -65,7 +70,15 @@ class Study(Gateway):
             "released": released,
             "commitments": {half: commitment(half, data) for half, data in halves.items()},
         }
-        return self.enter("score-receipt", body, self.submission)
+
+    def hand_in(
+        self, tier: str, released: dict[str, Any], *readings: Any, kind: str = "score-receipt"
+    ) -> int:
+        """The receipt of a run, and what the detectors read in it."""
+        body = self.body(tier, "digits", released)
+        payload = {"entry": self.signed(kind, body, self.submission), "readings": list(readings)}
+        index: int = self.evaluator.receipt(payload, {})["index"]
+        return index
 
     def reveal(self, receipt: int, half: str, data: bytes, pgr: str) -> int:
         blob = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "type": "x"}
@@ -175,26 +188,98 @@ def test_without_problems_held_out_a_reviewer_is_told(tmp_path: Path) -> None:
         control.heldout({"finding": 0}, {})
 
 
+# What the detectors read comes with the receipt of the run.
+
+
+@pytest.fixture
+def confirming(study: Study) -> Study:
+    """A study whose evaluator was given a confirm run."""
+    study.desks["researcher-1"].confirm({"submission": study.submission}, {})
+    study.work("confirm")
+    return study
+
+
+def reading(*evidence: object, code: str = "not-reproduced", what: str = "PGR became less") -> dict[str, Any]:
+    return {"code": code, "what": what, "evidence": list(evidence)}
+
+
+def test_an_alarm_is_the_monitors_and_names_the_receipts_it_rests_on(confirming: Study) -> None:
+    told = (reading(confirming.explored), reading(code="undistillable", what="x" * 3_000))
+    receipt = confirming.hand_in("confirm", CONFIRMED, *told)
+    first, second = confirming.service.projection.alarms
+    assert (first["code"], first["who"], first["what"]) == (
+        "not-reproduced",
+        "researcher-1",
+        "PGR became less",
+    )
+    assert first["evidence"] == [confirming.explored, confirming.submission, receipt]
+    assert (second["evidence"], len(second["what"])) == ([confirming.submission, receipt], 2_000)
+    assert (first["index"], second["index"]) == (receipt + 1, receipt + 2)
+    entry = confirming.service.leaves[first["index"]].signed.entry
+    assert (entry.author, set(entry.refs)) == ("monitor", set(first["evidence"]))
+
+
+def test_a_receipt_handed_in_again_says_no_alarm_again(confirming: Study) -> None:
+    confirming.hand_in("confirm", CONFIRMED, reading())
+    with pytest.raises(Refused, match="has its confirm receipt already"):
+        confirming.hand_in("confirm", CONFIRMED, reading())
+    assert [one["code"] for one in confirming.service.projection.alarms] == [
+        "not-reproduced",
+        "receipt-exists",
+    ]
+
+
 @pytest.mark.parametrize(
-    ("pgr", "half", "is_alarm"),
-    [("0.3001", "public", True), ("0.3000", "public", False), ("0.9000", "sealed", False)],
+    ("told", "code"),
+    [
+        (reading(10**6), "refs"),
+        (reading(code="Not A Name"), "bad-body"),
+        (reading({}), "bad-request"),
+        (reading(True), "bad-request"),
+        ("undistillable", "bad-request"),
+        ({"code": "undistillable"}, "bad-request"),
+    ],
 )
-def test_a_method_that_does_well_on_the_canary_raises_an_alarm(
-    study: Study, pgr: str, half: str, is_alarm: bool
+def test_a_reading_that_cannot_be_an_alarm_leaves_no_receipt_behind(
+    confirming: Study, told: Any, code: str
 ) -> None:
-    study.claim()
-    study.control.start_closing({"reason": "stopped"}, {})
-    study.work("heldout")
-    receipt = study.receipt("heldout", "shortcut", {})
-    index = study.reveal(receipt, half, b"p" if half == "public" else b"s", pgr)
-    alarms = [one for one in study.service.projection.alarms if one["code"] == "canary"]
-    assert bool(alarms) == is_alarm
-    for alarm in alarms:
-        assert (alarm["who"], alarm["evidence"]) == ("researcher-1", [receipt, index])
-        assert "recovers 0.3001 of the gap on shortcut" in alarm["what"]
+    size = confirming.service.projection.tree_size
+    with pytest.raises(Refused) as refused:
+        confirming.hand_in("confirm", CONFIRMED, told)
+    assert refused.value.code == code
+    assert confirming.service.projection.tree_size == size
+    assert confirming.fatal == []
 
 
-def test_an_explored_value_is_no_canary_s(study: Study) -> None:
-    study.control.start_closing({"reason": "stopped"}, {})
-    study.reveal(study.explored, "public", b"p", "0.9000")
-    assert study.service.projection.alarms == []
+def test_readings_come_with_a_receipt_of_its_shape_and_with_nothing_else(confirming: Study) -> None:
+    with pytest.raises(Refused, match="readings come with a score-receipt, got a finding"):
+        confirming.hand_in("confirm", CONFIRMED, reading(), kind="finding")
+    with pytest.raises(Refused, match="released"):
+        confirming.hand_in("confirm", {}, reading())
+
+
+def test_no_researcher_reads_an_alarm(confirming: Study) -> None:
+    before = confirming.heard()
+    confirming.hand_in("confirm", CONFIRMED, reading())
+    (alarm,) = confirming.service.projection.alarms
+    while confirming.service.published_size <= alarm["index"]:
+        time.sleep(0.01)
+    assert confirming.heard() == before
+    for desk in confirming.desks.values():
+        with pytest.raises(Refused, match="is not for researchers"):
+            desk.inclusion(None, {"index": str(alarm["index"])})
+
+
+def test_the_evaluator_is_told_what_was_explored_and_what_was_said(confirming: Study) -> None:
+    told = confirming.evaluator.submission(None, {"submission": str(confirming.submission)})
+    digest = told["digest"]
+    assert told["explored"] == [{"receipt": confirming.explored, "digest": digest}]
+    assert (told["receipts"], told["alarmed"]) == ({"explore": confirming.explored}, [])
+    confirming.hand_in("confirm", CONFIRMED, reading(code="queries-below-weak"))
+    told = confirming.evaluator.submission(None, {"submission": str(confirming.submission)})
+    assert told["alarmed"] == ["queries-below-weak"]
+    assert told["explored"] == [{"receipt": confirming.explored, "digest": digest}]
+    task, plan = confirming.plan("researcher-2")
+    other = confirming.submit("researcher-2", task, plan, "b")
+    told = confirming.evaluator.submission(None, {"submission": str(other)})
+    assert (told["explored"], told["alarmed"]) == ([], [])

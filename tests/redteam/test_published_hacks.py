@@ -19,6 +19,7 @@ from aar.lab.audit import distillability_residual
 from aar.lab.experiment import Sampled, sample
 from aar.lab.problems.digits import Digits
 from aar.outside.evaluation.detectors import (
+    asked,
     canary_problem,
     canary_queries,
     distillability,
@@ -28,7 +29,6 @@ from aar.outside.evaluation.detectors import (
     prediction_prior,
     query_geometry,
     rerun,
-    right_by_item,
     with_permuted_labels,
 )
 from aar.outside.redteam.scores.attackers import re_rolls, seed_picking, single_flip
@@ -289,7 +289,7 @@ def test_a_flipped_answer_tells_nothing_through_the_ladder_and_the_row_of_querie
         )
         told.append(ladder.tell((count - weak) / (ceiling - weak)))
     assert len(set(told)) == 1
-    reading = query_geometry([right_by_item(payload) for payload in payloads])
+    reading = query_geometry([asked(payload) for payload in payloads])
     assert reading.is_alarm
     assert reading.statistic == 5
 
@@ -308,9 +308,9 @@ def test_labels_decoded_from_exact_counts_show_as_explored_above_held_out() -> N
 
 
 def test_random_queries_below_the_weak_teacher_are_alarmed() -> None:
-    asked, tried = run_with(0.25, 400), run_with(0.7, 400)
-    assert canary_queries([asked, tried, asked, asked]).is_alarm
-    assert not canary_queries([asked, tried, tried, asked]).is_alarm
+    random, tried = asked(run_with(0.25, 400)), asked(run_with(0.7, 400))
+    assert canary_queries([random, tried, random, random]).is_alarm
+    assert not canary_queries([random, tried, tried, random]).is_alarm
 
 
 # 5. Labels taken from where they lie.

@@ -503,6 +503,81 @@ def test_a_failed_checklist_is_overridden_in_words_or_not_published(
     assert_ok(verdict_on(forge, tmp_path))
 
 
+# Decisions over an alarm.
+
+GROUNDS = [
+    "hypothesis",
+    "result",
+    "receipt-first",
+    "submission-first",
+    "receipt-elsewhere",
+    "receipt-again",
+]
+
+
+def alarmed(forge: Forge, *evidence: str, before: str = "decision") -> None:
+    """Add an alarm about these entries."""
+    about = [At(label) for label in evidence]
+    body = {"code": "odd", "who": "r1", "what": "it looked odd", "evidence": about, "attempt": ""}
+    forge.add("second alarm", "monitor", "alarm", body, before=before).refs = list(about)
+
+
+@pytest.mark.parametrize("ground", GROUNDS)
+def test_what_an_alarm_is_about_is_not_published_without_the_reviewers_words(
+    forge: Forge, tmp_path: Path, ground: str
+) -> None:
+    """The hypothesis builds on the result, and that on the first receipt."""
+    alarmed(forge, "comment", ground)
+    place = forge.position("decision")
+    wanted = "no alarm about what the finding rests on"
+    assert_only(verdict_on(forge, tmp_path), "DECISION", place, wanted)
+
+
+@pytest.mark.parametrize("change", [{"override": "I looked at it myself"}, {"decision": "retract"}])
+def test_an_alarm_is_overridden_in_words_or_nothing_is_published(
+    forge: Forge, tmp_path: Path, change: dict[str, str]
+) -> None:
+    alarmed(forge, "receipt-first")
+    forge["decision"].body = decision(**change)
+    report = verdict_on(forge, tmp_path)
+    assert_ok(report)
+    assert not any("came later" in one for one in report.warnings), "the reviewer knew of it"
+
+
+@pytest.mark.parametrize("other", ["comment", "receipt-other", "submission-better", "receipt-worse"])
+def test_an_alarm_about_other_work_stands_in_nobodys_way(forge: Forge, tmp_path: Path, other: str) -> None:
+    alarmed(forge, other)
+    assert_ok(verdict_on(forge, tmp_path))
+
+
+def test_an_alarm_that_came_later_does_not_undo_a_decision_and_is_pointed_out(
+    forge: Forge, tmp_path: Path
+) -> None:
+    alarmed(forge, "receipt-first", before="")
+    report = verdict_on(forge, tmp_path)
+    assert_ok(report)
+    (warning,) = [one for one in report.warnings if "came later" in one]
+    finding, decided, late = map(forge.position, ("hypothesis", "decision", "second alarm"))
+    assert f"finding {finding} was published in entry {decided}" in warning
+    assert warning.endswith(f": {late}")
+
+
+@pytest.mark.parametrize("change", [{"decision": "retract"}, {"decision": "refine"}])
+def test_of_what_is_no_longer_published_no_later_alarm_is_pointed_out(
+    forge: Forge, tmp_path: Path, change: dict[str, str]
+) -> None:
+    forge.add("second decision", "reviewer", "decision", decision(**change))
+    alarmed(forge, "receipt-first", before="")
+    report = verdict_on(forge, tmp_path)
+    assert_ok(report)
+    assert not any("came later" in one for one in report.warnings)
+
+
+def test_no_alarm_about_other_work_is_pointed_out(forge: Forge, tmp_path: Path) -> None:
+    alarmed(forge, "receipt-other", before="")
+    assert not any("came later" in one for one in verdict_on(forge, tmp_path).warnings)
+
+
 # Decisions on a score: the values side by side, and what bears them out.
 
 

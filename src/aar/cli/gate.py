@@ -291,6 +291,7 @@ def _list_findings(projection: Projection, *, as_json: bool) -> int:
                 "pgr": finding.body["numbers"].get("pgr", ""),
                 "decision": finding.decision,
                 "builds_on_retracted": index in flagged,
+                "alarms": list(projection.basis_of(finding).alarms),
                 "title": finding.body["title"],
             }
         )
@@ -299,6 +300,8 @@ def _list_findings(projection: Projection, *, as_json: bool) -> int:
         return EXIT_OK
     for row in rows:
         flag = " (builds on a retracted finding)" if row["builds_on_retracted"] else ""
+        if row["alarms"]:
+            flag += f" (alarms: {', '.join(f'#{one}' for one in row['alarms'])})"
         say(
             f"#{row['finding']:<5} {row['type']:<10} {row['author']:<14} {row['pgr']:>7}  "
             f"{row['decision'] or 'undecided':<9} " + terminal_safe(row["title"]) + flag
@@ -339,4 +342,4 @@ def _show_evidence(found: Evidence) -> None:
         f"sealed {value(found.sealed)}"
     )
     for check in found.checklist:
-        say(f"  {check.outcome:<15} {check.item:<24} {check.detail}")
+        say(f"  {check.outcome:<15} {check.item:<24} {terminal_safe(check.detail)}")

@@ -237,8 +237,11 @@ def _say_finding(projection: Projection, by_index: dict[int, Leaf], index: int, 
     mark = {"publish": "  [published]", "retract": "  [RETRACTED]", "refine": "  [to be refined]"}.get(
         finding.decision, ""
     )
-    if projection.basis_of(finding).lost:
+    basis = projection.basis_of(finding)
+    if basis.lost:
         mark += "  [builds on a retracted finding]"
+    if basis.alarms:
+        mark += f"  [alarms: {', '.join(f'#{one}' for one in basis.alarms)}]"
     votes = sum(finding.votes.values())
     score = f"  PGR {body['numbers']['pgr']}" if body["numbers"] else ""
     head = f"#{index} {body['type']} by {finding.author}{score}{mark}" + (

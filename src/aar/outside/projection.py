@@ -308,6 +308,14 @@ class Projection:
         ]
         return [index for _charge, index in sorted(waiting)]
 
+    def explored_by(self, researcher: str) -> list[dict[str, Any]]:
+        """Receipt and digest of each scored explore run of a researcher's, in the order of the receipts."""
+        return [
+            {"receipt": index, "digest": body["digest"]}
+            for index, body in self.receipts.items()
+            if body["researcher"] == researcher and body["tier"] == "explore" and body["outcome"] == "scored"
+        ]
+
     def pending_heldout(self, findings: Iterable[Finding] | None = None) -> list[tuple[int, str]]:
         """Submission and problem of each held-out run that a `result` calls for, each method once."""
         run = {
@@ -330,6 +338,7 @@ class Projection:
     def basis_of(self, finding: Finding) -> Basis:
         """What a decision on that finding rests on now."""
         return basis_of(
+            finding.index,
             finding.body,
             findings={index: one.body for index, one in self.findings.items()},
             retracted={index for index, one in self.findings.items() if one.decision == "retract"},
@@ -340,6 +349,7 @@ class Projection:
                 if "reproduce" in one.receipts
             },
             revealed=self.revealed,
+            alarms={one["index"]: one for one in self.alarms},
         )
 
     def descendants(self, finding: int) -> list[int]:

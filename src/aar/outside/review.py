@@ -18,6 +18,8 @@ from aar.outside.staff_client import StaffClient
 from aar.verify.decisions import bears_out, claimed_by
 
 REPRODUCE_TIMEOUT_S = 600.0
+# Alarms that the checklist quotes; the count of all of them is there too.
+MOST_TOLD = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +93,7 @@ def evidence(projection: Projection, finding: Finding, *, record_verdict: str) -
             else "no ancestor is retracted",
         )
     )
+    checks.append(_alarms(projection, finding, basis.alarms))
     return Evidence(
         finding=finding,
         claimed=claimed,
@@ -124,6 +127,23 @@ def _sealed(claimed: str, numbers: Mapping[str, str]) -> Check:
         outcome="pass" if holds else "fail",
         detail=f"sealed {numbers['pgr']} [{numbers['low']}, {numbers['high']}], gap to it {float(gap):+.2f}",
     )
+
+
+def _alarms(projection: Projection, finding: Finding, about: Sequence[int]) -> Check:
+    """Every alarm about what the finding rests on, in its words; its author's others by their names."""
+    told = {one["index"]: one for one in projection.alarms}
+    others = [
+        f"#{index} {one['code']}"
+        for index, one in told.items()
+        if one["who"] == finding.author and index not in about
+    ]
+    lines = [f"#{index} {told[index]['code']}: {told[index]['what']:.300}" for index in about[:MOST_TOLD]]
+    detail = "; ".join(lines) or "none about what it rests on"
+    if about[MOST_TOLD:]:
+        detail += f"; and {len(about) - MOST_TOLD} more"
+    if others:
+        detail += f"; {len(others)} about other work of {finding.author}: {', '.join(others[:MOST_TOLD])}"
+    return Check(item="alarms", outcome="fail" if about else "pass", detail=detail)
 
 
 def reproduce(

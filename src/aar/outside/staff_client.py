@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from aar.formats.entry import Entry, sign_entry
@@ -64,9 +64,13 @@ class StaffClient:
         *,
         refs: Sequence[int] = (),
         blobs: Sequence[bytes] = (),
+        readings: Sequence[Mapping[str, Any]] = (),
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> dict[str, Any]:
-        """Sign an entry as `signers[0]` (the rest co-sign) and hand it in; returns its proof too."""
+        """Sign an entry as `signers[0]` (the rest co-sign) and hand it in; returns its proof too.
+
+        With `readings` it is a receipt, and each becomes an alarm in the same batch.
+        """
         with self._posting:
             chain = self.get("/v1/chain", author=signers[0].name)
             entry = Entry(
@@ -79,11 +83,11 @@ class StaffClient:
                 body=body,
                 at=now_ms(),
             )
-            payload = {
-                "entry": base64.b64encode(sign_entry(entry, *signers).data).decode(),
-                "blobs": [base64.b64encode(blob).decode() for blob in blobs],
-            }
-            return self.post("/v1/entry", payload)
+            signed = base64.b64encode(sign_entry(entry, *signers).data).decode()
+            if readings:
+                return self.post("/v1/receipt", {"entry": signed, "readings": list(readings)})
+            encoded = [base64.b64encode(blob).decode() for blob in blobs]
+            return self.post("/v1/entry", {"entry": signed, "blobs": encoded})
 
     def _call(self, method: str, target: str, body: bytes | None) -> dict[str, Any]:
         connection: _UnixConnection | None = getattr(self._local, "connection", None)

@@ -17,7 +17,7 @@ from aar.formats.commitments import commit_payload, commit_secret, commit_split,
 from aar.formats.entry import Leaf
 from aar.formats.errors import FormatError
 from aar.formats.strict import encode_base64
-from aar.verify.decisions import CITABLE, basis_of, claimed_by, faults, states
+from aar.verify.decisions import CITABLE, Basis, basis_of, claimed_by, faults, states
 from aar.verify.interval import (
     Interval,
     decimal4,
@@ -48,6 +48,7 @@ CLAIMING = frozenset(
         "score-receipt",
         "score-revealed",
         "finding",
+        "alarm",
         "decision",
         "redaction",
     )
@@ -78,6 +79,9 @@ class Claims:
         self._released: dict[str, Any] = {}
         self._findings: dict[int, Any] = {}
         self._retracted: set[int] = set()
+        # By finding: the entry that published it, unless a later decision took that back.
+        self._published: dict[int, int] = {}
+        self._alarms: dict[int, Any] = {}
         self._revealed: dict[tuple[int, str], Any] = {}
         self._withdrawn = 0
         self._redacted: set[str] = set()
@@ -129,6 +133,14 @@ class Claims:
             warnings.append(
                 "the study is open: that seeds and test items were drawn, not picked, shows when it is closed"
             )
+        for finding, decided in self._published.items():
+            about = self._basis_of(finding).alarms
+            late = [alarm for alarm in about if alarm > decided]
+            if late:
+                warnings.append(
+                    f"finding {finding} was published in entry {decided}; alarms about what it rests on came "
+                    f"later: {', '.join(map(str, late))}"
+                )
         scored = [index for index, body in self._receipts.items() if body["commitments"]]
         closed = [index for index in scored if (index, "public") not in self._revealed]
         if self._closed and closed:
@@ -334,25 +346,35 @@ class Claims:
         # Only now: it is no parent of its own.
         self._findings[index] = body
 
+    def _check_alarm(self, index: int, _leaf: Leaf, body: Any) -> None:
+        self._alarms[index] = body
+
     def _check_decision(self, index: int, _leaf: Leaf, body: Any) -> None:
         finding = self._findings.get(body["finding"])
         if finding is None or self._digests[body["finding"]] != body["finding_digest"]:
             self._add("DECISION", index, f"the bytes of finding {body['finding']}", body["finding_digest"])
             return
-        basis = basis_of(
+        for expected, got in faults(body, self._basis_of(body["finding"])):
+            self._add("DECISION", index, expected, got)
+        self._published.pop(body["finding"], None)
+        if body["decision"] == "publish":
+            self._published[body["finding"]] = index
+        if body["decision"] == "retract":
+            self._retracted.add(body["finding"])
+        else:
+            self._retracted.discard(body["finding"])
+
+    def _basis_of(self, finding: int) -> Basis:
+        return basis_of(
             finding,
+            self._findings[finding],
             findings=self._findings,
             retracted=self._retracted,
             receipts=self._receipts,
             reproductions={one: at for (one, label), at in self._runs.items() if label == "reproduce"},
             revealed=self._revealed,
+            alarms=self._alarms,
         )
-        for expected, got in faults(body, basis):
-            self._add("DECISION", index, expected, got)
-        if body["decision"] == "retract":
-            self._retracted.add(body["finding"])
-        else:
-            self._retracted.discard(body["finding"])
 
     def _check_score_revealed(self, index: int, _leaf: Leaf, body: Any) -> None:
         receipt = self._receipts.get(body["receipt"])

@@ -21,7 +21,7 @@ class Basis:
     """What a decision on a finding rests on. `receipt` is the one whose value the finding states, or -1.
 
     `reproduced` is the opened public half of its method's clean re-run, `sealed` its own opened sealed half;
-    both empty while closed. `lost` are its retracted ancestors.
+    both empty while closed. `lost` are its retracted ancestors, `alarms` those about anything it rests on.
     """
 
     finding: Body
@@ -29,6 +29,7 @@ class Basis:
     reproduced: Body
     sealed: Body
     lost: tuple[int, ...]
+    alarms: tuple[int, ...]
 
 
 def claimed_by(finding: Body, receipts: Mapping[int, Body]) -> list[int]:
@@ -52,6 +53,7 @@ def states(finding: Body, receipt: Body) -> bool:
 
 
 def basis_of(
+    index: int,
     finding: Body,
     *,
     findings: Mapping[int, Body],
@@ -59,14 +61,17 @@ def basis_of(
     receipts: Mapping[int, Body],
     reproductions: Mapping[int, int],
     revealed: Mapping[tuple[int, str], Body],
+    alarms: Mapping[int, Body],
 ) -> Basis:
-    """Gather it; `reproductions` leads from a submission to the receipt of its clean re-run."""
+    """Gather it for the finding at `index`; `reproductions` leads from a submission to its clean re-run."""
     lost = tuple(sorted(ancestors(finding, findings).intersection(retracted)))
+    grounds = grounds_of(index, finding, findings=findings, receipts=receipts)
+    about = tuple(one for one, alarm in alarms.items() if not grounds.isdisjoint(alarm["evidence"]))
     receipt = next(
         (one for one in finding["receipts"] if one in receipts and states(finding, receipts[one])), -1
     )
     if receipt < 0:
-        return Basis(finding, receipt, NOTHING, NOTHING, lost)
+        return Basis(finding, receipt, NOTHING, NOTHING, lost, about)
     again = reproductions.get(receipts[receipt]["submission"], -1)
     return Basis(
         finding,
@@ -74,7 +79,26 @@ def basis_of(
         revealed.get((again, "public"), NOTHING),
         revealed.get((receipt, "sealed"), NOTHING),
         lost,
+        about,
     )
+
+
+def grounds_of(
+    index: int, finding: Body, *, findings: Mapping[int, Body], receipts: Mapping[int, Body]
+) -> set[int]:
+    """The entries that a finding rests on: an alarm whose evidence names one of them is about it too.
+
+    Itself and its ancestors, and of the methods whose receipts they cite every receipt and submission: what
+    is run once per method may stand under another submission of the same program.
+    """
+    found = {index} | ancestors(finding, findings)
+    bodies = [finding, *(findings[one] for one in found if one in findings)]
+    cited = {one for body in bodies for one in body["receipts"] if one in receipts}
+    methods = {receipts[one]["digest"] for one in cited}
+    for receipt, body in receipts.items():
+        if body["digest"] in methods:
+            found |= {receipt, body["submission"]}
+    return found
 
 
 def ancestors(finding: Body, findings: Mapping[int, Body]) -> set[int]:
@@ -119,4 +143,9 @@ def faults(body: Body, basis: Basis) -> Iterator[tuple[str, str]]:
         yield (
             "parents that stand, or the reviewer's reason in words",
             f"retracted: {', '.join(map(str, basis.lost))}",
+        )
+    if basis.alarms:
+        yield (
+            "no alarm about what the finding rests on, or the reviewer's reason in words",
+            f"alarms {', '.join(map(str, basis.alarms))}",
         )

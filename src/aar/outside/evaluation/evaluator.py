@@ -17,13 +17,15 @@ from typing import Any
 from aar.formats.commitments import commit_payload, commit_secret, commit_split, payload_nonce, split_nonce
 from aar.formats.keys import Signer
 from aar.outside.evaluation.bench import Bench
-from aar.outside.evaluation.inspection import inspect
-from aar.outside.evaluation.official_run import Problem, RunResult, deal_of, run_officially
+from aar.outside.evaluation.detectors import Reading, rerun
+from aar.outside.evaluation.inspection import answered, inspect, residual_of
+from aar.outside.evaluation.official_run import Problem, RunResult, deal_of, dealt_as, run_officially
+from aar.outside.evaluation.queries import Queries
 from aar.outside.evaluation.release import confirmed, opened_numbers, release
 from aar.outside.keyring import write_durably
 from aar.outside.sandbox.client import LauncherClient
 from aar.outside.staff_client import GatewayRefused, StaffClient
-from aar.verify.payload import Payload, format_payload
+from aar.verify.payload import Payload, format_payload, parse_payload
 from aar.verify.splits import run_label, seeds_for
 
 BASELINE_TIER = "baseline"
@@ -32,6 +34,8 @@ BASELINE_SEEDS = 16
 BASELINE_REPLICATES = 2
 PAYLOAD_TYPE = "application/vnd.aar.payload+json"
 FIRST_RUN_UID_SLOT = 100
+# An alarm names at most 64 entries; the gateway adds the receipt that it comes with, and its submission.
+MOST_EVIDENCE = 62
 
 
 class Evaluator:
@@ -60,6 +64,7 @@ class Evaluator:
         self._draws = draws
         self._payloads = payloads
         self._releasing = threading.Lock()
+        self._queries = Queries(lambda digest: self._stored(digest, "explore", "public"), self._residual)
 
     def opening(self) -> dict[str, Any]:
         """What `study-opened` says of the evaluator: commitments, and the problems' baselines."""
@@ -130,18 +135,44 @@ class Evaluator:
             if tier == "confirm":
                 body["released"] = confirmed(result.public, draws=self._draws, group=group)
             if tier == "explore":
+                # Read before others have to wait for it.
+                self._queries.of(digest, problem)
                 # The ladder's rungs are climbed in the order of the receipts: one release at a time.
                 with self._releasing:
                     now = self._gateway.get("/v1/submission", submission=job["submission"])
                     body["released"] = release(result.public, now["released"], draws=self._draws, group=group)
-                    self._append("score-receipt", body, job["submission"], ())
+                    self._append("score-receipt", body, job["submission"], readings=self._read_row(now))
                 return
-            # Before the receipt: a crash in between repeats run and inspection, and says nothing twice.
-            self._inspect(job, label, result, worker)
-        self._append("score-receipt", body, job["submission"], ())
+        readings = [
+            *self._inspected(job, label, result, worker),
+            *self._compared(job, result),
+        ]
+        self._append("score-receipt", body, job["submission"], readings=readings)
 
-    def _inspect(self, job: Mapping[str, Any], label: str, result: RunResult, worker: int) -> None:
-        """Have the monitor say what the detectors find in a confirm or a held-out run."""
+    def _read_row(self, told: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """What the detectors find in all explored runs of a researcher: once, not at every further run."""
+        row = self._queries.read(self._problem, told["explored"], told["digest"])
+        return [
+            alarm(reading, "explore", receipts)
+            for reading, receipts in row
+            if reading.is_alarm and reading.code not in told["alarmed"]
+        ]
+
+    def _residual(self, digest: str) -> float | None:
+        """What follows from no rule over the features in a method's explored run."""
+        halves = [self._stored(digest, "explore", half) for half in ("public", "sealed")]
+        if halves[0] is None or halves[1] is None:
+            return None
+        runs, key = dealt_as(self._secret, self._problem, "explore", digest)
+        sealed = deal_of(self._secret, self._problem.pool).sealed
+        kept = self._bench.prepare(self._problem.name, runs, sealed, key).kept
+        lines = answered(kept, halves[0], halves[1])
+        return residual_of(self._secret, self._problem, "explore", digest, lines, self._bench)
+
+    def _inspected(
+        self, job: Mapping[str, Any], label: str, result: RunResult, worker: int
+    ) -> list[dict[str, Any]]:
+        """What the detectors find in a confirm, a held-out or a clean re-run."""
         readings = inspect(
             secret=self._secret,
             problem=self._problems[job["problem"]],
@@ -153,16 +184,32 @@ class Evaluator:
             launcher=self._launcher,
             uid_slot=FIRST_RUN_UID_SLOT + worker,
         )
-        for reading in readings:
-            if reading.is_alarm:
-                numbers = f"{reading.statistic:.4f}, threshold {reading.threshold:.4f}"
-                what = f"{label}: {reading.evidence} ({numbers})"
-                told = {"submission": job["submission"], "code": reading.code, "what": what}
-                self._gateway.post("/v1/reading", told)
+        return [alarm(reading, label, ()) for reading in readings if reading.is_alarm]
 
-    def _append(self, kind: str, body: dict[str, Any], ref: int, blobs: tuple[bytes, ...]) -> None:
+    def _compared(self, job: Mapping[str, Any], result: RunResult) -> list[dict[str, Any]]:
+        """Whether what was explored, and may have been picked, comes again under other seeds.
+
+        A held-out run is on another problem: there is nothing that could come again.
+        """
+        if job["tier"] == "heldout" or result.public is None:
+            return []
+        explored = self._stored(job["digest"], "explore", "public")
+        if explored is None:
+            return []
+        reading = rerun(explored, result.public, group=self._problem.pool.group)
+        return [alarm(reading, job["tier"], [job["receipts"]["explore"]])] if reading.is_alarm else []
+
+    def _append(
+        self,
+        kind: str,
+        body: dict[str, Any],
+        ref: int,
+        *,
+        blobs: Sequence[bytes] = (),
+        readings: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
         try:
-            self._gateway.append([self._signer], kind, body, refs=(ref,), blobs=blobs)
+            self._gateway.append([self._signer], kind, body, refs=(ref,), blobs=blobs, readings=readings)
         except GatewayRefused as refused:
             # The entry was durable before an earlier answer was lost: it is said, and said once.
             if refused.code not in ("receipt-exists", "revealed"):
@@ -187,6 +234,11 @@ class Evaluator:
 
     def _payload_path(self, digest: str, label: str, half: str) -> Path:
         return self._payloads / f"{digest}-{label.replace(':', '-')}-{half}.json"
+
+    def _stored(self, digest: str, label: str, half: str) -> Payload | None:
+        """The exact values of an earlier run; a failed one has none."""
+        path = self._payload_path(digest, label, half)
+        return parse_payload(path.read_bytes()) if path.exists() else None
 
     def _commitment(self, payload: Payload, label: str, digest: str) -> str:
         return commit_payload(
@@ -216,4 +268,14 @@ class Evaluator:
                 compares=job["has_difference"],
             ),
         }
-        self._append("score-revealed", body, job["receipt"], (data,))
+        self._append("score-revealed", body, job["receipt"], blobs=(data,))
+
+
+def alarm(reading: Reading, label: str, receipts: Sequence[int]) -> dict[str, Any]:
+    """What the monitor is to say of a run under that label; `receipts` are earlier ones that it rests on."""
+    numbers = f"{reading.statistic:.4f}, threshold {reading.threshold:.4f}"
+    return {
+        "code": reading.code,
+        "what": f"{label}: {reading.evidence} ({numbers})",
+        "evidence": sorted(receipts)[:MOST_EVIDENCE],
+    }

@@ -15,6 +15,7 @@ from aar.outside.evaluation.bench import Bench, Prepared
 from aar.outside.evaluation.detectors import (
     LEAST_PERMUTATIONS,
     Reading,
+    canary_problem,
     distillability,
     explored_excess,
     permutation_control,
@@ -23,6 +24,7 @@ from aar.outside.evaluation.detectors import (
 )
 from aar.outside.evaluation.official_run import Problem, RunResult, deal_of, dealt_as, places_of, predicted
 from aar.outside.sandbox.client import LauncherClient
+from aar.verify.interval import score
 from aar.verify.payload import Payload
 
 AUDITED_SPLITS = 3
@@ -40,23 +42,25 @@ def inspect(
     launcher: LauncherClient,
     uid_slot: int,
 ) -> list[Reading]:
-    """All readings of a scored run; of a failed one there are none, nor of one on a canary.
+    """All readings of a scored run; of a failed one there are none.
 
     On a canary there is nothing to recover, and honest methods break down in ways that look odd. What it has
-    to say is its PGR, which the gateway watches.
+    to say is its PGR alone.
     """
-    if result.public is None or result.sealed is None or problem.name in CANARIES:
+    if result.public is None or result.sealed is None:
         return []
+    if problem.name in CANARIES:
+        return [canary_problem(float(score(result.public).pgr))]
     sealed = deal_of(secret, problem.pool).sealed
     runs, key = dealt_as(secret, problem, label, digest)
     prepared = bench.prepare(problem.name, runs, sealed, key)
     lines = answered(prepared.kept, result.public, result.sealed)
     priors = class_priors(prepared)
-    few = runs[:AUDITED_SPLITS]
+    residual = residual_of(secret, problem, label, digest, lines, bench)
     readings = [
         prediction_prior(lines, priors, problem.name),
         prediction_entropy(lines, problem.name),
-        distillability(bench.residual(problem.name, few, sealed, key, lines[: len(few)]), problem.name),
+        distillability(residual, problem.name),
     ]
     if not problem.pool.is_fresh:
         readings.append(explored_excess(result.public, result.sealed, group=problem.pool.group))
@@ -79,6 +83,15 @@ def inspect(
             return [*readings, control_failed(reason)]
         accuracies += [right_share(line, kept["truth"]) for line, kept in zip(found, dealt.kept, strict=True)]
     return [*readings, permutation_control(accuracies, problem.name)]
+
+
+def residual_of(
+    secret: bytes, problem: Problem, label: str, digest: str, lines: Sequence[str], bench: Bench
+) -> float:
+    """The share of a run's answers, of its first splits, that no rule over the features reproduces."""
+    runs, key = dealt_as(secret, problem, label, digest)
+    few, sealed = runs[:AUDITED_SPLITS], deal_of(secret, problem.pool).sealed
+    return bench.residual(problem.name, few, sealed, key, lines[: len(few)])
 
 
 def control_failed(reason: str) -> Reading:

@@ -133,12 +133,28 @@ def run_officially(
     )
     if predictions is None:
         return RunResult(seeds=seeds, reason=reason)
-    pool = problem.pool
+    public, sealed = exact_values(problem.pool, deal.sealed_mask, runs, prepared.kept, predictions)
+    try:
+        for payload in (public, sealed):
+            score(payload)
+    except UndefinedPGR:
+        # These seeds drew a teacher that is not below its ceiling: no fault of the method's, and no score.
+        return RunResult(seeds=seeds, reason="no-gap")
+    return RunResult(seeds=seeds, reason="", public=public, sealed=sealed)
+
+
+def exact_values(
+    pool: Pool,
+    sealed_mask: int,
+    runs: Sequence[tuple[int, int]],
+    kept: Sequence[Mapping[str, Any]],
+    lines: Sequence[str],
+) -> tuple[Payload, Payload]:
+    """The public and the sealed half of what the answers in `lines` got right: one line per split."""
     halves: dict[str, list[SplitCounts]] = {"public": [], "sealed": []}
-    sealed_mask = deal.sealed_mask
-    for (seed, replicate), kept, line in zip(runs, prepared.kept, predictions, strict=True):
-        tested, true, weak, ceiling, vanilla = (int(kept[name], 16) for name in MASKS)
-        student = tested & ~(by_item(line, places_of(kept)) ^ true)
+    for (seed, replicate), told, line in zip(runs, kept, lines, strict=True):
+        tested, true, weak, ceiling, vanilla = (int(told[name], 16) for name in MASKS)
+        student = tested & ~(by_item(line, places_of(told)) ^ true)
         for half, mask in (("public", tested & ~sealed_mask), ("sealed", sealed_mask)):
             halves[half].append(
                 SplitCounts(
@@ -154,13 +170,7 @@ def run_officially(
     public, sealed = (
         Payload(half, pool.width, tuple(splits), pool.is_fresh) for half, splits in halves.items()
     )
-    try:
-        for payload in (public, sealed):
-            score(payload)
-    except UndefinedPGR:
-        # These seeds drew a teacher that is not below its ceiling: no fault of the method's, and no score.
-        return RunResult(seeds=seeds, reason="no-gap")
-    return RunResult(seeds=seeds, reason="", public=public, sealed=sealed)
+    return public, sealed
 
 
 def places_of(kept: Mapping[str, Any]) -> Sequence[int]:

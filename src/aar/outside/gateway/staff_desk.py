@@ -12,13 +12,12 @@ import hashlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from fractions import Fraction
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from aar.formats.entry import parse_signed_entry
+from aar.formats.entry import SignedEntry, parse_signed_entry
 from aar.formats.errors import FormatError
-from aar.lab.problems import CANARIES
+from aar.formats.kinds import check_body
 from aar.outside.admission import Refused
 from aar.outside.gateway.blobs import MAX_BLOB_BYTES, Blobs
 from aar.outside.gateway.record_service import Draft, RecordService
@@ -28,9 +27,6 @@ from aar.outside.projection import Projection
 from aar.verify.decisions import CITABLE, claimed_by
 from aar.verify.leaderboard import has_difference, has_interval, leaderboard
 from aar.verify.splits import run_label
-
-# The PGR on a canary from which a leak is suspected.
-CANARY_PGR = Fraction(3, 10)
 
 
 class Staff:
@@ -47,14 +43,35 @@ class Staff:
     def take_entry(self, payload: Any, *, who: str) -> dict[str, Any]:
         """Admit a signed entry and the blobs it names; refusals that look like attempts become alarms."""
         wanted = fields(payload, entry=str, blobs=list)
-        data = _decode(wanted["entry"], "entry")
-        blobs = [_decode(one, "blob") for one in wanted["blobs"]]
+        return self._take(
+            _parsed(wanted["entry"]), [_decode(one, "blob") for one in wanted["blobs"]], who=who
+        )
+
+    def take_receipt(self, payload: Any, *, who: str) -> dict[str, Any]:
+        """Admit a receipt and, in the same batch, the monitor's alarms for what detectors read in its run.
+
+        So an alarm is said once, whatever ends in between, and names the receipt that it came with.
+        """
+        wanted = fields(payload, entry=str, readings=list)
+        signed = _parsed(wanted["entry"])
+        if signed.entry.kind != "score-receipt":
+            raise Refused("bad-request", f"readings come with a score-receipt, got a {signed.entry.kind:.40}")
+        readings = [fields(one, code=str, what=str, evidence=list) for one in wanted["readings"]]
+        try:
+            check_body("score-receipt", signed.entry.body)
+        except FormatError as error:
+            raise Refused("bad-body", str(error)) from error
+        if not all(type(index) is int for one in readings for index in one["evidence"]):
+            raise Refused("bad-request", "evidence: want indexes of entries")
+        with self.service.lock:
+            index = self.service.projection.tree_size
+            return self._take(signed, [], who=who, after=[_alarm(one, signed, index) for one in readings])
+
+    def _take(
+        self, signed: SignedEntry, blobs: Sequence[bytes], *, who: str, after: Sequence[Draft] = ()
+    ) -> dict[str, Any]:
         if any(len(blob) > MAX_BLOB_BYTES for blob in blobs):
             raise Refused("bad-request", f"a blob is larger than {MAX_BLOB_BYTES} bytes")
-        try:
-            signed = parse_signed_entry(data)
-        except FormatError as error:
-            raise Refused("bad-entry", str(error)) from error
         service = self.service
         try:
             named = {hashlib.sha256(blob).hexdigest() for blob in blobs}
@@ -65,32 +82,15 @@ class Staff:
                     "blobs",
                     f"got blobs {sorted(named)}, the entry names {sorted(map(str, wanted_names))}",
                 )
-            index = service.append([signed], before_write=lambda: [self.blobs.put(blob) for blob in blobs])[0]
+            entries: list[Draft | SignedEntry] = [signed, *after]
+            index = service.append(entries, before_write=lambda: [self.blobs.put(blob) for blob in blobs])[0]
         except Refused as refused:
             if refused.is_alarm:
                 service.alarm(
                     refused, who=who, what=f"entry {signed.entry.kind}", attempt=signed.entry.author
                 )
             raise
-        if signed.entry.kind == "score-revealed":
-            self._watch_canary(index, signed.entry.body)
         return service.acknowledge(index)
-
-    def _watch_canary(self, index: int, body: Mapping[str, Any]) -> None:
-        """A method that does well where no honest one can has seen what it should not: say so."""
-        with self.service.lock:
-            receipt = self.service.projection.receipts[body["receipt"]]
-            is_canary = receipt["tier"] == "heldout" and receipt["problem"] in CANARIES
-            if not is_canary or body["half"] != "public" or Fraction(body["pgr"]) <= CANARY_PGR:
-                return
-            what = (
-                f"the method of submission {receipt['submission']} recovers {body['pgr']} of the gap on "
-                f"{receipt['problem']}, where no honest one gets above {float(CANARY_PGR):.2f}"
-            )
-            alarm = {"code": "canary", "who": receipt["researcher"], "what": what, "attempt": ""}
-            evidence = [body["receipt"], index]
-            told: dict[str, Any] = {**alarm, "evidence": evidence}
-            self.service.append([Draft(author="monitor", kind="alarm", body=told, refs=(index,))])
 
     def chain(self, _payload: Any, query: Mapping[str, str]) -> dict[str, Any]:
         with self.service.lock:
@@ -113,7 +113,7 @@ class EvaluatorDesk:
             ("GET", "/v1/submission"): self.submission,
             ("GET", "/v1/chain"): self._staff.chain,
             ("POST", "/v1/entry"): self.entry,
-            ("POST", "/v1/reading"): self.take_reading,
+            ("POST", "/v1/receipt"): self.receipt,
             ("POST", "/v1/close-material"): self.take_close_material,
         }
 
@@ -130,26 +130,8 @@ class EvaluatorDesk:
     def entry(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
         return self._staff.take_entry(payload, who="evaluator")
 
-    def take_reading(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
-        """A detector's alarm, said by the monitor, and said once: a repeated run reads the same."""
-        told = fields(payload, submission=int, code=str, what=str)
-        service = self._staff.service
-        with service.lock:
-            submission = service.projection.submissions.get(told["submission"])
-            if submission is None:
-                raise Refused("no-submission", f"entry {told['submission']} is not a submission")
-            body: dict[str, Any] = {
-                "code": told["code"],
-                "who": submission.body["researcher"],
-                "what": told["what"][:2_000],
-                "evidence": [submission.index],
-                "attempt": "",
-            }
-            known = [{key: one[key] for key in body} for one in service.projection.alarms]
-            if body not in known:
-                draft = Draft(author="monitor", kind="alarm", body=body, refs=(submission.index,))
-                service.append([draft])
-        return {}
+    def receipt(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
+        return self._staff.take_receipt(payload, who="evaluator")
 
     def work(self, _payload: Any, query: Mapping[str, str]) -> dict[str, Any]:
         deadline = time.monotonic() + min(whole_number(query, "wait_s", 0), MAX_WAIT_S)
@@ -236,6 +218,9 @@ class EvaluatorDesk:
             "researcher": researcher,
             "snapshot": self._staff.blobs.get(submission.body["digest"]).decode(),
             "released": dict(released),
+            "receipts": dict(submission.receipts),
+            "explored": projection.explored_by(researcher),
+            "alarmed": sorted({one["code"] for one in projection.alarms if one["who"] == researcher}),
         }
 
     @staticmethod
@@ -497,6 +482,26 @@ def _latest_events(service: RecordService, count: int) -> list[dict[str, Any]]:
         if len(events) >= count:
             break
     return events[::-1]
+
+
+def _alarm(reading: Mapping[str, Any], receipt: SignedEntry, index: int) -> Draft:
+    """The monitor's entry for a reading, about the receipt at `index`, its submission, earlier receipts."""
+    receipt_body: Mapping[str, Any] = receipt.entry.body
+    body: dict[str, Any] = {
+        "code": reading["code"],
+        "who": receipt_body["researcher"],
+        "what": reading["what"][:2_000],
+        "evidence": [*reading["evidence"], receipt_body["submission"], index],
+        "attempt": "",
+    }
+    return Draft(author="monitor", kind="alarm", body=body, refs=tuple(sorted(set(body["evidence"]))))
+
+
+def _parsed(text: Any) -> SignedEntry:
+    try:
+        return parse_signed_entry(_decode(text, "entry"))
+    except FormatError as error:
+        raise Refused("bad-entry", str(error)) from error
 
 
 def _decode(text: Any, what: str) -> bytes:
