@@ -24,6 +24,8 @@ name = "vault"
 kind = "directory"         # or "mirror", both with a path; or "s3", with a bucket, a region and retain_days
 path = "/mnt/vault"
 
+# [oversight] has limits, what lies downstream, a human baseline: aar.outside.oversight.terms
+
 [[task]]
 task = "t1"
 title = "..."
@@ -53,6 +55,7 @@ from aar.formats.keys import COSIGNATURE, parse_vkey
 from aar.formats.kinds import check_body
 from aar.formats.policy import GROUP, NO_QUORUM
 from aar.lab.problems import DEFAULT_PROBLEM
+from aar.outside.oversight.terms import NO_TERMS, Terms, TermsError, format_terms, parse_terms
 from aar.outside.record.witness_client import parse_witness_url
 
 DEFAULT_STUDY = DEFAULT_PROBLEM
@@ -178,6 +181,7 @@ class StudyFile:
     quorum: int = 1
     anchors: tuple[AnchorSpec, ...] = ()
     anchors_needed: int = 0
+    oversight: Terms = NO_TERMS
 
     @property
     def submissions(self) -> int:
@@ -212,6 +216,7 @@ class StudyFile:
             lines += ["", "[[anchor]]"]
             keys = ("name", "kind", *_ANCHOR_KEYS[anchor.kind])
             lines += [f"{key} = {_toml(getattr(anchor, key))}" for key in keys]
+        lines += format_terms(self.oversight)
         for task in self.tasks:
             lines += ["", "[[task]]"]
             lines += [f"{key} = {_toml(getattr(task, key))}" for key in _TASK_KEYS]
@@ -232,7 +237,7 @@ def parse_study(text: str, *, source: str, problems: tuple[str, ...]) -> StudyFi
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise StudyFileError(f"{source}: not TOML: {error}") from error
-    _only(document, {"study", "task", "witness", "anchor"}, source)
+    _only(document, {"study", "task", "witness", "anchor", "oversight"}, source)
     study = _table(document, "study", source)
     _only(study, {*_STUDY_KEYS, "anchors"}, f"{source} [study]")
     problem = _string(study, "problem", f"{source} [study]")
@@ -249,6 +254,10 @@ def parse_study(text: str, *, source: str, problems: tuple[str, ...]) -> StudyFi
         raise StudyFileError(f"{source}: two tasks have the same name: {', '.join(names)}")
     witnesses = _witnesses(document.get("witness", []), source)
     anchors = _anchors(document.get("anchor", []), source)
+    try:
+        oversight = parse_terms(document.get("oversight"), f"{source} [oversight]")
+    except TermsError as error:
+        raise StudyFileError(str(error)) from error
     return StudyFile(
         name=_name(study, "name", f"{source} [study]"),
         problem=problem,
@@ -266,6 +275,7 @@ def parse_study(text: str, *, source: str, problems: tuple[str, ...]) -> StudyFi
         quorum=_integer(study, "quorum", f"{source} [study]", 1 + len(witnesses), 1 + len(witnesses)),
         anchors=anchors,
         anchors_needed=_anchors_needed(study, len(anchors), source),
+        oversight=oversight,
     )
 
 
