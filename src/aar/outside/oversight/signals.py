@@ -301,20 +301,25 @@ def _too_few(count: int) -> str:
 
 
 def _share_change(flags: Sequence[bool]) -> Trend | None:
-    """Newcombe's interval of a difference of two shares (1998, method 10)."""
     halves = _halves(flags)
     if halves is None:
         return None
-    shares = [sum(half) / len(half) for half in halves]
-    (low_1, high_1), (low_2, high_2) = (binomial_interval(sum(half), len(half)) for half in halves)
-    change = shares[1] - shares[0]
-    return Trend(
-        earlier=shares[0],
-        later=shares[1],
-        change=change,
-        low=change - math.hypot(shares[1] - low_2, high_1 - shares[0]),
-        high=change + math.hypot(high_2 - shares[1], shares[0] - low_1),
-    )
+    (earlier, n_earlier), (later, n_later) = ((sum(half), len(half)) for half in halves)
+    low, high = difference_of_shares(later, n_later, earlier, n_earlier)
+    shares = earlier / n_earlier, later / n_later
+    return Trend(earlier=shares[0], later=shares[1], change=shares[1] - shares[0], low=low, high=high)
+
+
+def difference_of_shares(one: int, of_one: int, other: int, of_other: int) -> tuple[float, float]:
+    """The 95 % interval of the first share less the second (Newcombe 1998, method 10).
+
+    >>> tuple(round(end, 4) for end in difference_of_shares(56, 70, 48, 80))
+    (0.0524, 0.3339)
+    """
+    first, second = one / of_one, other / of_other
+    (low_1, high_1), (low_2, high_2) = binomial_interval(one, of_one), binomial_interval(other, of_other)
+    below = math.hypot(first - low_1, high_2 - second)
+    return first - second - below, first - second + math.hypot(high_1 - first, second - low_2)
 
 
 def _change(values: Sequence[float]) -> Trend | None:
