@@ -217,7 +217,7 @@ def test_an_operator_who_holds_the_reviewers_private_key_is_found_out(deploy: De
     def hide(directory: Path) -> None:
         (directory / "operator" / "old").mkdir(parents=True)
         key = format_skey(made.forge.keys["reviewer"])
-        (directory / "operator" / "old" / "notes.txt").write_text(key + "\n")
+        (directory / "operator" / "old" / "notes.txt").write_text(f"ada's, do not lose: '{key}'\n" * 2)
 
     made.spoil = hide
     memo = made.review()
@@ -245,6 +245,11 @@ def test_a_probe_that_proves_nothing_or_gets_through_is_a_refusal(
     assert codes(memo) == ["unproven-sandbox"]
     assert memo.refusals[0].cites == ("probe connect-tcp",)
     assert memo.sections["isolation"]["score"]["network"] < 1
+
+
+def test_a_report_that_calls_itself_ok_is_not_believed(good: Facts) -> None:
+    memo = memo_of(replace(good, doctor=changed(good.doctor, {"read-labels"}, "unproven")))
+    assert codes(memo) == ["unproven-sandbox"]
 
 
 def test_a_report_that_leaves_probes_out_is_no_proof(good: Facts) -> None:

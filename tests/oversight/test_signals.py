@@ -13,8 +13,11 @@ from aar.formats.entry import Leaf, parse_leaf
 from aar.outside.oversight.frameworks import NOT_QUOTED, QUOTATIONS, missing_of
 from aar.outside.oversight.limits import DEFAULT_LIMITS, judge_limits
 from aar.outside.oversight.markdown import format_threshold
+from aar.outside.oversight.memo import CHECKLIST
 from aar.outside.oversight.signals import Signal, _change, _share_change, signals_of
 from aar.outside.oversight.terms import SIGNALS, HumanBaseline, Limit
+from aar.outside.projection import Projection
+from aar.outside.review import evidence
 from aar.verify.statistics import binomial_interval, t_quantile
 
 HUMAN = HumanBaseline(pgr=0.23, hours=336.0, source="two people for a week")
@@ -127,6 +130,13 @@ def test_a_change_of_means_has_welchs_interval() -> None:
     flat = _change([2.0] * 6)
     assert flat is not None
     assert (flat.low, flat.high, flat.direction) == (0.0, 0.0, "no change shown")
+
+
+def test_the_checklist_of_the_memo_is_that_of_the_gate(leaves: list[Leaf]) -> None:
+    projection = Projection.of(leaves)
+    finding = next(iter(projection.findings.values()))
+    told = evidence(projection, finding, record_verdict="ok")
+    assert tuple(one.item for one in told.checklist) == CHECKLIST
 
 
 def reading(value: float | None, low: float | None, high: float | None) -> Signal:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from aar.outside.oversight.facts import (
     TamperProbe,
     WitnessFacts,
 )
+from aar.outside.projection import Projection
 from aar.outside.record.anchors.anchor import Anchor, AnchorError, AnchorRefused
 from aar.outside.record.anchors.directory import FOLDERS, is_append_only
 from aar.outside.record.anchors.opening import open_anchor
@@ -37,7 +40,9 @@ from aar.verify.study import verify_log
 
 # Of a larger log no copy is made to try a changed byte on.
 MAX_COPIED_BYTES = 64 << 20
-MAX_KEY_BYTES = 1_000
+# A private key is looked for in files of the study up to this size, wherever in them it stands.
+MAX_SEARCHED_BYTES = 1 << 20
+_PRIVATE_KEY = re.compile(rb"PRIVATE\+KEY\+[!-*,-~]+\+[0-9a-f]{8}\+[A-Za-z0-9+/]{44}")
 
 # A whole verification against copies in these directories.
 Verify = Callable[[Sequence[Path]], Report]
@@ -144,6 +149,7 @@ def examine_study(
             report=report,
             quorum=quorum,
             leaves=leaves,
+            projection=Projection.of(leaves),
             tamper=try_changed_byte(directory, policy, report.tree_size),
             seen_before=seen_before,
         ),
@@ -271,17 +277,19 @@ def _host(url: str) -> str:
 # Keys.
 
 
-def _private_keys(directory: Path) -> dict[str, VerifierKey]:
-    """The public half of every private key that lies in a study's directory, by its path there."""
-    found = {}
+def _private_keys(directory: Path) -> list[tuple[str, VerifierKey]]:
+    """The public half of every private key that stands in a study's directory, and the path where it does."""
+    found = []
     for path in sorted(directory.glob("**/*")):
         if path.is_relative_to(directory / "record") or not path.is_file():
             continue
         try:
-            if path.stat().st_size <= MAX_KEY_BYTES:
-                found[str(path.relative_to(directory))] = parse_skey(path.read_text("ascii").strip()).vkey
-        except (FormatError, UnicodeDecodeError, OSError):
+            data = path.read_bytes() if path.stat().st_size <= MAX_SEARCHED_BYTES else b""
+        except OSError:
             continue
+        for text in _PRIVATE_KEY.findall(data):
+            with suppress(FormatError):
+                found.append((str(path.relative_to(directory)), parse_skey(text.decode("ascii")).vkey))
     return found
 
 
@@ -292,10 +300,10 @@ def _unread(directory: Path) -> list[str]:
 
 
 def _witnesses(
-    body: Any, study_file: StudyFile | None, keys: dict[str, VerifierKey], reach: Reach
+    body: Any, study_file: StudyFile | None, keys: Sequence[tuple[str, VerifierKey]], reach: Reach
 ) -> list[WitnessFacts]:
     urls = {one.vkey: one.url for one in (study_file.witnesses if study_file else ())}
-    held = {key.public_key for key in keys.values()}
+    held = {key.public_key for _path, key in keys}
     authors = {parse_vkey(one["vkey"]).public_key for one in body["keys"]}
     authors.add(parse_vkey(body["log"]).public_key)
     found = []
@@ -313,14 +321,14 @@ def _witnesses(
     return found
 
 
-def _reviewers(body: Any, keys: dict[str, VerifierKey]) -> list[ReviewerFacts]:
+def _reviewers(body: Any, keys: Sequence[tuple[str, VerifierKey]]) -> list[ReviewerFacts]:
     """The reviewers that the record enrols; a key that lies where a service works decides for nobody."""
     found = []
     for one in body["keys"]:
         if one["role"] != "reviewer":
             continue
         point = parse_vkey(one["vkey"]).public_key
-        places = [path for path, key in keys.items() if key.public_key == point]
+        places = [path for path, key in keys if key.public_key == point]
         trouble = f"the private key lies with the services, in {', '.join(places)}" if places else ""
         found.append(ReviewerFacts(name=one["name"], cite="entry 0", trouble=trouble))
     return found
@@ -337,6 +345,8 @@ def _differences(body: Any, study_file: StudyFile | None) -> list[str]:
         ("study.submissions", study_file.submissions, body["budget"]["submissions"]),
         ("study.heldout", list(study_file.heldout), [one["name"] for one in body["heldout"]]),
         ("study.quorum", study_file.quorum, body["quorum"]),
+        # The first is the local one, which no file names.
+        ("witness", [one.vkey for one in study_file.witnesses], body["witnesses"][1:]),
         ("anchor", anchors, body["anchors"]),
         ("study.anchors", study_file.anchors_needed, body["anchors_needed"]),
     )

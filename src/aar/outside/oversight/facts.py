@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from aar.formats.entry import Leaf
@@ -77,6 +77,7 @@ class RecordFacts:
     report: Report
     quorum: int
     leaves: Sequence[Leaf] = ()
+    projection: Projection = field(default_factory=Projection, compare=False)
     tamper: TamperProbe
     seen_before: int = 0
 
@@ -115,7 +116,7 @@ class Facts:
     @property
     def projection(self) -> Projection:
         """The record's state; empty where there is none that holds."""
-        return Projection.of(self.record.leaves) if self.record is not None else Projection()
+        return self.record.projection if self.record is not None else Projection()
 
     @property
     def is_readable(self) -> bool:

@@ -196,13 +196,11 @@ def purposes_of(facts: Facts) -> Iterator[tuple[str, str]]:
 def unproven_sandbox(facts: Facts) -> Iterator[Reason]:
     """Every probe was made here and now, worked where nothing stops it, and did not work within."""
     report = facts.doctor
-    if report.verdict in ("cannot-run", "unproven"):
-        bad = [probe.name for probe in report.probes if probe.status == "unproven"]
+    bad = [probe.name for probe in report.probes if probe.status == "unproven"]
+    if bad or report.verdict in ("cannot-run", "unproven"):
         what = report.detail or ", ".join(bad) or "no probe was made"
-        yield (
-            f"the sandbox is {report.verdict}: {what}",
-            [f"probe {name}" for name in bad] or ["probe doctor"],
-        )
+        cites = [f"probe {name}" for name in bad] or ["probe doctor"]
+        yield f"the sandbox is not proven ({report.verdict}): {what}", cites
     for probe in report.probes:
         if probe.status == "leak":
             yield f"{probe.name} got through: {probe.detail}", [f"probe {probe.name}"]

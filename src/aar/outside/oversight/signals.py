@@ -113,7 +113,8 @@ def cited(indices: Sequence[int]) -> tuple[str, ...]:
 def _steps_without_human(leaves: Sequence[Leaf], projection: Projection) -> Signal:
     steps = [leaf for leaf in leaves if leaf.signed.entry.kind in STEPS]
     by_human = [leaf for leaf in steps if projection.roles.get(leaf.signed.entry.author) in HUMAN_ROLES]
-    flags = [leaf not in by_human for leaf in steps]
+    indices = {leaf.index for leaf in by_human}
+    flags = [leaf.index not in indices for leaf in steps]
     kinds = sorted({leaf.signed.entry.kind for leaf in by_human})
     return _share(
         "steps-without-human",
