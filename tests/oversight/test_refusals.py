@@ -14,7 +14,7 @@ import forge as forgery
 from aar.formats.keys import COSIGNATURE, Signer, format_skey, format_vkey
 from aar.formats.policy import Policy
 from aar.lab.problems import PROBLEMS
-from aar.outside.oversight.examination import Reach, is_this_machine, who_can_edit
+from aar.outside.oversight.examination import Reach, is_this_machine, try_changed_byte, who_can_edit
 from aar.outside.oversight.facts import Facts
 from aar.outside.oversight.memo import Memo, memo_of
 from aar.outside.oversight.refusals import GUARDS
@@ -209,6 +209,26 @@ def test_a_changed_byte_that_goes_unnoticed_is_a_refusal(good: Facts) -> None:
     blind = replace(good.record.tamper, is_noticed=False)
     memo = memo_of(replace(good, record=replace(good.record, tamper=blind)))
     assert codes(memo) == ["no-tamper-evident-record"]
+
+
+def test_a_changed_byte_proves_nothing_of_a_copy_that_did_not_hold_before(deploy: Deploy) -> None:
+    made = deploy()
+    made.facts()
+    policy = (made.directory / "policy").read_bytes()
+    assert try_changed_byte(made.directory, policy).is_noticed is True
+    spoil_record(made.directory)
+    told = try_changed_byte(made.directory, policy)
+    assert (told.is_noticed, told.detail) == (None, "the copy was tampered as it was made")
+    (made.directory / "record" / "checkpoint").unlink()
+    assert try_changed_byte(made.directory, policy).is_noticed is None
+
+
+def test_what_was_not_tried_on_a_copy_is_said(good: Facts) -> None:
+    assert good.record is not None
+    untried = replace(good.record.tamper, is_noticed=None, detail="too large")
+    memo = memo_of(replace(good, record=replace(good.record, tamper=untried)))
+    assert memo.verdict == "go"
+    assert "No changed byte was tried on a copy: too large" in [one.says for one in memo.not_checked]
 
 
 def test_an_operator_who_holds_the_reviewers_private_key_is_found_out(deploy: Deploy) -> None:

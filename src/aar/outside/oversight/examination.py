@@ -150,7 +150,7 @@ def examine_study(
             quorum=quorum,
             leaves=leaves,
             projection=Projection.of(leaves),
-            tamper=try_changed_byte(directory, policy, report.tree_size),
+            tamper=try_changed_byte(directory, policy),
             seen_before=seen_before,
         ),
         anchors=[replace(one, entries=entries.get(one.name)) for one in anchors],
@@ -356,26 +356,40 @@ def _differences(body: Any, study_file: StudyFile | None) -> list[str]:
 # The tamper probe.
 
 
-def try_changed_byte(directory: Path, policy: bytes, size: int) -> TamperProbe:
-    """Change the last byte of the newest entries in a copy of the log, and ask the verifier."""
-    source = directory / "record"
-    files = [path for path in (source / "tile").rglob("*") if path.is_file()]
-    if sum(path.stat().st_size for path in files) > MAX_COPIED_BYTES:
-        return TamperProbe(is_noticed=None, detail=f"the log is larger than {MAX_COPIED_BYTES >> 20} MiB")
-    index = (size - 1) // TILE_WIDTH
-    newest = entries_path(index, size - index * TILE_WIDTH)
+def try_changed_byte(directory: Path, policy: bytes) -> TamperProbe:
+    """Change the last byte of the newest entries in a copy of the log that holds, and ask the verifier."""
     with tempfile.TemporaryDirectory(prefix="aar-tamper-") as scratch:
-        copy = Path(scratch) / "record"
-        shutil.copytree(source / "tile", copy / "tile")
-        shutil.copy(source / "checkpoint", copy / "checkpoint")
-        data = bytearray((copy / newest).read_bytes())
+        try:
+            newest = _copy_log(directory / "record", Path(scratch) / "record")
+        except (OSError, shutil.Error, NotARecord) as error:
+            return TamperProbe(is_noticed=None, detail=f"no copy could be made: {error}")
+        if newest is None:
+            return TamperProbe(is_noticed=None, detail=f"the log is larger than {MAX_COPIED_BYTES >> 20} MiB")
+        before = verify_log(Path(scratch), policy=policy, pause=lambda _s: None)
+        if before.verdict != "ok":
+            # A record that was written to meanwhile: noticing something in it would prove nothing.
+            return TamperProbe(is_noticed=None, detail=f"the copy was {before.verdict} as it was made")
+        data = bytearray(newest.read_bytes())
         data[-1] ^= 1
-        os.chmod(copy / newest, 0o600)
-        (copy / newest).write_bytes(data)
-        report = verify_log(Path(scratch), policy=policy, pause=lambda _s: None)
-    if report.verdict != "tampered":
-        return TamperProbe(is_noticed=False, detail=f"verify said {report.verdict} of a changed {newest}")
-    first = report.findings[0]
+        newest.chmod(0o600)
+        newest.write_bytes(data)
+        after = verify_log(Path(scratch), policy=policy, pause=lambda _s: None)
+    if after.verdict != "tampered":
+        return TamperProbe(is_noticed=False, detail=f"verify said {after.verdict} of changed entries")
+    first = after.findings[0]
     return TamperProbe(
         is_noticed=True, detail=f"{first.code} at entry {first.first_index} of a copy with one byte changed"
     )
+
+
+def _copy_log(source: Path, copy: Path) -> Path | None:
+    """The newest bundle of entries in a copy of a log; `None` for one that is too large to copy."""
+    sizes = (path.stat().st_size for path in (source / "tile").rglob("*") if path.is_file())
+    if sum(sizes) > MAX_COPIED_BYTES:
+        return None
+    copy.mkdir()
+    shutil.copy(source / "checkpoint", copy / "checkpoint")
+    shutil.copytree(source / "tile", copy / "tile")
+    size = RecordReader(copy).size()
+    index = (size - 1) // TILE_WIDTH
+    return copy / entries_path(index, size - index * TILE_WIDTH)
