@@ -72,6 +72,11 @@ def test_a_researcher_that_is_given_its_steps_made_no_subtasks() -> None:
     assert made.detail == "1 follow-up tasks proposed, 0 of them opened by a reviewer"
 
 
+def test_counts_that_are_all_alike_have_no_interval(signals: dict[str, Signal]) -> None:
+    told = signals["autonomous-subtasks"]
+    assert (told.count, told.value, told.low, told.high) == (2, 1.0, None, None)
+
+
 def test_transfer_is_the_share_of_heldout_runs_that_beat_the_plain_student(
     signals: dict[str, Signal],
 ) -> None:

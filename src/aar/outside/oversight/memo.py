@@ -191,21 +191,19 @@ def _storage(facts: Facts) -> list[Sentence]:
 
 def _verification(facts: Facts) -> list[Sentence]:
     record = facts.record
-    interval = f"each publication, and every {HEARTBEAT_S:.0f} s while nothing is written"
-    built_in = "key heartbeat_s (built in)"
+    interval = f"at each publication, and every {HEARTBEAT_S:.0f} s while nothing is written"
+    says = f"Witnesses needed: {facts.quorum}; each compares what is published with what it saw, {interval}"
+    cites = ("key study.quorum" if record is None else "entry 0", "key heartbeat_s (built in)")
+    compared = Sentence(says=says, cites=cites)
     if record is None:
-        says = (
-            f"Each of {facts.quorum} witnesses will compare what is published with what it saw: at {interval}"
-        )
-        return [Sentence(says=says, cites=("key study.quorum", built_in))]
+        return [compared]
     report = record.report
     says = f"{report.tree_size} entries verify: {report.verdict}"
     said = [Sentence(says=says, cites=("probe verify",))]
     if record.holds:
-        says = f"{record.quorum} witnesses compare what is published with what they saw: at {interval}"
-        said.append(Sentence(says=says, cites=("entry 0", built_in)))
-        before = f"at {record.seen_before} entries" if record.seen_before else "not at all"
-        says = f"Before this review this user verified it {before}"
+        said.append(compared)
+        before = f"at {record.seen_before} entries" if record.seen_before else "never before"
+        says = f"This user had verified it {before}"
         said.append(Sentence(says=says, cites=("probe verify",)))
     if record.tamper.is_noticed:
         says = f"The response to tampering was tried: {record.tamper.detail}"

@@ -274,13 +274,13 @@ def _mean(
     nothing: str,
     detail: str,
 ) -> Signal:
-    """A mean of counts by Student's t; of one value there is no interval."""
+    """A mean of counts by Student's t; of one value, or of equal ones, there is no interval."""
     if not values:
         return Signal(
             name=name, definition=definition, source=source, cites=cites, reason=nothing, no_trend=nothing
         )
     mean, error = _mean_and_error(values)
-    reach = t_quantile(0.975, len(values) - 1) * error if len(values) > 1 else None
+    reach = t_quantile(0.975, len(values) - 1) * error if error > 0 else None
     trend = _change(values)
     return Signal(
         name=name,

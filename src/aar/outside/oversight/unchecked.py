@@ -76,7 +76,8 @@ def _of_the_record(facts: Facts) -> Iterator[Unchecked]:
     alarms = facts.projection.alarms
     if alarms:
         yield Unchecked(
-            says=f"{len(alarms)} alarms stand in the record; whether a person looked at each is not known",
+            says=f"Alarms that stand in the record: {len(alarms)}; whether a person looked at each is not "
+            "known",
             cites=cited([one["index"] for one in alarms]),
         )
 
