@@ -204,6 +204,19 @@ def test_a_witness_with_an_authors_key_vouches_for_nothing(deploy: Deploy) -> No
     assert codes(made.review()) == ["no-tamper-evident-record"]
 
 
+def test_a_reviewer_with_the_operators_key_under_another_name_is_no_reviewer(deploy: Deploy) -> None:
+    made = deploy()
+    twin = Signer("reviewer", forgery.seed_of("operator"))
+    for draft in made.forge.drafts:
+        draft.signers = [twin if one.name == "reviewer" else one for one in draft.signers]
+    for key in made.forge["opened"].body["keys"]:
+        if key["role"] == "reviewer":
+            key["vkey"] = format_vkey(twin.vkey)
+    memo = made.review()
+    assert codes(memo) == ["no-tamper-evident-record"]
+    assert "AUTHOR_KEY" in memo.refusals[0].says
+
+
 def test_a_changed_byte_that_goes_unnoticed_is_a_refusal(good: Facts) -> None:
     assert good.record is not None
     blind = replace(good.record.tamper, is_noticed=False)

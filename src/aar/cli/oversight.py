@@ -66,7 +66,7 @@ def threshold(options: argparse.Namespace) -> int:
 
 
 def deployment_review(options: argparse.Namespace) -> int:
-    """`aar deployment-review`: exit status 0 for go, 6 for hold and no-go."""
+    """`aar deployment-review`: exit status 0 go, 6 hold or no-go, 1 a record that was changed."""
     path = Path(options.target)
     if path.is_dir():
         facts = _facts_of_study(StudyDirectory(path))
@@ -79,6 +79,8 @@ def deployment_review(options: argparse.Namespace) -> int:
         say_json(memo.as_json(), indent=1)
     else:
         say(format_memo(memo, terminal_safe))
+    if facts.record is not None and facts.record.report.verdict == "tampered":
+        return EXIT_TAMPERED
     return EXIT_OK if memo.verdict == "go" else EXIT_NOT_CLEARED
 
 

@@ -133,7 +133,7 @@ def examine_study(
         doctor=doctor,
         study_file=study_file,
         record=RecordFacts(
-            report=report, quorum=0, tamper=TamperProbe(is_noticed=None, detail="the record does not hold")
+            report=report, tamper=TamperProbe(is_noticed=None, detail="the record does not hold")
         ),
         problems=problems,
     )
@@ -147,7 +147,6 @@ def examine_study(
         bare,
         record=RecordFacts(
             report=report,
-            quorum=quorum,
             leaves=leaves,
             projection=Projection.of(leaves),
             tamper=try_changed_byte(directory, policy),

@@ -75,7 +75,6 @@ class RecordFacts:
     """The record after verification; its entries are there only if it held. `seen_before`: a pin's size."""
 
     report: Report
-    quorum: int
     leaves: Sequence[Leaf] = ()
     projection: Projection = field(default_factory=Projection, compare=False)
     tamper: TamperProbe
