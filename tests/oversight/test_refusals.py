@@ -18,6 +18,7 @@ from aar.outside.oversight.examination import Reach, is_this_machine, try_change
 from aar.outside.oversight.facts import Facts
 from aar.outside.oversight.memo import Memo, memo_of
 from aar.outside.oversight.refusals import GUARDS
+from aar.outside.projection import Projection
 from aar.outside.record.anchors.directory import prepare
 from aar.outside.sandbox.doctor import DoctorReport, Status
 from aar.outside.sandbox.doctor import Verdict as DoctorVerdict
@@ -406,6 +407,18 @@ def test_a_purpose_in_the_words_of_a_task_is_escalated(deploy: Deploy) -> None:
     assert codes(memo) == ["capabilities-purpose"]
     assert memo.refusals[0].cites == ("entry 1",)
     assert memo.refusals[0].next.startswith("escalate")
+
+
+def test_a_purpose_in_the_statement_or_in_the_study_file_is_escalated(good: Facts, planned: Facts) -> None:
+    assert good.record is not None
+    stated = Projection.of(good.record.leaves)
+    stated.opened = {**stated.opened, "statement": "find new scaling laws"}
+    memo = memo_of(replace(good, record=replace(good.record, projection=stated)))
+    assert (codes(memo), memo.refusals[0].cites) == (["capabilities-purpose"], ("entry 0",))
+    assert planned.study_file is not None
+    task = replace(planned.study_file.tasks[1], title="Towards recursive self-improvement")
+    memo = memo_of(replace(planned, study_file=replace(planned.study_file, tasks=(task,))))
+    assert (codes(memo), memo.refusals[0].cites) == (["capabilities-purpose"], ("key task.search",))
 
 
 def test_an_address_of_this_machine_is_known_as_one() -> None:

@@ -279,8 +279,10 @@ def _host(url: str) -> str:
 def _private_keys(directory: Path) -> list[tuple[str, VerifierKey]]:
     """The public half of every private key that stands in a study's directory, and the path where it does."""
     found = []
-    for path in sorted(directory.glob("**/*")):
-        if path.is_relative_to(directory / "record") or not path.is_file():
+    # The record is public, and what does not belong in it the verifier names.
+    tops = [path for path in sorted(directory.iterdir()) if path.name != "record"]
+    for path in (*tops, *(one for top in tops if top.is_dir() for one in sorted(top.rglob("*")))):
+        if not path.is_file():
             continue
         try:
             data = path.read_bytes() if path.stat().st_size <= MAX_SEARCHED_BYTES else b""
