@@ -319,6 +319,13 @@ def test_a_directory_beside_the_record_can_be_edited_by_its_owner(tmp_path: Path
     assert who_can_edit(tmp_path / "none", None).startswith("there is no such directory here yet")
 
 
+@pytest.mark.parametrize("kind", ["mirror", "directory"])
+def test_nothing_but_a_locking_store_counts_whatever_a_probe_says_of_it(planned: Facts, kind: str) -> None:
+    (anchor,) = planned.anchors
+    memo = memo_of(replace(planned, anchors=[replace(anchor, kind=kind)]))
+    assert codes(memo) == ["editable-storage"]
+
+
 def test_an_append_only_directory_is_root_s_to_edit(report: DoctorReport, tmp_path: Path) -> None:
     prepare(tmp_path / "shelf")
     try:
