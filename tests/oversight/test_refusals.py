@@ -510,5 +510,39 @@ def test_a_folder_that_may_not_be_looked_into_holds_the_verdict_up(good: Facts) 
     held_up(memo_of(replace(good, unread=["operator"])), "may not look into operator")
 
 
+def test_even_a_go_says_first_what_nobody_looked_at(good: Facts) -> None:
+    said = [one.says for one in memo_of(good).not_checked]
+    for words in (
+        "The verifier warns: trusted the keys in the study's own directory",
+        "Alarms that stand in the record: 1",
+        "Ways out that the study file does not name",
+        "Whether the limits are those that were agreed on",
+        "Who holds key reviewer",
+        "Who runs the machines elsewhere",
+        "What a witness apart from the operator saw",
+        "What no probe tries",
+        "What the work is for beyond its words",
+    ):
+        assert [one for one in said if one.startswith(words)], words
+    # One wall was probed and another attested; some attacks do not work here at all.
+    assert good.doctor.attestation
+    other = replace(
+        changed(good.doctor, {"open-vsock"}, "absent"),
+        attestation={**good.doctor.attestation, "kernel": "7.0"},
+    )
+    more = [one.says for one in memo_of(replace(good, doctor=other)).not_checked]
+    assert [one[:24] for one in more if one not in said] == [
+        "The wall that the study ",
+        "1 attacks that do not wo",
+    ]
+
+
+def test_of_a_record_that_does_not_hold_nothing_is_concluded(deploy: Deploy, good: Facts) -> None:
+    memo = memo_of(tampered(deploy, good))
+    assert holding(memo) == ["Nothing that stands in the record was read: it does not hold"]
+    assert memo.sections["monitors"]["signals"] == []
+    assert memo.sections["review_gate"]["reviewers"] == []
+
+
 def test_the_same_facts_give_the_same_memo(good: Facts) -> None:
     assert memo_of(good) == memo_of(good)
