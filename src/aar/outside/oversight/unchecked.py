@@ -190,7 +190,7 @@ def _of_people_and_walls(facts: Facts) -> Iterator[Unchecked]:
     absent = [probe.name for probe in facts.doctor.probes if probe.status == "absent"]
     if absent:
         yield Unchecked(
-            says=f"{len(absent)} attacks that do not work on this machine without a sandbox either",
+            says=f"Attacks that do not work on this machine without a sandbox either: {len(absent)}",
             cites=tuple(f"probe {name}" for name in absent),
         )
     yield Unchecked(
