@@ -115,7 +115,10 @@ def test_nothing_public_names_the_machine_it_was_written_on() -> None:
         for name in ("aar", "check", "pyproject.toml", "requirements.lock", "requirements-dev.lock")
     ]
     kept += [
-        path for folder in ("src", "docs", "tools") for path in (ROOT / folder).rglob("*") if path.is_file()
+        path
+        for folder in ("src", "docs", "tools", "skills")
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file()
     ]
     kept += ROOT.glob("*.md")
     found = [

@@ -50,6 +50,24 @@ def endpoint(store: ObjectStore) -> Iterator[str]:
 # What is put is locked, and read back.
 
 
+def test_the_store_is_asked_until_when_the_oldest_entries_are_locked(
+    store: ObjectStore, endpoint: str
+) -> None:
+    one = anchor(endpoint)
+    assert one.oldest_lock_ends() is None
+    one.put_entries(0, 1, bytes(32), lambda _start, _end: [b"leaf"])
+    store.put(store.buckets[BUCKET], next(iter(store.buckets[BUCKET].objects)), b"later, and not locked", {})
+    ends = one.oldest_lock_ends()
+    assert ends is not None
+    assert timedelta(hours=23) < ends - datetime.now(UTC) < timedelta(hours=25)
+    unlocked = S3Anchor("v", client_of(endpoint), bucket=BUCKET, prefix="other/", retain_days=1)
+    store.put(store.buckets[BUCKET], "other/segment/0", b"never locked", {})
+    assert unlocked.oldest_lock_ends() is None
+    gone = anchor(endpoint, bucket="nowhere")
+    with pytest.raises(AnchorError):
+        gone.oldest_lock_ends()
+
+
 def test_everything_is_locked_as_it_is_put_and_nothing_is_put_twice(
     store: ObjectStore, endpoint: str
 ) -> None:

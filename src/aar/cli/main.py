@@ -14,6 +14,7 @@ EXIT_BAD_INPUT = 2
 EXIT_NO_BACKEND = 3
 EXIT_LEAK = 4
 EXIT_CUT_OFF = 5
+EXIT_NOT_CLEARED = 6
 EXIT_FAULT = 70
 EXIT_INTERRUPTED = 130
 
@@ -38,7 +39,8 @@ def build_parser() -> argparse.ArgumentParser:
         prog="aar",
         description="Teams of automated alignment researchers, with a record that nobody can quietly change.",
         epilog="exit: 0 all holds, 1 tampered with, 2 bad input or cannot judge, 3 no sandbox backend, "
-        "4 a sandbox probe leaked, 5 cut off (run --dir goes on), 70 a fault of aar, 130 stopped by Ctrl-C",
+        "4 a sandbox probe leaked, 5 cut off (run --dir goes on), "
+        "6 a review says hold or no-go, 70 a fault of aar, 130 stopped by Ctrl-C",
     )
     parser.add_argument("--version", action="version", version=f"aar {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -152,6 +154,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_receipt(commands)
     _add_lab(commands)
     _add_reproduce(commands)
+    _add_oversight(commands)
 
     anchor = _add(commands, "anchor", "what an anchor of a study holds", _anchor)
     anchor.add_argument("action", choices=("fetch",), help="bring the first version of everything")
@@ -346,6 +349,25 @@ def _add_reproduce(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     reproduce.add_argument("--json", action="store_true")
 
 
+def _add_oversight(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    threshold = _add(
+        commands, "threshold", "how much of a study ran without a human, against its limits", _threshold
+    )
+    threshold.add_argument("dir", metavar="DIR")
+    threshold.add_argument("--json", action="store_true")
+    review = _add(
+        commands,
+        "deployment-review",
+        "go, hold or no-go, from the record, the configuration and live probes",
+        _deployment_review,
+    )
+    review.add_argument("target", metavar="DIR|STUDY.toml", help="a study, or the file of one to be opened")
+    review.add_argument(
+        "--key", metavar="FILE", help="of a STUDY.toml: the reviewer's key; default: the user's own"
+    )
+    review.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+
+
 def _add(
     commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str, command: Command
 ) -> argparse.ArgumentParser:
@@ -428,6 +450,18 @@ def _reproduce(options: argparse.Namespace) -> int:
     from aar.cli.reproduce import reproduce
 
     return reproduce(options)
+
+
+def _threshold(options: argparse.Namespace) -> int:
+    from aar.cli.oversight import threshold
+
+    return threshold(options)
+
+
+def _deployment_review(options: argparse.Namespace) -> int:
+    from aar.cli.oversight import deployment_review
+
+    return deployment_review(options)
 
 
 def _anchor(options: argparse.Namespace) -> int:

@@ -25,6 +25,8 @@ name = "vault"
 kind = "directory"         # or "mirror", both with a path; or "s3", with a bucket, a region and retain_days
 path = "/mnt/vault"
 
+# [oversight] has limits, what lies downstream, a human baseline: aar.outside.oversight.terms
+
 [[task]]
 task = "t1"
 title = "..."
@@ -55,6 +57,7 @@ from aar.formats.keys import COSIGNATURE, parse_vkey
 from aar.formats.kinds import check_body
 from aar.formats.policy import GROUP, NO_QUORUM
 from aar.lab.problems import DEFAULT_PROBLEM, JSONL
+from aar.outside.oversight.terms import NO_TERMS, Terms, TermsError, format_terms, parse_terms
 from aar.outside.record.witness_client import parse_witness_url
 
 DEFAULT_STUDY = DEFAULT_PROBLEM
@@ -181,6 +184,7 @@ class StudyFile:
     anchors: tuple[AnchorSpec, ...] = ()
     anchors_needed: int = 0
     data: str = ""
+    oversight: Terms = NO_TERMS
 
     @property
     def submissions(self) -> int:
@@ -228,6 +232,7 @@ class StudyFile:
             lines += ["", "[[anchor]]"]
             keys = ("name", "kind", *_ANCHOR_KEYS[anchor.kind])
             lines += [f"{key} = {_toml(getattr(anchor, key))}" for key in keys]
+        lines += format_terms(self.oversight)
         for task in self.tasks:
             lines += ["", "[[task]]"]
             lines += [f"{key} = {_toml(getattr(task, key))}" for key in _TASK_KEYS]
@@ -248,7 +253,7 @@ def parse_study(text: str, *, source: str, problems: tuple[str, ...]) -> StudyFi
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise StudyFileError(f"{source}: not TOML: {error}") from error
-    _only(document, {"study", "task", "witness", "anchor"}, source)
+    _only(document, {"study", "task", "witness", "anchor", "oversight"}, source)
     study = _table(document, "study", source)
     _only(study, {*_STUDY_KEYS, "anchors", "data"}, f"{source} [study]")
     problem = _string(study, "problem", f"{source} [study]")
@@ -266,6 +271,10 @@ def parse_study(text: str, *, source: str, problems: tuple[str, ...]) -> StudyFi
         raise StudyFileError(f"{source}: two tasks have the same name: {', '.join(names)}")
     witnesses = _witnesses(document.get("witness", []), source)
     anchors = _anchors(document.get("anchor", []), source)
+    try:
+        oversight = parse_terms(document.get("oversight"), f"{source} [oversight]")
+    except TermsError as error:
+        raise StudyFileError(str(error)) from error
     return StudyFile(
         name=_name(study, "name", f"{source} [study]"),
         problem=problem,
@@ -284,6 +293,7 @@ def parse_study(text: str, *, source: str, problems: tuple[str, ...]) -> StudyFi
         anchors=anchors,
         anchors_needed=_anchors_needed(study, len(anchors), source),
         data=_data(study, JSONL in (problem, *heldout), f"{source} [study]"),
+        oversight=oversight,
     )
 
 

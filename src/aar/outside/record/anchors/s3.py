@@ -285,6 +285,24 @@ class S3Anchor:
         )
         self._client.put_bucket_versioning(Bucket=self._bucket, VersioningConfiguration={"Status": "Enabled"})
 
+    def oldest_lock_ends(self) -> datetime | None:
+        """Until when the first version of the first entries is locked; `None` where it is not in this mode.
+
+        Raises `AnchorError`.
+        """
+        first = next(iter(self._keys("segment/")), None)
+        if first is None:
+            return None
+        try:
+            version = self._versions(first)[-1]
+            told = self._client.head_object(
+                Bucket=self._bucket, Key=version["Key"], VersionId=version["VersionId"]
+            )
+        except Exception as error:
+            raise self._failed(first, error) from error
+        ends = told.get("ObjectLockRetainUntilDate")
+        return ends if told.get("ObjectLockMode") == MODE and isinstance(ends, datetime) else None
+
     def fetch(self, out: Path) -> int:
         """Write the first version of everything into a new directory; returns how many files.
 
