@@ -17,11 +17,11 @@ from aar.verify.reader import RecordReader
 from aar.verify.study import verify_log, verify_study
 
 PROBLEM = "hard-2"
-DIGEST = "3f59c56791a84d73dd12a4183e0ca68c76eaff6cc4e8fbbb4b46a7300bfd402e"
+DIGEST = "834743f4571d71d45d28f007c0dd08adaf2a682b7c0aafc296a9f35ac0707ae1"
 ROOTS = [
-    "634c8edcbd51a89f2bed5eab388fefec529e2ea68a310af55c8b767aacb360d7",
-    "9baa9f39732ff7898a43e92202d753e60a20344b7422a43483c6862736b91781",
-    "f570ac5f3dd2927d209915f2eb6dde48d9b30e2c212e33c71e756e8c6e460378",
+    "9cbd87f3260916fce2dad1ce72df7438ced31a9e8eed545c04696cf237d70317",
+    "8f35e8aff20bc6bb5118bdd7dbf3339456a67966790da58f20c1540941bea1db",
+    "b32bac8fa90d8e05928e52670f7ad447d56ab714b1c97bc8177dba37bc20fcfd",
     "",
 ]
 

@@ -17,7 +17,7 @@ from aar.outside.oversight.walls import directions_of, layers_of, missing_probes
 Verdict = Literal["go", "hold", "no-go"]
 DOCTOR = "probe doctor"
 # What is computed for a reviewer before a decision (aar.outside.review).
-CHECKLIST = ("record-verified", "numbers-match-receipts", "reproduced", "sealed", "parents-stand")
+CHECKLIST = ("record-verified", "numbers-match-receipts", "reproduced", "sealed", "parents-stand", "alarms")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
