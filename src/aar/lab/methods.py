@@ -74,9 +74,9 @@ METHODS: Mapping[str, str] = {
 
 COMPOSED = frozenset({"drop_top+twomeans", "label_prop+born_again"})
 
-# Without what solves `claims`: coordinates other than the given ones, and 2-means as a truth direction.
+# Without what solves `claims`: coordinates other than the given ones, and two clusters as a truth direction.
 STARTER = frozenset(
-    name for name, block in BLOCKS.items() if block.kind != "represent" and name != "twomeans"
+    name for name, block in BLOCKS.items() if block.kind != "represent" and name not in ("twomeans", "gmm")
 )
 
 
