@@ -184,7 +184,7 @@ def canary_queries(queries: Sequence[Query]) -> Reading:
         "queries-below-weak",
         len(places),
         NEAR_QUERIES - 1,
-        f"{len(places)} of {len(queries)} submissions are {BELOW_WEAK_DEVIATIONS} deviations below "
+        f"{len(places)} of {len(queries)} submissions are {BELOW_WEAK_DEVIATIONS} deviations below the "
         "teacher, and by no rule",
         places,
     )
