@@ -325,6 +325,7 @@ def test_allocation_and_a_hybrid_task_are_read_and_written_again() -> None:
         ("directions = 1", "want a list of at most 64"),
         ('directions = [""]', "want 1 to 2000 characters"),
         ('directions = ["north", "north"]', "want each once"),
+        (f"directions = {[str(number) * 1_000 for number in range(10, 19)]}", "18000 characters in all"),
         ('allocation = "risk-tiered"', ""),
     ],
 )
