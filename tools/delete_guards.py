@@ -58,6 +58,7 @@ FIRST = {
     "reader.py": "test_reader.py",
     "receipt.py": "test_receipt.py",
     "report.py": "test_report.py",
+    "workflow.py": "test_workflow.py",
     "run_errors.py": "test_run_errors.py",
     "resources.py": "test_resources.py",
     "signatures_ahead.py": "test_signatures_ahead.py",

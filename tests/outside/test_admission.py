@@ -10,9 +10,10 @@ from aar.formats.commitments import commit_payload, commit_secret, commit_split,
 from aar.formats.entry import Entry, Leaf, sign_entry
 from aar.formats.keys import Signer, format_vkey
 from aar.outside.admission import Refused, check_admission
-from aar.outside.allocation import next_task
+from aar.outside.allocation import next_offer
 from aar.outside.projection import Projection
 from aar.verify.statistics import detectable_difference
+from forge import STUDY_TERMS, TASK_TERMS, planned
 
 ORIGIN = "aar.local/study-0123456789abcdef"
 SECRET = bytes(range(32))
@@ -65,6 +66,7 @@ def opening(**changes: Any) -> dict[str, Any]:
         "release": {"rule": "ladder", "step": "0.0500"},
         "runs": {"seeds": 1, "replicates": 1},
         "interval": {"method": "crossed-bootstrap", "draws": 10, "level": "0.95"},
+        **STUDY_TERMS,
         "sandbox": {"backend": "bubblewrap", "verdict": "ok", "probes": 1, "digest": DIGEST, "identity": "x"},
     }
     return {**body, **changes}
@@ -94,20 +96,36 @@ class Study:
         self.projection.fold(Leaf(index, self.now_ms, signed))
         return index
 
-    def task(self, name: str = "t1", *, steps: tuple[str, ...] = (), submissions: int = 2) -> int:
+    def task(
+        self, name: str = "t1", *, steps: tuple[str, ...] = (), submissions: int = 2, **changes: Any
+    ) -> int:
         told = [{"name": step, "what": "", "pipelines": ["[]"]} for step in steps]
-        body = {"task": name, "title": name, "direction": "", "workflow": "fixed" if steps else "free"}
-        return self.say("reviewer-a", "task-opened", {**body, "steps": told, "submissions": submissions})
+        body = {
+            "task": name,
+            "title": name,
+            "direction": "",
+            "workflow": "fixed" if steps else "free",
+            **TASK_TERMS,
+        }
+        body |= {"steps": told, "submissions": submissions, **changes}
+        return self.say("reviewer-a", "task-opened", body)
 
-    def lease(self, researcher: str, task: str = "t1", epoch: int = 1) -> int:
-        body = {"task": task, "researcher": researcher, "until_ms": 10**12, "epoch": epoch}
+    def lease(
+        self, researcher: str, task: str = "t1", epoch: int = 1, until_ms: int = 10**12, direction: str = ""
+    ) -> int:
+        body = {"task": task, "researcher": researcher, "until_ms": until_ms, "epoch": epoch}
+        body["direction"] = direction
         return self.say("gateway", "task-leased", body)
 
-    def plan(self, researcher: str, task: str = "t1", amends: int = -1) -> int:
+    def plan(self, researcher: str, task: str = "t1", amends: int = -1, steps: Any = None) -> int:
         return self.say(
             researcher,
             "plan-declared",
-            {"task": task, "steps": [{"name": "s", "what": ""}], "amends": amends},
+            {
+                "task": task,
+                "steps": [planned("s")] if steps is None else steps,
+                "amends": amends,
+            },
         )
 
     def submit(self, plan: int, request: str, **changes: Any) -> int:
@@ -117,11 +135,13 @@ class Study:
             "plan": plan,
             "step": "s",
             "name": "m",
+            "families": [],
             "digest": DIGEST,
         }
         index = self.say("gateway", "submission", {**body, "size": 1, "request": request, **changes})
         task = changes.get("task", "t1")
-        charge = {"researcher": "researcher-1", "task": task, "what": "submissions", "amount": 1}
+        researcher = changes.get("researcher", "researcher-1")
+        charge = {"researcher": researcher, "task": task, "what": "submissions", "amount": 1}
         self.say("gateway", "budget-charged", {**charge, "submission": index}, (index,))
         return index
 
@@ -172,8 +192,8 @@ def study() -> Study:
     return made
 
 
-def refused(code: str) -> Any:
-    return pytest.raises(Refused, check=lambda error: error.code == code)
+def refused(code: str, *, alarm: bool | None = None) -> Any:
+    return pytest.raises(Refused, check=lambda error: error.code == code and alarm in (None, error.is_alarm))
 
 
 def test_an_honest_study_is_admitted_from_its_opening_to_its_close(study: Study) -> None:
@@ -260,7 +280,7 @@ def test_only_enrolled_authors_speak_and_only_in_their_role(study: Study) -> Non
 def test_tasks_have_one_name_and_pipelines_that_are_json(study: Study) -> None:
     with refused("task-exists"):
         study.task("t1")
-    body = {"task": "t9", "title": "x", "direction": "", "workflow": "fixed", "submissions": 1}
+    body = {"task": "t9", "title": "x", "direction": "", "workflow": "fixed", "submissions": 1, **TASK_TERMS}
     with refused("pipeline"):
         study.say(
             "reviewer-a", "task-opened", {**body, "steps": [{"name": "s", "what": "", "pipelines": ["[["]}]}
@@ -285,8 +305,14 @@ def test_a_lease_is_on_an_open_task_for_an_enrolled_researcher_in_the_next_epoch
         study.lease("researcher-2", epoch=1)
     with refused("no-researcher"):
         study.lease("nobody", epoch=2)
-    study.lease("researcher-2", epoch=2)
-    assert study.projection.tasks["t1"].researcher == "researcher-2"
+    with refused("leased"):
+        study.lease("researcher-2", epoch=2)
+    # One that is over when it is given takes the task away; then it is anybody's.
+    study.lease("researcher-1", epoch=2, until_ms=1)
+    study.lease("researcher-2", epoch=3)
+    task = study.projection.tasks["t1"]
+    assert (task.researcher, task.holders) == ("researcher-2", ["researcher-1", "researcher-2"])
+    assert [one.researcher for one in study.projection.leases] == ["researcher-1", "researcher-2"]
 
 
 def test_a_plan_is_of_the_lease_holder_and_amends_its_own(study: Study) -> None:
@@ -653,12 +679,90 @@ def test_the_close_opens_what_the_opening_committed_to_and_ends_the_research(stu
 
 
 def test_a_researcher_keeps_its_task_and_an_expired_lease_is_open_again(study: Study) -> None:
-    task = next_task(study.projection, "researcher-1", now_ms=0)
-    assert task is not None
-    assert task.name == "t1"
-    assert next_task(study.projection, "researcher-2", now_ms=0) is None
-    expired = next_task(study.projection, "researcher-2", now_ms=10**12)
-    assert expired is task
+    offer = next_offer(study.projection, "researcher-1", now_ms=0)
+    assert offer is not None
+    assert offer.task.name == "t1"
+    assert next_offer(study.projection, "researcher-2", now_ms=0) is None
+    expired = next_offer(study.projection, "researcher-2", now_ms=10**12)
+    assert expired is not None
+    assert expired.task is offer.task
+
+
+# A hybrid workflow.
+
+SCOPE = {"families": ["confidence", "channel"], "programs": 0, "submissions": 2}
+
+
+@pytest.fixture
+def hybrid(study: Study) -> Study:
+    """The study with a hybrid task that researcher-2 holds, and a plan for it."""
+    study.task("h", workflow="hybrid", scope=SCOPE, submissions=2)
+    study.lease("researcher-2", "h")
+    return study
+
+
+def hand_in(study: Study, plan: int, **changes: Any) -> int:
+    told = {"task": "h", "researcher": "researcher-2", "families": ["confidence", "baseline"], **changes}
+    return study.submit(plan, f"r{study.projection.tree_size}", **told)
+
+
+def test_a_plan_stays_inside_its_task_s_scope(hybrid: Study) -> None:
+    with refused("scope", alarm=True):
+        hybrid.plan("researcher-2", "h", steps=[planned("s", "elicitation", submissions=1)])
+    hybrid.plan("researcher-2", "h", steps=[planned("s", "confidence", submissions=1)])
+
+
+def test_a_submission_stays_inside_its_plan_until_that_is_amended(hybrid: Study) -> None:
+    plan = hybrid.plan("researcher-2", "h", steps=[planned("s", "confidence", submissions=1)])
+    with refused("scope", alarm=True):
+        hand_in(hybrid, plan, families=["channel"])
+    with refused("scope", alarm=True):
+        hand_in(hybrid, plan, families=[])
+    with refused("scope", alarm=True):
+        hand_in(hybrid, plan, step="another")
+    hand_in(hybrid, plan)
+    with refused("scope", alarm=True):
+        hand_in(hybrid, plan)
+    steps = [planned("s", "confidence", "channel", submissions=2)]
+    amended = hybrid.plan("researcher-2", "h", amends=plan, steps=steps)
+    with refused("old-plan"):
+        hand_in(hybrid, plan)
+    hand_in(hybrid, amended, families=["channel"])
+
+
+# Pauses.
+
+PAUSE = {"signal": "", "value": "", "limit": "", "reason": "to look at it", "evidence": []}
+
+
+def test_while_the_queue_is_paused_nothing_is_leased_or_handed_in(study: Study) -> None:
+    study.task("t2")
+    pause = study.say("monitor", "queue-paused", PAUSE)
+    with refused("paused"):
+        study.submit(3, "a")
+    with refused("paused"):
+        study.lease("researcher-2", "t2")
+    # To take a task from somebody is no new work.
+    study.lease("researcher-1", epoch=2, until_ms=1)
+    with refused("paused"):
+        study.say("reviewer-a", "queue-paused", PAUSE)
+    study.say("reviewer-a", "queue-resumed", {"pause": pause, "reason": "looked"}, (pause,))
+    assert study.projection.paused == -1
+    study.submit(3, "a")
+    study.lease("researcher-2", "t2")
+
+
+def test_only_the_pause_that_holds_is_lifted_and_only_by_a_reviewer(study: Study) -> None:
+    with refused("not-paused"):
+        study.say("reviewer-a", "queue-resumed", {"pause": 0, "reason": "x"}, (0,))
+    pause = study.say("reviewer-a", "queue-paused", PAUSE)
+    with refused("not-paused"):
+        study.say("reviewer-a", "queue-resumed", {"pause": 0, "reason": "x"}, (0,))
+    with refused("refs"):
+        study.say("reviewer-a", "queue-resumed", {"pause": pause, "reason": "x"})
+    with refused("wrong-role", alarm=True):
+        study.say("monitor", "queue-resumed", {"pause": pause, "reason": "x"}, (pause,))
+    study.say("reviewer-a", "queue-resumed", {"pause": pause, "reason": "x"}, (pause,))
 
 
 def test_time_in_which_nothing_ran_is_not_charged(study: Study) -> None:

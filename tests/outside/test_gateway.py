@@ -11,16 +11,20 @@ import pytest
 
 from aar.formats.entry import Entry, sign_entry
 from aar.formats.keys import Signer, format_vkey
+from aar.lab.method_directory import method_files
+from aar.lab.pipeline import parse_pipeline
+from aar.lab.snapshot import METHOD
 from aar.outside.admission import Refused
 from aar.outside.gateway import researcher_desk
 from aar.outside.gateway.blobs import Blobs
 from aar.outside.gateway.record_service import Draft, FrozenClock, RecordService
 from aar.outside.gateway.researcher_desk import ResearcherDesk
 from aar.outside.gateway.server import Pace
-from aar.outside.gateway.staff_desk import EvaluatorDesk, Staff
+from aar.outside.gateway.staff_desk import ControlDesk, EvaluatorDesk, Staff
 from aar.outside.keyring import Keyring
 from aar.outside.monitor.monitor import Monitor
 from aar.outside.record.sequencer import Sequencer
+from forge import TASK_TERMS
 from outside.test_admission import ROLES, opening
 from record.world import LOG, ORIGIN, LocalWitness
 
@@ -62,7 +66,14 @@ class Gateway:
             "reviewer-a",
         )
         for name in ("t1", "t2"):
-            task = {"task": name, "title": name, "direction": "", "workflow": "free", "steps": []}
+            task = {
+                "task": name,
+                "title": name,
+                "direction": "",
+                "workflow": "free",
+                "steps": [],
+                **TASK_TERMS,
+            }
             self.say(signers, "reviewer-a", "task-opened", {**task, "submissions": submissions})
         self.desks = {
             name: ResearcherDesk(self.service, self.blobs, name, is_closing=lambda: False)
@@ -117,7 +128,7 @@ def test_what_cannot_be_an_entry_is_refused_and_the_record_goes_on(gateway: Gate
 
 def test_a_batch_is_admitted_whole_or_not_at_all(gateway: Gateway) -> None:
     size = gateway.service.projection.tree_size
-    lease = {"task": "t1", "researcher": "researcher-1", "until_ms": 1, "epoch": 1}
+    lease = {"task": "t1", "researcher": "researcher-1", "until_ms": 1, "epoch": 1, "direction": ""}
     drafts = [
         Draft(author="gateway", kind="task-leased", body=lease),
         Draft(author="gateway", kind="task-leased", body={**lease, "until_ms": 2**60}),
@@ -141,7 +152,15 @@ def test_a_signature_is_checked_while_another_entry_holds_the_record(
         return answers
 
     monkeypatch.setattr(gateway.service._signatures, "check", seen)
-    task = {"task": "t3", "title": "t3", "direction": "", "workflow": "free", "steps": [], "submissions": 1}
+    task = {
+        "task": "t3",
+        "title": "t3",
+        "direction": "",
+        "workflow": "free",
+        "steps": [],
+        "submissions": 1,
+        **TASK_TERMS,
+    }
     saying = threading.Thread(
         target=gateway.say, args=(gateway.signers, "reviewer-a", "task-opened", task), daemon=True
     )
@@ -156,7 +175,15 @@ def test_a_signature_is_checked_while_another_entry_holds_the_record(
 
 def test_a_signature_that_is_not_the_author_s_is_refused_by_the_record(gateway: Gateway) -> None:
     size = gateway.service.projection.tree_size
-    task = {"task": "t3", "title": "t3", "direction": "", "workflow": "free", "steps": [], "submissions": 1}
+    task = {
+        "task": "t3",
+        "title": "t3",
+        "direction": "",
+        "workflow": "free",
+        "steps": [],
+        "submissions": 1,
+        **TASK_TERMS,
+    }
     impostor = {"reviewer-a": Signer("reviewer-a", b"i" * 32)}
     with pytest.raises(Refused) as refused:
         gateway.say(impostor, "reviewer-a", "task-opened", task)
@@ -167,7 +194,7 @@ def test_a_signature_that_is_not_the_author_s_is_refused_by_the_record(gateway: 
 
 def test_what_a_batch_names_is_on_disk_before_it_and_only_if_it_is_admitted(gateway: Gateway) -> None:
     written: list[int] = []
-    lease = {"task": "t1", "researcher": "researcher-1", "until_ms": 1, "epoch": 7}
+    lease = {"task": "t1", "researcher": "researcher-1", "until_ms": 1, "epoch": 7, "direction": ""}
     draft = Draft(author="gateway", kind="task-leased", body=lease)
     with pytest.raises(Refused):
         gateway.service.append([draft], before_write=lambda: written.append(gateway.sequencer.size))
@@ -201,6 +228,46 @@ def test_an_error_nobody_thought_of_is_an_alarm_and_the_record_is_folded_again(
     assert projection.tasks["t1"].used == 0
     assert [(one["code"], one["who"]) for one in projection.alarms] == [("internal", "researcher-1")]
     assert "researcher-1 failed: KeyError('odd')" in capfd.readouterr().err
+
+
+def test_a_lost_researcher_s_task_goes_to_another_and_after_three_it_is_dead(gateway: Gateway) -> None:
+    control = ControlDesk(gateway.staff, gateway.desks, stop=lambda: None)
+    task, _plan = gateway.plan("researcher-1")
+    assert gateway.desks["researcher-2"].lease({}, {})["task"]["task"] != task
+    assert control.gone({"researcher": "researcher-1"}, {}) == {"tasks": [task]}
+    # Said again it changes nothing.
+    assert control.gone({"researcher": "researcher-1"}, {}) == {"tasks": []}
+    other = next(one for one in gateway.service.projection.tasks if one != task)
+    gateway.desks["researcher-2"].done({"task": other, "outcome": "done", "reason": ""}, {})
+    assert gateway.desks["researcher-2"].lease({}, {})["task"]["task"] == task
+    told = gateway.service.projection.tasks[task]
+    assert (told.researcher, told.holders) == ("researcher-2", ["researcher-1", "researcher-2"])
+    with pytest.raises(Refused) as refused:
+        gateway.desks["researcher-1"].done({"task": task, "outcome": "done", "reason": ""}, {})
+    assert refused.value.code == "not-leased"
+    told.holders.append("researcher-3")
+    assert control.gone({"researcher": "researcher-2"}, {}) == {"tasks": [task]}
+    assert told.outcome == "failed"
+    assert told.reason.startswith("3 researchers were lost over it")
+    assert gateway.desks["researcher-1"].lease({}, {})["task"] is None
+
+
+def test_a_lease_says_what_its_holder_was_told(gateway: Gateway) -> None:
+    task = gateway.desks["researcher-1"].lease({}, {})["task"]
+    (lease,) = gateway.service.projection.leases
+    told = ("researcher-1", task["task"], task["direction"])
+    assert (lease.researcher, lease.task, lease.direction) == told
+    assert task["scope"] == {}
+
+
+def test_the_families_of_a_pipeline_are_read_from_its_bytes_and_a_program_has_none(gateway: Gateway) -> None:
+    task, plan = gateway.plan("researcher-1")
+    files = method_files(parse_pipeline([["conf_keep", {}], ["probe", {}]]))
+    one = gateway.submit("researcher-1", task, plan, "a", files=files)
+    other = gateway.submit("researcher-1", task, plan, "b", files={**files, "method.py": METHOD + "#"})
+    submissions = gateway.service.projection.submissions
+    assert submissions[one].body["families"] == ["confidence", "baseline"]
+    assert submissions[other].body["families"] == []
 
 
 def test_one_researchers_queue_does_not_keep_the_others_waiting(gateway: Gateway) -> None:
