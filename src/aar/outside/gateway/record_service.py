@@ -23,6 +23,7 @@ from aar.outside.admission import Refused, check_admission
 from aar.outside.keyring import Keyring
 from aar.outside.monitor.monitor import Monitor
 from aar.outside.monitor.sighting import Sighting
+from aar.outside.oversight.watch import LimitWatch
 from aar.outside.projection import Projection
 from aar.outside.record.errors import QuorumNotMet, RecordError
 from aar.outside.record.sequencer import Sequencer
@@ -75,7 +76,10 @@ class RecordService:
         on_fatal: Callable[[BaseException], None],
         monitor: Monitor | None = None,
     ) -> None:
-        """`monitor` reads every entry, those before this start first; what it sees becomes an alarm."""
+        """`monitor` reads every entry, those before this start first; what it sees becomes an alarm.
+
+        With one, the limits of the study's terms are watched, too, and may pause the queue.
+        """
         self._sequencer = sequencer
         self._keyring = keyring
         self._origin = origin
@@ -88,6 +92,7 @@ class RecordService:
         self._signatures = SignatureWorker()
         self._is_finished = False
         self._monitor = monitor
+        self._limits = LimitWatch()
         self.rebuild()
         self._watch()
 
@@ -159,6 +164,11 @@ class RecordService:
             counts[seen.who[:64], seen.code] += 1
             if counts[seen.who[:64], seen.code] <= MAX_ALARMS_PER_KIND:
                 drafts.append(_draft_of(seen))
+        if self.projection.opened:
+            drafts += [
+                Draft(author="monitor", kind=one.kind, body=one.body, refs=one.refs)
+                for one in self._limits.look(self.leaves, self.projection)
+            ]
         if drafts and "monitor" in self.projection.keys:
             self.append(drafts)
 

@@ -25,6 +25,10 @@ class Answer:
     def is_given(self) -> bool:
         return self.comment >= 0
 
+    @property
+    def cites(self) -> tuple[str, ...]:
+        return tuple(f"entry {one}" for one in (self.alarm, self.comment) if one >= 0)
+
 
 UNANSWERED = Answer()
 

@@ -67,22 +67,20 @@ class LimitWatch:
         found: list[Passed] = []
         for one in judge_limits(signals, terms.limits):
             if one.state == "passed":
-                found += _told(one, leaves, projection, is_pausing=any(told.is_pause for told in found))
+                found += _told(one, projection, is_pausing=any(told.is_pause for told in found))
         return found
 
 
-def _told(
-    judged: Judged, leaves: Sequence[Leaf], projection: Projection, *, is_pausing: bool
-) -> list[Passed]:
+def _told(judged: Judged, projection: Projection, *, is_pausing: bool) -> list[Passed]:
     text, evidence = limit_text(judged.limit), _evidence(judged.signal, projection)
     said = f"{judged.signal.name} is {interval_text(judged.signal)}"
     if judged.limit.action == "pause":
-        if is_pausing or projection.paused >= 0 or not _is_farther(judged, leaves, text):
+        if is_pausing or projection.paused >= 0 or not _is_farther(judged, projection, text):
             return []
         body: dict[str, Any] = {
             "signal": judged.signal.name,
             "value": f"{judged.signal.value:.4f}"[:32],
-            "limit": text[:200],
+            "limit": text,
             "reason": f"{said}, the limit is {text}: a reviewer looks, and lifts it with aar resume",
             "evidence": list(evidence),
         }
@@ -102,15 +100,13 @@ def _told(
     return [Passed(kind="alarm", body=alarm, refs=evidence)]
 
 
-def _is_farther(judged: Judged, leaves: Sequence[Leaf], text: str) -> bool:
+def _is_farther(judged: Judged, projection: Projection, text: str) -> bool:
     """Whether there was no pause by this limit, or the value is twice as far beyond it as at the last."""
     value = judged.signal.value
-    for leaf in reversed(leaves):
-        body: Any = leaf.signed.entry.body
-        if leaf.signed.entry.kind == "queue-paused" and body["limit"] == text[:200] and value is not None:
-            before = beyond(judged.limit, float(body["value"]))
-            return beyond(judged.limit, value) > 2 * max(before, LEAST_BEYOND)
-    return True
+    before = [float(one["value"]) for one in projection.pauses.values() if one["limit"] == text]
+    if not before or value is None:
+        return True
+    return beyond(judged.limit, value) > 2 * max(beyond(judged.limit, before[-1]), LEAST_BEYOND)
 
 
 def beyond(limit: Limit, value: float) -> float:
