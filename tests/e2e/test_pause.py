@@ -87,4 +87,9 @@ def test_a_study_whose_time_ends_while_it_is_paused_closes_in_order(commands: Co
     assert not [one for one in entries if one["kind"] == "submission" and one["index"] > pause["index"]]
     assert entries[-1]["kind"] == "study-closed"
     assert entries[-1]["body"]["reason"] == "time-over"
-    assert "PAUSED" in commands.run("status", str(study)).stdout
+    assert "PAUSED" not in commands.run("status", str(study)).stdout
+    index = str(pause["index"])
+    assert "neither an alarm nor a pause" in commands.run("review", str(study), "answer", "0").stderr
+    assert "wants --note" in commands.run("review", str(study), "answer", index).stderr
+    done = commands.run("review", str(study), "answer", index, "--note", "nothing was wrong")
+    assert f"entry {index} is answered" in done.stdout

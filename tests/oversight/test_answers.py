@@ -61,7 +61,7 @@ def test_a_comment_on_another_entry_is_no_review(limited: Deployment) -> None:
     assert memo_of(limited.facts()).verdict == "hold"
 
 
-def test_a_pause_that_holds_holds_the_verdict_up_and_one_that_was_lifted_is_told(
+def test_a_pause_that_nobody_lifted_holds_the_verdict_up(
     deploy: Callable[..., Deployment],
 ) -> None:
     made = deploy()
@@ -70,6 +70,16 @@ def test_a_pause_that_holds_holds_the_verdict_up_and_one_that_was_lifted_is_told
     memo = memo_of(facts)
     assert holding(memo) == ["What paused the queue, which no reviewer has lifted: something odd"]
     assert memo.sections["monitors"]["paused"] is True
+
+
+def test_a_pause_that_outlasted_the_study_is_answered_by_a_reviewer_s_comment(
+    deploy: Callable[..., Deployment],
+) -> None:
+    made = deploy()
+    made.forge.add("pause", "reviewer", "queue-paused", PAUSE, before="closed")
+    body = {"on": At("pause"), "text": "it was nothing"}
+    made.forge.add("answer", "reviewer", "comment", body, before="closed")
+    assert memo_of(made.facts()).verdict == "go"
 
 
 def test_a_pause_that_was_lifted_is_told_and_holds_nothing_up(deploy: Callable[..., Deployment]) -> None:
