@@ -44,7 +44,7 @@ class Counts:
     def __init__(self) -> None:
         self.studies = self.entries = 0
         self.alarms: Counter[str] = Counter()
-        # Studies that the limits of their own terms paused, and that the default limits would, if they paused.
+        # Studies that their own limits paused, and that the default limits would, if they paused.
         self.paused = self.paused_by_defaults = 0
 
     def add(self, leaves: Sequence[Leaf], blobs: Blobs) -> list[str]:

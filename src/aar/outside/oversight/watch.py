@@ -15,7 +15,7 @@ from aar.formats.entry import Leaf
 from aar.outside.oversight.answers import LIMIT_CODE, limit_text
 from aar.outside.oversight.limits import DEFAULT_LIMITS, Judged, interval_text, judge_limits
 from aar.outside.oversight.signals import Signal, signals_in
-from aar.outside.oversight.terms import HumanBaseline, Limit, terms_in
+from aar.outside.oversight.terms import HumanBaseline, Limit, Terms, terms_in
 from aar.outside.projection import Projection
 
 # Entries after which a signal may have changed, and those after which it is always looked at.
@@ -60,9 +60,11 @@ class LimitWatch:
             return []
         self._is_due, self._looked_at = False, len(leaves)
         terms = terms_in(projection.opened["oversight"])
-        limits = terms.limits or DEFAULT_LIMITS
+        limits = tuple(one for one in terms.limits or DEFAULT_LIMITS if _is_estimable(one, terms))
+        if not limits:
+            return []
         names = {one.signal for one in limits}
-        judged = judge_limits(signals_in(leaves, projection, terms.human, names), terms.limits)
+        judged = judge_limits(signals_in(leaves, projection, terms.human, names), limits)
         passed = [one for one in judged if one.state == "passed"]
         found = [told for one in passed if one.limit.action != "pause" for told in _alarm(one, projection)]
         pausing = (one for one in passed if one.limit.action == "pause" and projection.paused < 0)
@@ -84,6 +86,11 @@ class LimitWatch:
         before = self._at_resume[lifted][judged.signal.name]
         least = LEAST_BEYOND if before is None else max(beyond(judged.limit, before), LEAST_BEYOND)
         return beyond(judged.limit, value) > 2 * least
+
+
+def _is_estimable(limit: Limit, terms: Terms) -> bool:
+    """A cost is of no use without the people's to compare it with, and takes a walk over the whole record."""
+    return limit.signal != "cost-per-pgr" or terms.human is not None
 
 
 def _lifted(leaves: Sequence[Leaf], text: str) -> int:
