@@ -19,6 +19,11 @@ LIMIT = """
 signal = "autonomous-subtasks"
 above = 0.25
 action = "pause"
+
+[[oversight.limit]]
+signal = "steps-without-human"
+above = 0.5
+action = "require-review"
 """
 
 
@@ -62,8 +67,13 @@ def test_a_limit_pauses_the_queue_and_a_reviewer_lets_it_go_on(commands: Command
     done = commands.run("resume", str(study), "--reason", "again")
     assert done.returncode == 2
     assert "is closed" in done.stderr
-    threshold = json.loads(commands.run("threshold", str(study), "--json").stdout)
-    assert threshold["limits"][0]["action"] == "pause"
+    # The other limit asks for a review: the command ends with 6 until a reviewer has given it.
+    asked = commands.run("threshold", str(study))
+    assert (asked.returncode, "not answered" in asked.stdout) == (6, True)
+    (alarm,) = [one["index"] for one in entries if one["kind"] == "alarm" and one["body"]["code"] == "limit"]
+    commands.run("review", str(study), "answer", str(alarm), "--note", "two small tasks; nothing odd")
+    answered = commands.run("threshold", str(study))
+    assert (answered.returncode, "; answered by reviewer" in answered.stdout) == (0, True)
 
 
 @pytest.mark.timeout(240)
