@@ -433,6 +433,7 @@ def summary(projection: Projection, *, now_ms: int) -> dict[str, Any]:
         "study": opened.get("name", ""),
         "origin": projection.origin,
         "state": "closed" if projection.closed else ("open" if opened else "empty"),
+        "paused": pause_told(projection),
         "tasks": [
             {
                 "task": task.name,
@@ -475,6 +476,18 @@ def summary(projection: Projection, *, now_ms: int) -> dict[str, Any]:
     }
 
 
+def pause_told(projection: Projection) -> dict[str, Any]:
+    """The pause that holds, and who entered it; empty while the queue runs, and once the study is closed."""
+    if projection.paused < 0 or projection.closed:
+        return {}
+    keys = ("signal", "value", "limit", "reason")
+    return {
+        "entry": projection.paused,
+        "by": projection.authors[projection.paused],
+        **{key: projection.pauses[projection.paused][key] for key in keys},
+    }
+
+
 def _researcher_told(projection: Projection, name: str) -> dict[str, Any]:
     mine = [one for one in projection.submissions.values() if one.body["researcher"] == name]
     task = next(
@@ -507,6 +520,8 @@ def _latest_events(service: RecordService, count: int) -> list[dict[str, Any]]:
             )
         elif entry.kind == "alarm":
             text = f"ALARM {body['code']}: {body['what']}"
+        elif entry.kind in ("queue-paused", "queue-resumed"):
+            text = f"{entry.kind}: {body['reason']}"
         elif entry.kind in ("task-opened", "task-closed", "task-leased"):
             text = f"{entry.kind} {body['task']}"
         else:
