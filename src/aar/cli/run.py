@@ -35,6 +35,7 @@ from aar.outside.sandbox.doctor import doctor as examine
 from aar.outside.study_data import DataUnusable, keep_data, read_data
 from aar.outside.study_directory import NotAStudy, StudyDirectory, service_uids
 from aar.outside.study_file import StudyFile, StudyFileError, default_study_text, parse_study
+from aar.outside.study_programs import keep_programs, kept_programs, read_programs
 from aar.outside.study_run import Moment, StudyRun, StudyStopped, read_projection
 from aar.verify.leaderboard import Row, leaderboard
 from aar.verify.report import Report, format_report
@@ -55,10 +56,20 @@ def run(options: argparse.Namespace) -> int:
     data = {}
     if study_file.data and not (is_old and read_projection(study).opened):
         data = read_data(Path(study_file.data))
+    # A study that is there goes on with its own copies; who names the study file again means the same programs.
+    programs = read_programs(study_file) if not is_old or options.study is not None else {}
     reviewer = reviewer_signer(options.key)
     study.create(study_file.text, service_uids())
     study.lock()
     try:
+        keep_programs(study.programs, programs)
+        if programs != {
+            name: data for name, data in kept_programs(study.programs).items() if name in programs
+        }:
+            raise StudyFileError(
+                f"a [[researcher]] program is not the one that {study.path} was opened with: put it back, go on "
+                "without the study file (the study keeps a copy), or name a new --dir"
+            )
         return _run_locked(study, study_file, reviewer, options, started, data)
     except (StudyStopped, KeyboardInterrupt):
         complain(f"stopped in order; ./aar run --dir {typed(study.path)} goes on")
@@ -124,7 +135,7 @@ def _study_file(options: argparse.Namespace) -> StudyFile:
         except UnicodeDecodeError as error:
             raise CommandFailed(f"{options.study} is not UTF-8 text: {error}") from error
         study_file = parse_study(text, source=options.study, problems=STUDY_PROBLEMS)
-        study_file = study_file.with_data_from(path.parent)
+        study_file = study_file.with_data_from(path.parent).with_programs_from(path.parent)
     if options.researchers is not None:
         study_file = study_file.with_researchers(options.researchers)
     if options.minutes is not None:
