@@ -26,7 +26,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from aar.inside.method_directory import method_files
+from aar.lab.method_directory import method_files
 from aar.lab.experiment import Sampled, sample
 from aar.lab.instance import Instance
 from aar.lab.methods import METHODS, methods_for

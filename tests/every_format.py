@@ -188,7 +188,10 @@ BODIES: tuple[tuple[str, dict[str, object]], ...] = (
             "direction": "",
             "workflow": "fixed",
             "steps": [{"name": "s1", "what": "", "pipelines": ["[]"]}],
+            "scope": {},
             "submissions": 3,
+            "priority": 0,
+            "risk": "low",
         },
     ),
     (

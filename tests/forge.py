@@ -56,6 +56,15 @@ BASELINES = {
     "spread": "0.0500",
 }
 
+# What a study and a task say that have no wishes of their own.
+STUDY_TERMS: dict[str, Any] = {
+    "allocation": {"policy": "directed", "directions": []},
+    "oversight": {"purpose": "", "human": {}, "limits": [], "downstream": []},
+    "comparison": {},
+    "programs": [],
+}
+TASK_TERMS: dict[str, Any] = {"scope": {}, "priority": 0, "risk": "low"}
+
 ROLES = {
     "operator": "operator",
     "reviewer": "reviewer",
@@ -445,9 +454,15 @@ def honest(pool: Pool = POOL) -> Forge:
     forge.add("task-walk", "reviewer", "task-opened", task("walk", 3))
     forge.add("task-search", "reviewer", "task-opened", task("search", 2))
     for researcher, name in (("r1", "walk"), ("r2", "search")):
-        lease = {"task": name, "researcher": researcher, "until_ms": START_MS + 10**6, "epoch": 1}
+        lease = {
+            "task": name,
+            "researcher": researcher,
+            "until_ms": START_MS + 10**6,
+            "epoch": 1,
+            "direction": "",
+        }
         forge.add(f"lease-{name}", "gateway", "task-leased", lease)
-        steps = [{"name": "s1", "what": "try"}]
+        steps = [planned()]
         forge.add(f"plan-{name}", researcher, "plan-declared", {"task": name, "steps": steps, "amends": -1})
     hand_in(forge, "first", "r1", "walk", 0.7)
     first = forge.runs["first"].rung()
@@ -528,6 +543,7 @@ def opening(pool: Pool = POOL) -> dict[str, Any]:
             "draws": DRAWS,
             "level": "0.95",
         },
+        **STUDY_TERMS,
         "sandbox": {
             "backend": "none",
             "verdict": "ok",
@@ -555,7 +571,13 @@ def task(name: str, submissions: int) -> dict[str, Any]:
         "workflow": "free",
         "steps": [],
         "submissions": submissions,
+        **TASK_TERMS,
     }
+
+
+def planned(name: str = "s1", *families: str, submissions: int = 0) -> dict[str, Any]:
+    """A step of a plan."""
+    return {"name": name, "what": "try", "families": list(families), "submissions": submissions}
 
 
 def finding(**changes: Any) -> dict[str, Any]:
@@ -610,6 +632,7 @@ def submit(forge: Forge, run: str, researcher: str, task: str, *, before: str = 
         "plan": At(f"plan-{task}"),
         "step": "s1",
         "name": f"method {run}",
+        "families": [],
         "digest": digest,
         "size": len(data),
         "request": f"request-{run}",

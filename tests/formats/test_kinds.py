@@ -18,7 +18,10 @@ FIXED = {
     "direction": "",
     "workflow": "fixed",
     "steps": [STEP],
+    "scope": {},
     "submissions": 3,
+    "priority": 0,
+    "risk": "low",
 }
 FAILED = {**RECEIPT, "outcome": "failed", "reason": "wall", "released": {}, "commitments": {}}
 

@@ -26,6 +26,7 @@ from aar.formats.keys import COSIGNATURE, Signer, format_vkey
 from aar.formats.kinds import check_body
 from aar.formats.note import Note, format_note
 from aar.formats.proof import TlogProof, format_proof
+from aar.lab.snapshot import families_of
 
 ORIGIN = "aar.test/double"
 LOG = Signer(ORIGIN, b"l" * 32)
@@ -196,7 +197,7 @@ class GatewayDouble:
         files = payload["files"]
         snapshot = format_canonical({"files": files})
         body = {key: payload[key] for key in ("task", "plan", "step", "name", "request")}
-        body |= {"researcher": self.researcher, "size": len(snapshot)}
+        body |= {"researcher": self.researcher, "size": len(snapshot), "families": list(families_of(files))}
         body["digest"] = hashlib.sha256(snapshot).hexdigest()
         index = self.record.append("gateway", "submission", body)
         self.files[index] = files
@@ -317,7 +318,7 @@ class GatewayDouble:
             "name": "theirs",
             "digest": "2" * 64,
         }
-        body |= {"size": 1, "request": f"r2/{len(self.record.leaves)}"}
+        body |= {"size": 1, "families": [], "request": f"r2/{len(self.record.leaves)}"}
         submission = self.record.append("gateway", "submission", body)
         self.files[submission] = files
         mine, self.score = self.score, lambda _files: pgr

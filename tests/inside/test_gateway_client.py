@@ -13,7 +13,7 @@ from aar.formats.checkpoint import open_checkpoint
 from aar.formats.keys import COSIGNATURE, Signer, format_vkey
 from aar.formats.proof import parse_proof
 from aar.inside.gateway_client import GatewayClient, GatewayError, GatewayLost, RecordMisbehaved
-from aar.inside.method_directory import snapshot_digest
+from aar.lab.snapshot import snapshot_digest
 from inside.gateway_double import LOG, ORIGIN, OTHER_LOG, WITNESSES, GatewayDouble, Refuse, root_of
 
 FILES = {"method.py": "def predict(instance, rng): ...\n", "config.json": "[]"}

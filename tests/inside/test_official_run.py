@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aar.inside.method_directory import method_files, pipeline_of, snapshot_digest
 from aar.inside.official_run import EXIT_BAD_OUTPUT, EXIT_EXCEPTION, as_line
 from aar.lab.instance import Instance
+from aar.lab.method_directory import method_files, pipeline_of
 from aar.lab.pipeline import parse_pipeline, run_pipeline
+from aar.lab.snapshot import snapshot_digest
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 RNG = np.random.default_rng(17)

@@ -17,8 +17,8 @@ import pytest
 
 from aar.inside import researcher as researcher_module
 from aar.inside.gateway_client import GatewayClient, GatewayError, GatewayLost
-from aar.inside.method_directory import method_files, pipeline_of
 from aar.inside.researcher import EXIT_LOST, EXIT_MISBEHAVED, Researcher, practised, request_of
+from aar.lab.method_directory import method_files, pipeline_of
 from aar.lab.pipeline import format_pipeline, parse_pipeline, pipeline_digest
 from inside.gateway_double import GatewayDouble, Refuse
 
@@ -115,9 +115,8 @@ def test_a_fixed_workflow_is_walked_step_by_step_in_order(gateway: GatewayDouble
         for value in step["pipelines"]
     ]
     plans = gateway.kinds("plan-declared")
-    assert plans == [
-        {"task": "walk", "steps": [{"name": one["name"], "what": one["what"]} for one in STEPS], "amends": -1}
-    ]
+    steps = [{"name": one["name"], "what": one["what"], "families": [], "submissions": 0} for one in STEPS]
+    assert plans == [{"task": "walk", "steps": steps, "amends": -1}]
     assert gateway.kinds("task-closed")[0]["outcome"] == "done"
     check_tidy(gateway)
 

@@ -17,14 +17,13 @@ from aar.inside.search import (
     PLAIN,
     choose,
     draw_family,
-    families_of,
     is_asked_for,
     worth_of,
 )
 from aar.lab.blocks import BLOCKS
 from aar.lab.blocks.block import ALWAYS
 from aar.lab.methods import STARTER
-from aar.lab.pipeline import format_pipeline, parse_pipeline
+from aar.lab.pipeline import format_pipeline, parse_pipeline, pipeline_families
 
 
 def tried(value: Any, pgr: float | None, *, is_improved: bool = True, number: int = 1) -> Tried:
@@ -83,7 +82,7 @@ def test_no_method_is_chosen_that_anybody_tried(seed: int) -> None:
 def test_every_choice_is_a_pipeline_of_its_family_that_says_why_and_on_what_it_builds(seed: int) -> None:
     for choice in walk(seed, 60, "", SOME):
         assert parse_pipeline([list(step) for step in choice.pipeline]) == choice.pipeline
-        assert choice.family in families_of(choice.pipeline)
+        assert choice.family in pipeline_families(choice.pipeline)
         assert 1 <= len(choice.pipeline) <= MAX_BLOCKS
         assert choice.why
         assert choice.parent is None or choice.parent.is_improved

@@ -10,9 +10,10 @@ from aar.formats.commitments import commit_payload, commit_secret, commit_split,
 from aar.formats.entry import Entry, Leaf, sign_entry
 from aar.formats.keys import Signer, format_vkey
 from aar.outside.admission import Refused, check_admission
-from aar.outside.allocation import next_task
+from aar.outside.allocation import next_offer
 from aar.outside.projection import Projection
 from aar.verify.statistics import detectable_difference
+from forge import STUDY_TERMS, TASK_TERMS
 
 ORIGIN = "aar.local/study-0123456789abcdef"
 SECRET = bytes(range(32))
@@ -65,6 +66,7 @@ def opening(**changes: Any) -> dict[str, Any]:
         "release": {"rule": "ladder", "step": "0.0500"},
         "runs": {"seeds": 1, "replicates": 1},
         "interval": {"method": "crossed-bootstrap", "draws": 10, "level": "0.95"},
+        **STUDY_TERMS,
         "sandbox": {"backend": "bubblewrap", "verdict": "ok", "probes": 1, "digest": DIGEST, "identity": "x"},
     }
     return {**body, **changes}
@@ -96,18 +98,31 @@ class Study:
 
     def task(self, name: str = "t1", *, steps: tuple[str, ...] = (), submissions: int = 2) -> int:
         told = [{"name": step, "what": "", "pipelines": ["[]"]} for step in steps]
-        body = {"task": name, "title": name, "direction": "", "workflow": "fixed" if steps else "free"}
+        body = {
+            "task": name,
+            "title": name,
+            "direction": "",
+            "workflow": "fixed" if steps else "free",
+            **TASK_TERMS,
+        }
         return self.say("reviewer-a", "task-opened", {**body, "steps": told, "submissions": submissions})
 
-    def lease(self, researcher: str, task: str = "t1", epoch: int = 1) -> int:
-        body = {"task": task, "researcher": researcher, "until_ms": 10**12, "epoch": epoch}
+    def lease(
+        self, researcher: str, task: str = "t1", epoch: int = 1, until_ms: int = 10**12, direction: str = ""
+    ) -> int:
+        body = {"task": task, "researcher": researcher, "until_ms": until_ms, "epoch": epoch}
+        body["direction"] = direction
         return self.say("gateway", "task-leased", body)
 
     def plan(self, researcher: str, task: str = "t1", amends: int = -1) -> int:
         return self.say(
             researcher,
             "plan-declared",
-            {"task": task, "steps": [{"name": "s", "what": ""}], "amends": amends},
+            {
+                "task": task,
+                "steps": [{"name": "s", "what": "", "families": [], "submissions": 0}],
+                "amends": amends,
+            },
         )
 
     def submit(self, plan: int, request: str, **changes: Any) -> int:
@@ -117,6 +132,7 @@ class Study:
             "plan": plan,
             "step": "s",
             "name": "m",
+            "families": [],
             "digest": DIGEST,
         }
         index = self.say("gateway", "submission", {**body, "size": 1, "request": request, **changes})
@@ -260,7 +276,7 @@ def test_only_enrolled_authors_speak_and_only_in_their_role(study: Study) -> Non
 def test_tasks_have_one_name_and_pipelines_that_are_json(study: Study) -> None:
     with refused("task-exists"):
         study.task("t1")
-    body = {"task": "t9", "title": "x", "direction": "", "workflow": "fixed", "submissions": 1}
+    body = {"task": "t9", "title": "x", "direction": "", "workflow": "fixed", "submissions": 1, **TASK_TERMS}
     with refused("pipeline"):
         study.say(
             "reviewer-a", "task-opened", {**body, "steps": [{"name": "s", "what": "", "pipelines": ["[["]}]}
@@ -285,8 +301,14 @@ def test_a_lease_is_on_an_open_task_for_an_enrolled_researcher_in_the_next_epoch
         study.lease("researcher-2", epoch=1)
     with refused("no-researcher"):
         study.lease("nobody", epoch=2)
-    study.lease("researcher-2", epoch=2)
-    assert study.projection.tasks["t1"].researcher == "researcher-2"
+    with refused("leased"):
+        study.lease("researcher-2", epoch=2)
+    # One that is over when it is given takes the task away; then it is anybody's.
+    study.lease("researcher-1", epoch=2, until_ms=1)
+    study.lease("researcher-2", epoch=3)
+    task = study.projection.tasks["t1"]
+    assert (task.researcher, task.holders) == ("researcher-2", ["researcher-1", "researcher-2"])
+    assert [one.researcher for one in study.projection.leases] == ["researcher-1", "researcher-2"]
 
 
 def test_a_plan_is_of_the_lease_holder_and_amends_its_own(study: Study) -> None:
@@ -653,12 +675,13 @@ def test_the_close_opens_what_the_opening_committed_to_and_ends_the_research(stu
 
 
 def test_a_researcher_keeps_its_task_and_an_expired_lease_is_open_again(study: Study) -> None:
-    task = next_task(study.projection, "researcher-1", now_ms=0)
-    assert task is not None
-    assert task.name == "t1"
-    assert next_task(study.projection, "researcher-2", now_ms=0) is None
-    expired = next_task(study.projection, "researcher-2", now_ms=10**12)
-    assert expired is task
+    offer = next_offer(study.projection, "researcher-1", now_ms=0)
+    assert offer is not None
+    assert offer.task.name == "t1"
+    assert next_offer(study.projection, "researcher-2", now_ms=0) is None
+    expired = next_offer(study.projection, "researcher-2", now_ms=10**12)
+    assert expired is not None
+    assert expired.task is offer.task
 
 
 def test_time_in_which_nothing_ran_is_not_charged(study: Study) -> None:

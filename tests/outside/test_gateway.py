@@ -20,6 +20,7 @@ from aar.outside.gateway.server import Pace
 from aar.outside.gateway.staff_desk import EvaluatorDesk, Staff
 from aar.outside.keyring import Keyring
 from aar.outside.record.sequencer import Sequencer
+from forge import TASK_TERMS
 from outside.test_admission import ROLES, opening
 from record.world import LOG, ORIGIN, LocalWitness
 
@@ -60,7 +61,14 @@ class Gateway:
             "reviewer-a",
         )
         for name in ("t1", "t2"):
-            task = {"task": name, "title": name, "direction": "", "workflow": "free", "steps": []}
+            task = {
+                "task": name,
+                "title": name,
+                "direction": "",
+                "workflow": "free",
+                "steps": [],
+                **TASK_TERMS,
+            }
             self.say(signers, "reviewer-a", "task-opened", {**task, "submissions": submissions})
         self.desks = {
             name: ResearcherDesk(self.service, self.blobs, name, is_closing=lambda: False)
@@ -104,7 +112,7 @@ def test_what_cannot_be_an_entry_is_refused_and_the_record_goes_on(gateway: Gate
 
 def test_a_batch_is_admitted_whole_or_not_at_all(gateway: Gateway) -> None:
     size = gateway.service.projection.tree_size
-    lease = {"task": "t1", "researcher": "researcher-1", "until_ms": 1, "epoch": 1}
+    lease = {"task": "t1", "researcher": "researcher-1", "until_ms": 1, "epoch": 1, "direction": ""}
     drafts = [
         Draft(author="gateway", kind="task-leased", body=lease),
         Draft(author="gateway", kind="task-leased", body={**lease, "until_ms": 2**60}),
@@ -128,7 +136,15 @@ def test_a_signature_is_checked_while_another_entry_holds_the_record(
         return answers
 
     monkeypatch.setattr(gateway.service._signatures, "check", seen)
-    task = {"task": "t3", "title": "t3", "direction": "", "workflow": "free", "steps": [], "submissions": 1}
+    task = {
+        "task": "t3",
+        "title": "t3",
+        "direction": "",
+        "workflow": "free",
+        "steps": [],
+        "submissions": 1,
+        **TASK_TERMS,
+    }
     saying = threading.Thread(
         target=gateway.say, args=(gateway.signers, "reviewer-a", "task-opened", task), daemon=True
     )
@@ -143,7 +159,15 @@ def test_a_signature_is_checked_while_another_entry_holds_the_record(
 
 def test_a_signature_that_is_not_the_author_s_is_refused_by_the_record(gateway: Gateway) -> None:
     size = gateway.service.projection.tree_size
-    task = {"task": "t3", "title": "t3", "direction": "", "workflow": "free", "steps": [], "submissions": 1}
+    task = {
+        "task": "t3",
+        "title": "t3",
+        "direction": "",
+        "workflow": "free",
+        "steps": [],
+        "submissions": 1,
+        **TASK_TERMS,
+    }
     impostor = {"reviewer-a": Signer("reviewer-a", b"i" * 32)}
     with pytest.raises(Refused) as refused:
         gateway.say(impostor, "reviewer-a", "task-opened", task)
@@ -154,7 +178,7 @@ def test_a_signature_that_is_not_the_author_s_is_refused_by_the_record(gateway: 
 
 def test_what_a_batch_names_is_on_disk_before_it_and_only_if_it_is_admitted(gateway: Gateway) -> None:
     written: list[int] = []
-    lease = {"task": "t1", "researcher": "researcher-1", "until_ms": 1, "epoch": 7}
+    lease = {"task": "t1", "researcher": "researcher-1", "until_ms": 1, "epoch": 7, "direction": ""}
     draft = Draft(author="gateway", kind="task-leased", body=lease)
     with pytest.raises(Refused):
         gateway.service.append([draft], before_write=lambda: written.append(gateway.sequencer.size))

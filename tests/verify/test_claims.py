@@ -27,6 +27,7 @@ from forge import (
     failed_receipt,
     finding,
     honest,
+    planned,
     publication,
     receipt,
     reveal,
@@ -66,7 +67,7 @@ def test_research_after_the_close_is_reported(forge: Forge, tmp_path: Path) -> N
     forge.add("late", "monitor", "task-leased", None).author = "gateway"
     late = forge["late"]
     late.signers = [forge.keys["gateway"]]
-    late.body = {"task": "walk", "researcher": "r1", "until_ms": 1, "epoch": 2}
+    late.body = {"task": "walk", "researcher": "r1", "until_ms": 1, "epoch": 2, "direction": ""}
     assert_only(verdict_on(forge, tmp_path), "ORDER", forge.position("late"), "nothing of the research")
 
 
@@ -253,7 +254,7 @@ def test_a_submission_belongs_to_a_plan_of_its_researcher(forge: Forge, tmp_path
 
 
 def test_a_plan_is_for_the_task_of_the_submission(forge: Forge, tmp_path: Path) -> None:
-    plan = {"task": "search", "steps": [{"name": "s1", "what": "try"}], "amends": -1}
+    plan = {"task": "search", "steps": [planned()], "amends": -1}
     forge.add("plan-extra", "r1", "plan-declared", plan, before="submission-first")
     forge["submission-first"].body["plan"] = At("plan-extra")
     assert_only(

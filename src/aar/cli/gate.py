@@ -146,17 +146,33 @@ def _task_body(options: argparse.Namespace, name: str, title: str | None, direct
             ) from error
         steps.append({"name": step, "what": f"run {pipeline}"[:2_000], "pipelines": [pipeline]})
     if (options.workflow == "fixed") != bool(steps):
-        raise CommandFailed("a fixed workflow wants its steps (--step NAME=PIPELINE), a free one has none")
+        raise CommandFailed("a fixed workflow wants its steps (--step NAME=PIPELINE), another one has none")
     body = {
         "task": name,
         "title": title.strip(),
         "direction": direction,
         "workflow": options.workflow,
         "steps": steps,
+        "scope": _scope(options),
         "submissions": options.submissions,
+        "priority": options.priority,
+        "risk": options.risk,
     }
     check_task(body, f"task {name}")
     return body
+
+
+def _scope(options: argparse.Namespace) -> dict[str, Any]:
+    """What a hybrid task leaves free; nothing for another workflow."""
+    if options.workflow != "hybrid":
+        if options.family:
+            raise CommandFailed(f"--family is for a hybrid workflow, the task is {options.workflow}")
+        return {}
+    if not options.family:
+        raise CommandFailed(
+            "a hybrid workflow wants the families that it leaves free: --family NAME, repeated"
+        )
+    return {"families": options.family, "programs": 0, "submissions": options.step_submissions}
 
 
 def _list_tasks(projection: Projection, *, as_json: bool) -> int:

@@ -118,7 +118,26 @@ def build_parser() -> argparse.ArgumentParser:
     task.add_argument("--name", metavar="NAME", help="name of the new task")
     task.add_argument("--title", metavar="TEXT")
     task.add_argument("--direction", metavar="TEXT", default="")
-    task.add_argument("--workflow", choices=("free", "fixed"), default="free")
+    task.add_argument("--workflow", choices=("free", "fixed", "hybrid"), default="free")
+    task.add_argument(
+        "--family",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a family of ideas that a hybrid task leaves free, repeated",
+    )
+    task.add_argument(
+        "--step-submissions", type=int, default=4, metavar="N", help="of a hybrid task, per step of a plan"
+    )
+    task.add_argument(
+        "--priority",
+        type=int,
+        choices=range(10),
+        default=0,
+        metavar="0-9",
+        help="a higher one goes out first",
+    )
+    task.add_argument("--risk", choices=("low", "medium", "high"), default="low")
     task.add_argument(
         "--step",
         action="append",

@@ -15,7 +15,13 @@ from aar.formats.errors import MalformedBody
 
 ROLES = ("operator", "reviewer", "gateway", "evaluator", "monitor", "researcher")
 
-WORKFLOWS = ("fixed", "free")
+WORKFLOWS = ("fixed", "free", "hybrid")
+# Who gets which task, and which direction with it.
+POLICIES = ("directed", "undirected", "round-robin", "bandit", "risk-tiered")
+RISKS = ("low", "medium", "high")
+PURPOSES = ("alignment", "capabilities")
+# What is done when a signal is beyond its limit.
+ACTIONS = ("notify", "require-review", "pause")
 TIERS = ("explore", "reproduce", "confirm", "heldout")
 # What is charged to a study's budget.
 CHARGES = ("submissions", "confirmations")
@@ -133,6 +139,19 @@ INDEX = _integer()
 
 # A pipeline is carried as its JSON text: the record has no floats, and only the lab says what a pipeline is.
 _STEP = _object(name=NAME, what=TEXT, pipelines=_list(_text(4_000, least=2), most=32))
+# What a step of a researcher's plan may use: families of ideas, and how many submissions; 0 is not stated.
+_PLANNED = _object(name=NAME, what=TEXT, families=_list(NAME, most=64), submissions=_integer(0, 100_000))
+# What the human leaves free in a hybrid task: families, own programs, submissions per step of a plan.
+_SCOPE = _object(
+    families=_list(NAME, least=1, most=64), programs=_integer(0, 1), submissions=_integer(1, 100_000)
+)
+_LIMIT = _object(signal=NAME, side=_one_of("above", "below"), value=DECIMAL, action=_one_of(*ACTIONS))
+_OVERSIGHT = _object(
+    purpose=_one_of("", *PURPOSES),
+    human=_empty_or(_object(pgr=DECIMAL, hours=DECIMAL, source=_text(1_000, least=1))),
+    limits=_list(_LIMIT, most=64),
+    downstream=_list(_object(name=NAME, kind=NAME, gate=NAME, researchers=_list(NAME, most=512)), most=64),
+)
 _BLOB = _object(sha256=HEX32, size=_integer(), type=_text(100, least=1))
 _RELEASED = _object(pgr=DECIMAL, low=DECIMAL, high=DECIMAL, improved=_integer(0, 1))
 _CONFIRMED = _object(
@@ -199,6 +218,14 @@ KINDS: Mapping[str, Kind] = {
                 "release": _object(rule=_one_of(*RULES), step=DECIMAL),
                 "runs": _object(seeds=_integer(1, 1_000), replicates=_integer(1, 1_000)),
                 "interval": _object(method=_one_of(*INTERVALS), draws=_integer(1, 100_000), level=DECIMAL),
+                "allocation": _object(
+                    policy=_one_of(*POLICIES), directions=_list(_text(2_000, least=1), most=64)
+                ),
+                "oversight": _OVERSIGHT,
+                # A run of a comparison carries the plan of the whole, and its own number in it.
+                "comparison": _empty_or(_object(plan=_text(least=2), run=INDEX)),
+                # Researchers that are not ours: the digest of the program that each is.
+                "programs": _list(_object(researcher=NAME, sha256=HEX32), most=512),
                 "sandbox": _object(
                     backend=NAME, verdict=_one_of("ok"), probes=_integer(), digest=HEX32, identity=NAME
                 ),
@@ -225,7 +252,11 @@ KINDS: Mapping[str, Kind] = {
                 "direction": TEXT,
                 "workflow": _one_of(*WORKFLOWS),
                 "steps": _list(_STEP, most=64),
+                "scope": _empty_or(_SCOPE),
                 "submissions": _integer(1, 100_000),
+                # A higher one is given out first.
+                "priority": _integer(0, 9),
+                "risk": _one_of(*RISKS),
             },
         ),
         _kind("task-approved", "reviewer", {"proposal": INDEX, "task": INDEX, "reason": TEXT}),
@@ -234,7 +265,8 @@ KINDS: Mapping[str, Kind] = {
         _kind(
             "task-leased",
             "gateway",
-            {"task": NAME, "researcher": NAME, "until_ms": INDEX, "epoch": _integer(1)},
+            # A lease that is over when it is said is how a task is taken from a researcher that was lost.
+            {"task": NAME, "researcher": NAME, "until_ms": INDEX, "epoch": _integer(1), "direction": TEXT},
         ),
         _kind(
             "task-closed",
@@ -251,7 +283,7 @@ KINDS: Mapping[str, Kind] = {
             "researcher",
             {
                 "task": NAME,
-                "steps": _list(_object(name=NAME, what=TEXT), least=1, most=256),
+                "steps": _list(_PLANNED, least=1, most=256),
                 "amends": _integer(-1),
             },
         ),
@@ -264,6 +296,8 @@ KINDS: Mapping[str, Kind] = {
                 "plan": INDEX,
                 "step": NAME,
                 "name": TITLE,
+                # As the gateway reads them from a pipeline's bytes; none for a program of its own.
+                "families": _list(NAME, most=64),
                 "digest": HEX32,
                 "size": _integer(1),
                 "request": _text(128, least=1),
@@ -353,6 +387,19 @@ KINDS: Mapping[str, Kind] = {
                 "attempt": TEXT,
             },
         ),
+        # Nothing is leased and nothing handed in from a pause on until a reviewer lifts it.
+        _kind(
+            "queue-paused",
+            "monitor reviewer",
+            {
+                "signal": _text(64),
+                "value": _text(32),
+                "limit": _text(200),
+                "reason": _text(least=1),
+                "evidence": _list(INDEX, most=64),
+            },
+        ),
+        _kind("queue-resumed", "reviewer", {"pause": INDEX, "reason": _text(least=1)}),
         _kind("redaction", "reviewer", {"sha256": HEX32, "reason": _text(least=1)}),
     )
 }
@@ -371,12 +418,13 @@ def check_body(kind: str, body: Value) -> None:
     _check_fields(kind, body, kind_named(kind).fields)
     if kind == "score-receipt" and isinstance(body, dict):
         _check_receipt(body)
-    if (
-        kind == "task-opened"
-        and isinstance(body, dict)
-        and (body["workflow"] == "fixed") != bool(body["steps"])
-    ):
-        raise MalformedBody("task-opened.steps: a fixed workflow has the human's steps, a free one has none")
+    if kind == "task-opened" and isinstance(body, dict):
+        if (body["workflow"] == "fixed") != bool(body["steps"]):
+            raise MalformedBody(
+                "task-opened.steps: a fixed workflow has the human's steps, another one has none"
+            )
+        if (body["workflow"] == "hybrid") != bool(body["scope"]):
+            raise MalformedBody("task-opened.scope: a hybrid workflow has a scope, another one has none")
     if kind == "vote" and isinstance(body, dict) and body["value"] == 0:
         raise MalformedBody("vote.value: got 0, want 1 or -1")
 

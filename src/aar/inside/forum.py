@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aar.inside.gateway_client import GatewayClient
-from aar.inside.method_directory import pipeline_of
+from aar.lab.method_directory import pipeline_of
 from aar.lab.pipeline import Pipeline
 
 
@@ -74,6 +74,10 @@ class Forum:
             if body["researcher"] == self.researcher and body["task"] == task
         ]
 
+    def of_task(self, task: str) -> list[int]:
+        """Everybody's submissions to a task, oldest first: it may have been another's before."""
+        return [index for index, body in sorted(self._submissions.items()) if body["task"] == task]
+
     def unreported(self, task: str) -> list[int]:
         """Those of them that no finding cites yet: an earlier life did not get to it."""
         return [
@@ -86,6 +90,15 @@ class Forum:
         """The plan step that a submission was made under."""
         step: str = self._submissions[submission]["step"]
         return step
+
+    def request_of(self, submission: int) -> str:
+        """The request that a submission was made with."""
+        request: str = self._submissions[submission]["request"]
+        return request
+
+    def in_step(self, task: str, step: str) -> int:
+        """How many submissions of a task were made under the plan step of that name."""
+        return sum(self.step_of(one) == step for one in self.of_task(task))
 
     def name_of(self, submission: int) -> str:
         """The name that a submission was handed in under."""
@@ -105,7 +118,7 @@ class Forum:
         ]
         return max(values, default=None)
 
-    def latest_plan(self, task: str) -> tuple[int, list[dict[str, str]]]:
+    def latest_plan(self, task: str) -> tuple[int, list[dict[str, Any]]]:
         """Our last plan of a task, its index and its steps; -1 and no steps when there is none."""
         ours = [index for index, body in self._plans.items() if body["task"] == task]
         return (max(ours), list(self._plans[max(ours)]["steps"])) if ours else (-1, [])

@@ -12,7 +12,7 @@ import json
 import socket
 import time
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from aar.formats.entry import parse_leaf
 from aar.formats.keys import VerifierKey, parse_vkey
 from aar.formats.proof import parse_proof
 from aar.formats.strict import decode_base64
-from aar.inside.method_directory import snapshot_digest
+from aar.lab.snapshot import snapshot_digest
 from aar.verify.merkle import check_consistency, check_inclusion, leaf_hash
 
 SOCKET_PATH = "/run/gw/gw.sock"
@@ -106,8 +106,13 @@ class GatewayClient:
         task: dict[str, Any] | None = self._call("POST", "/v1/lease", {})["task"]
         return task
 
-    def plan(self, task: str, steps: list[dict[str, str]], amends: int = -1) -> int:
-        return self._say("plan", "plan-declared", {"task": task, "steps": steps, "amends": amends})
+    def plan(self, task: str, steps: Sequence[Mapping[str, Any]], amends: int = -1) -> int:
+        """Declare what is to be done, step by step; `amends` is the index of the plan that this one changes.
+
+        A step has a `name` and says `what`; in a hybrid task also its `families` and how many `submissions`.
+        """
+        whole = [{"families": [], "submissions": 0, **step} for step in steps]
+        return self._say("plan", "plan-declared", {"task": task, "steps": whole, "amends": amends})
 
     def submit(
         self, *, task: str, plan: int, step: str, name: str, files: dict[str, str], request: str

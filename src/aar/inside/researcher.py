@@ -1,8 +1,9 @@
 """A scripted researcher: ``python -m aar.inside.researcher``, a real search with no outcome scripted.
 
 With a `fixed` workflow it walks the human's steps. With a `free` one it declares a plan, reads the forum and
-its receipts, chooses what to try next, and amends the plan when it turns to another family of ideas. Killed
-and started again, it rebuilds what it knows from the forum and repeats nothing.
+its receipts, chooses what to try next, and amends the plan when it turns to another family of ideas; with a
+`hybrid` one it does so inside the scope that the human set. Killed and started again, it rebuilds what it
+knows from the forum and repeats nothing; nor what another did whose task it takes over.
 """
 
 from __future__ import annotations
@@ -18,11 +19,19 @@ import numpy as np
 
 from aar.inside.forum import Forum, Tried
 from aar.inside.gateway_client import SOCKET_PATH, GatewayClient, GatewayError, GatewayLost, RecordMisbehaved
-from aar.inside.method_directory import method_files
 from aar.inside.search import Choice, choose, worth_of
 from aar.lab.errors import LabError
-from aar.lab.pipeline import Pipeline, parse_pipeline, pipeline_digest, pipeline_name, run_pipeline
+from aar.lab.method_directory import method_files
+from aar.lab.pipeline import (
+    Pipeline,
+    parse_pipeline,
+    pipeline_digest,
+    pipeline_families,
+    pipeline_name,
+    run_pipeline,
+)
 from aar.lab.practice import practice
+from aar.verify.workflow import PLAIN_FAMILY
 
 # Refusals that end a task in order: they are no fault, there is only nothing more to do.
 NOTHING_MORE = ("budget", "study-closing", "study-closed", "not-leased")
@@ -179,10 +188,7 @@ class Researcher:
         if plan < 0:
             plan = self._client.plan(name, [{"name": one["name"], "what": one["what"]} for one in steps])
         self._report_open_ones(name)
-        done = {
-            request_of(name, self._forum.step_of(one), self._forum.pipeline_of(one))
-            for one in self._forum.mine(name)
-        }
+        done = {self._forum.request_of(one) for one in self._forum.of_task(name)}
         for step, wanted in pipelines.items():
             for pipeline in wanted:
                 request = request_of(name, step, pipeline)
@@ -197,16 +203,21 @@ class Researcher:
         self._forum.read()
         while True:
             self._report_open_ones(name)
-            mine = self._forum.mine(name)
-            if len(mine) >= task["submissions"]:
+            handed_in = self._forum.of_task(name)
+            if len(handed_in) >= task["submissions"]:
                 return self._finished(task, "the task's budget was spent")
-            choice = choose(self._forum.tried(), direction, np.random.default_rng([self._seed, len(mine)]))
+            choice = choose(
+                self._forum.tried(),
+                direction,
+                np.random.default_rng([self._seed, len(handed_in)]),
+                families=self._families_left(task),
+            )
             if choice is None:
                 return self._finished(task, "every idea in reach was tried")
             trouble = practised(choice.pipeline)
             if trouble:
                 return "failed", f"{pipeline_name(choice.pipeline)} fails on practice data: {trouble}"
-            plan = self._planned(name, choice)
+            plan = self._planned(task, choice)
             self._credit(choice)
             try:
                 submission = self._hand_in(name, plan, choice.family, choice.pipeline)
@@ -217,13 +228,33 @@ class Researcher:
             self._report(submission, pipeline_name(choice.pipeline), choice)
             self._forum.read()
 
-    def _planned(self, task: str, choice: Choice) -> int:
-        """A plan that names the choice's family: the one declared last, or that one amended first."""
-        plan, steps = self._forum.latest_plan(task)
-        if all(step["name"] != choice.family for step in steps):
-            what = f"Try {choice.family} ideas and compare them by receipts; first: {choice.why}."
-            plan = self._client.plan(task, [*steps, {"name": choice.family, "what": what}], plan)
-            self._forum.read()
+    def _families_left(self, task: Mapping[str, Any]) -> list[str] | None:
+        """The families that a hybrid task's scope has submissions left for; `None` where all are free."""
+        if task["workflow"] != "hybrid":
+            return None
+        scope = task["scope"]
+        return [
+            family
+            for family in scope["families"]
+            if self._forum.in_step(task["task"], family) < scope["submissions"]
+        ]
+
+    def _planned(self, task: Mapping[str, Any], choice: Choice) -> int:
+        """A plan that names the choice's families: the one declared last, or that one amended first."""
+        name = task["task"]
+        plan, steps = self._forum.latest_plan(name)
+        mine = next((step for step in steps if step["name"] == choice.family), None)
+        families = [one for one in pipeline_families(choice.pipeline) if one != PLAIN_FAMILY]
+        if mine is not None and (task["workflow"] != "hybrid" or set(families) <= set(mine["families"])):
+            return plan
+        what = f"Try {choice.family} ideas and compare them by receipts; first: {choice.why}."
+        step: dict[str, Any] = {"name": choice.family, "what": what}
+        if task["workflow"] == "hybrid":
+            known = mine["families"] if mine is not None else []
+            step["families"] = [*known, *(one for one in families if one not in known)] or [choice.family]
+            step["submissions"] = task["scope"]["submissions"]
+        plan = self._client.plan(name, [*(one for one in steps if one is not mine), step], plan)
+        self._forum.read()
         return plan
 
     def _credit(self, choice: Choice) -> None:

@@ -17,7 +17,8 @@ from aar.inside.forum import Tried
 from aar.lab.blocks import BLOCKS
 from aar.lab.blocks.block import ALWAYS, KINDS, Block, Range
 from aar.lab.errors import MalformedPipeline
-from aar.lab.pipeline import Pipeline, format_pipeline, parse_pipeline
+from aar.lab.pipeline import Pipeline, format_pipeline, parse_pipeline, pipeline_families
+from aar.verify.workflow import PLAIN_FAMILY
 
 PLAIN: Pipeline = parse_pipeline([["probe", {}]])
 # What a method is believed to be worth before anything is known of it, in PGR, and how sure that is.
@@ -73,11 +74,6 @@ def worth_of(tried: Tried) -> float:
     return BEFOREHAND.mean - BEFOREHAND.stdev * standard.pdf(cut) / max(standard.cdf(cut), 1e-3)
 
 
-def families_of(pipeline: Pipeline) -> tuple[str, ...]:
-    """The families that a pipeline's blocks stand for."""
-    return tuple(dict.fromkeys(BLOCKS[name].family for name, _values in pipeline))
-
-
 def is_asked_for(family: str, direction: str) -> bool:
     """Whether a task's words speak of a family."""
     return any(word in direction.lower() for word in KEYWORDS[family])
@@ -90,23 +86,26 @@ def choose(
     *,
     offered: Collection[str] = ALWAYS,
     profile: Collection[str] | None = None,
+    families: Collection[str] | None = None,
 ) -> Choice | None:
     """The next pipeline; `None` when every idea drawn in a long row was known already.
 
     Blocks that need more than is `offered` (`aar.lab.pipeline.offered_by`), or that a study's `profile`
-    withholds, are neither drawn nor taken over from others.
+    withholds, are neither drawn nor taken over from others. Nor are those outside of a task's `families`.
     """
     known = {format_pipeline(one.pipeline) for one in tried}
     blocks = [
         block
         for block in BLOCKS.values()
-        if set(block.needs) <= set(offered) and (profile is None or block.name in profile)
+        if set(block.needs) <= set(offered)
+        and (profile is None or block.name in profile)
+        and (families is None or block.family in (*families, PLAIN_FAMILY))
     ]
     names = {block.name for block in blocks}
     good = sorted((one for one in tried if one.is_improved), key=worth_of, reverse=True)
     good = [one for one in good if all(name in names for name, _values in one.pipeline)]
     # A family whose ideas are known already gives way to the next, else the best one ends the search for all.
-    misses = dict.fromkeys(KEYWORDS, 0)
+    misses = dict.fromkeys(KEYWORDS if families is None else [one for one in KEYWORDS if one in families], 0)
     for _attempt in range(ATTEMPTS):
         family = draw_family(tried, direction, rng, misses)
         parent = None
@@ -123,10 +122,13 @@ def choose(
 def draw_family(
     tried: Sequence[Tried], direction: str, rng: np.random.Generator, misses: Mapping[str, int] | None = None
 ) -> str:
-    """Draw a score for each family around the best it did so far, less what it missed; the largest wins."""
+    """Draw a score for each family around the best it did so far, less what it missed; the largest wins.
+
+    `misses` names the families that are drawn from; without it they are all.
+    """
     scores = {}
-    for family in KEYWORDS:
-        worths = [worth_of(one) for one in tried if family in families_of(one.pipeline)]
+    for family in KEYWORDS if misses is None else misses:
+        worths = [worth_of(one) for one in tried if family in pipeline_families(one.pipeline)]
         start = HEAD_START if is_asked_for(family, direction) else 0.0
         middle = max(worths) if worths else BEFOREHAND.mean + start
         missed = MISS * misses[family] if misses is not None else 0.0

@@ -116,6 +116,11 @@ def pipeline_name(pipeline: Pipeline) -> str:
     return "+".join(words)
 
 
+def pipeline_families(pipeline: Pipeline) -> tuple[str, ...]:
+    """The families of ideas that a pipeline's blocks stand for, each once, in the order of the blocks."""
+    return tuple(dict.fromkeys(BLOCKS[name].family for name, _values in pipeline))
+
+
 def needs_of(pipeline: Pipeline) -> frozenset[str]:
     """What its blocks read, of `aar.lab.blocks.block.NEEDS`."""
     return frozenset(need for name, _values in pipeline for need in block_named(name).needs)

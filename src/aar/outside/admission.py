@@ -15,9 +15,10 @@ from aar.formats.entry import Entry, SignedEntry, check_entry_signatures
 from aar.formats.errors import FormatError
 from aar.formats.keys import VerifierKey, parse_vkey
 from aar.formats.kinds import Kind, check_body, kind_named
-from aar.outside.projection import Projection
+from aar.outside.projection import Projection, Task
 from aar.verify.decisions import CITABLE, claimed_by, faults, states
 from aar.verify.splits import run_label
+from aar.verify.workflow import STRICT_ENOUGH, plan_faults, submission_faults
 
 Vouches = Callable[[VerifierKey, str, bytes], bool]
 # What may still be said when a study is closed: the human's side of it.
@@ -113,7 +114,37 @@ def _need(condition: bool, code: str, message: str, *, is_alarm: bool = False) -
         raise Refused(code, message, is_alarm=is_alarm)
 
 
+def _check_paused(projection: Projection, what: str) -> None:
+    _need(
+        projection.paused < 0,
+        "paused",
+        f"the queue is paused since entry {projection.paused}: no {what} until a reviewer lifts it with "
+        "aar resume",
+    )
+
+
+def _queue_paused(projection: Projection, _entry: Entry, _body: Mapping[str, Any]) -> None:
+    _need(projection.paused < 0, "paused", f"the queue is paused already, since entry {projection.paused}")
+
+
+def _queue_resumed(projection: Projection, entry: Entry, body: Mapping[str, Any]) -> None:
+    _need(
+        body["pause"] == projection.paused >= 0,
+        "not-paused",
+        f"entry {body['pause']} is not the pause that holds"
+        + (f": that is entry {projection.paused}" if projection.paused >= 0 else ": the queue is not paused"),
+    )
+    _need(entry.refs == (body["pause"],), "refs", "what lifts a pause refers to it, and to nothing else")
+
+
 def _task_opened(projection: Projection, _entry: Entry, body: Mapping[str, Any]) -> None:
+    allowed = STRICT_ENOUGH[body["risk"]]
+    _need(
+        projection.opened["allocation"]["policy"] != "risk-tiered" or body["workflow"] in allowed,
+        "risk",
+        f"a task of {body['risk']} risk is {' or '.join(allowed)} under the policy risk-tiered, "
+        f"{body['task']} is {body['workflow']}",
+    )
     _need(body["task"] not in projection.tasks, "task-exists", f"task {body['task']} is open already")
     left = projection.submissions_left
     _need(
@@ -147,15 +178,21 @@ def _task_decided(projection: Projection, _entry: Entry, body: Mapping[str, Any]
         )
 
 
-def _task_leased(projection: Projection, _entry: Entry, body: Mapping[str, Any]) -> None:
+def _task_leased(projection: Projection, entry: Entry, body: Mapping[str, Any]) -> None:
     task = projection.tasks.get(body["task"])
-    _need(task is not None and not task.outcome, "no-task", f"task {body['task']} is not open")
-    if task is not None:
-        _need(
-            body["epoch"] == task.epoch + 1, "epoch", f"lease epoch {body['epoch']}, next is {task.epoch + 1}"
-        )
+    # To take a task from somebody is no new work.
+    if body["until_ms"] > entry.at:
+        _check_paused(projection, "lease")
+    if task is None or task.outcome:
+        raise Refused("no-task", f"task {body['task']} is not open")
+    _need(body["epoch"] == task.epoch + 1, "epoch", f"lease epoch {body['epoch']}, next is {task.epoch + 1}")
     _need(
         body["researcher"] in projection.researchers, "no-researcher", f"no researcher {body['researcher']}"
+    )
+    _need(
+        task.researcher in ("", body["researcher"]) or task.lease_until_ms <= entry.at,
+        "leased",
+        f"task {task.name} is leased by {task.researcher} until {task.lease_until_ms}",
     )
 
 
@@ -177,9 +214,15 @@ def _plan_declared(projection: Projection, entry: Entry, body: Mapping[str, Any]
             "no-plan",
             f"entry {body['amends']} is not a plan of this task",
         )
+    if task is not None and task.workflow == "hybrid":
+        for expected, got in plan_faults(task.scope, body["steps"]):
+            raise Refused(
+                "scope", f"the plan leaves the task's scope: want {expected}; got {got}", is_alarm=True
+            )
 
 
 def _submission(projection: Projection, _entry: Entry, body: Mapping[str, Any]) -> None:
+    _check_paused(projection, "submission")
     researcher, task = body["researcher"], projection.tasks.get(body["task"])
     if task is None or task.researcher != researcher or task.outcome:
         raise Refused("not-leased", f"{researcher} does not hold a lease on task {body['task']}")
@@ -202,6 +245,27 @@ def _submission(projection: Projection, _entry: Entry, body: Mapping[str, Any]) 
     )
     if task.workflow == "fixed":
         check_step_order(projection, task.name, body["step"])
+    if task.workflow == "hybrid":
+        _check_scope(projection, task, body)
+
+
+def _check_scope(projection: Projection, task: Task, body: Mapping[str, Any]) -> None:
+    """A hybrid workflow: what is handed in is inside the plan declared last."""
+    _need(
+        body["plan"] == task.plan,
+        "old-plan",
+        f"plan {body['plan']} was amended: hand it in under the last one, entry {task.plan}",
+    )
+    before = projection.in_step(task.name, body["step"])
+    steps = projection.plans[body["plan"]]["steps"]
+    for expected, got in submission_faults(
+        task.scope, steps, step=body["step"], families=body["families"], before=before
+    ):
+        raise Refused(
+            "scope",
+            f"it leaves the declared scope: want {expected}; got {got}. Amend the plan first",
+            is_alarm=True,
+        )
 
 
 def check_step_order(projection: Projection, task_name: str, step: str) -> None:
@@ -436,5 +500,7 @@ RULES: Mapping[str, Callable[[Projection, Entry, Mapping[str, Any]], None]] = {
     "comment": _comment,
     "vote": _vote,
     "decision": _decision,
+    "queue-paused": _queue_paused,
+    "queue-resumed": _queue_resumed,
     "study-closed": _study_closed,
 }

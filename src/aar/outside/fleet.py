@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,13 +74,15 @@ class Fleet:
         self._programs = programs or {}
         self._seeds = seeds or {}
         self.members = [Member(name, slot) for slot, name in enumerate(researchers)]
+        self._offered: set[tuple[str, int]] = set()
 
     def start(self) -> None:
         for member in self.members:
             self._start(member)
 
-    def watch(self) -> None:
-        """Notice who ended; start again who did not end by itself."""
+    def watch(self) -> list[str]:
+        """Notice who ended; start again who did not end by itself. The names of those given up just now."""
+        lost = []
         for member in self.members:
             if member.running is None:
                 continue
@@ -102,10 +104,25 @@ class Fleet:
             if is_exit and ended.code == EXIT_MISBEHAVED:
                 # It will work for this record no more, and shows why. A claim, and one that can be checked.
                 member.state = f"stopped: says the record misbehaved, evidence in {said}"
+                lost.append(member.name)
             elif member.starts < MAX_STARTS:
                 self._start(member)
             else:
                 member.state = f"failed ({ended.reason} {ended.code})"
+                lost.append(member.name)
+        return lost
+
+    def wake(self, offered: Collection[tuple[str, int]]) -> None:
+        """Start those again who found nothing to do, when a task is on offer: its name and how often it was
+        leased. What one of them left lying is not offered to it twice.
+        """
+        new = set(offered) - self._offered
+        self._offered |= new
+        if not new:
+            return
+        for member in self.members:
+            if member.state == "finished":
+                self._start(member, is_again=True)
 
     @property
     def is_over(self) -> bool:
@@ -126,8 +143,9 @@ class Fleet:
         path.write_bytes(member.last_words)
         return path
 
-    def _start(self, member: Member) -> None:
-        member.starts += 1
+    def _start(self, member: Member, *, is_again: bool = False) -> None:
+        """`is_again`: it ended in order before, which is not counted as a try."""
+        member.starts += not is_again
         member.state = "running"
         member.last_words.clear()
         # A researcher's own choices may be random; nothing that is scored hangs on this seed.

@@ -35,8 +35,14 @@ class Task:
     direction: str
     workflow: str
     steps: list[Mapping[str, Any]]
+    scope: Mapping[str, Any]
     submissions: int
+    priority: int
+    risk: str
     used: int = 0
+    # What its holder was told to look into, and everybody who held it.
+    told: str = ""
+    holders: list[str] = field(default_factory=list)
     researcher: str = ""
     lease_until_ms: int = 0
     epoch: int = 0
@@ -53,6 +59,16 @@ class Task:
     @property
     def submissions_left(self) -> int:
         return self.submissions - self.used
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A lease as it was given: to whom, of which task, and with which direction."""
+
+    researcher: str
+    task: str
+    direction: str
+    index: int
 
 
 @dataclass(slots=True, kw_only=True)
@@ -112,6 +128,11 @@ class Projection:
         self.kinds: dict[int, str] = {}
         self.authors: dict[int, str] = {}
         self.said: dict[tuple[str, str, str], int] = {}
+        self.plans: dict[int, Mapping[str, Any]] = {}
+        self.leases: list[Lease] = []
+        # The pause that holds, or -1.
+        self.paused = -1
+        self.pauses: dict[int, Mapping[str, Any]] = {}
         self.charged = 0
         self.confirmed = 0
         self.redacted: set[str] = set()
@@ -164,7 +185,10 @@ class Projection:
             direction=body["direction"],
             workflow=body["workflow"],
             steps=list(body["steps"]),
+            scope=body["scope"],
             submissions=body["submissions"],
+            priority=body["priority"],
+            risk=body["risk"],
         )
 
     def _fold_task_proposed(self, leaf: Leaf, body: Mapping[str, Any]) -> None:
@@ -182,11 +206,17 @@ class Projection:
     def _fold_task_refused(self, _leaf: Leaf, body: Mapping[str, Any]) -> None:
         self.proposals[body["proposal"]]["state"] = "refused"
 
-    def _fold_task_leased(self, _leaf: Leaf, body: Mapping[str, Any]) -> None:
+    def _fold_task_leased(self, leaf: Leaf, body: Mapping[str, Any]) -> None:
         task = self.tasks[body["task"]]
         task.researcher = body["researcher"]
         task.lease_until_ms = body["until_ms"]
         task.epoch = body["epoch"]
+        task.told = body["direction"]
+        if body["researcher"] not in task.holders:
+            task.holders.append(body["researcher"])
+        # One that was over when it was given takes the task away: nobody was told anything.
+        if body["until_ms"] > leaf.signed.entry.at:
+            self.leases.append(Lease(body["researcher"], body["task"], body["direction"], leaf.index))
 
     def _fold_task_closed(self, _leaf: Leaf, body: Mapping[str, Any]) -> None:
         task = self.tasks[body["task"]]
@@ -196,6 +226,7 @@ class Projection:
     def _fold_plan_declared(self, leaf: Leaf, body: Mapping[str, Any]) -> None:
         task = self.tasks[body["task"]]
         task.plan = leaf.index
+        self.plans[leaf.index] = body
         task.plan_entries.append(leaf.index)
         self._remember(leaf)
 
@@ -249,6 +280,13 @@ class Projection:
         counted = (body["who"], body["code"])
         self.alarm_counts[counted] = self.alarm_counts.get(counted, 0) + 1
 
+    def _fold_queue_paused(self, leaf: Leaf, body: Mapping[str, Any]) -> None:
+        self.pauses[leaf.index] = body
+        self.paused = leaf.index
+
+    def _fold_queue_resumed(self, _leaf: Leaf, _body: Mapping[str, Any]) -> None:
+        self.paused = -1
+
     def _fold_redaction(self, _leaf: Leaf, body: Mapping[str, Any]) -> None:
         self.redacted.add(body["sha256"])
 
@@ -258,6 +296,10 @@ class Projection:
         self.said[entry.author, entry.kind, canonical_text(entry.body)] = leaf.index
 
     # Questions that several readers ask.
+
+    def in_step(self, task: str, step: str) -> int:
+        """How many submissions of a task were handed in under the plan step of that name."""
+        return sum(one.body["task"] == task and one.body["step"] == step for one in self.submissions.values())
 
     @property
     def researchers(self) -> list[str]:

@@ -10,6 +10,8 @@ submissions = 40           # of the whole study; default: what its tasks ask for
 confirmations = 6          # of the whole study: runs with new seeds that researchers may ask for
 seeds = 5                  # per official run; replicates are fresh splits per seed
 replicates = 8
+allocation = "directed"    # who gets which task: also undirected, round-robin, bandit, risk-tiered
+directions = []            # directed: one for each researcher in turn, else its task's
 data = "my-data"           # with problem = "jsonl": the directory of its files, as seen from this file
 heldout = []               # problems that no researcher sees: what a result claims is run there at the end
 
@@ -34,13 +36,19 @@ seed = 7                   # handed to it as --seed; default: from the study's o
 [[task]]
 task = "t1"
 title = "..."
-workflow = "fixed"         # or "free"
+workflow = "fixed"         # or "free", or "hybrid" with a [task.scope]
 direction = "..."
 submissions = 12
+priority = 0               # up to 9, which goes out first
+risk = "low"               # or "medium", "high": wants a stricter workflow under "risk-tiered"
 [[task.step]]              # a fixed workflow's steps, in the human's order
 name = "s1"
 what = "..."
 pipelines = ['[["probe", {}]]']
+[task.scope]               # a hybrid workflow's: what is outside is refused, and an alarm
+families = ["confidence", "self-training"]
+submissions = 4            # per step of a plan
+programs = false           # or true: methods of its own too, whose families nobody knows
 ```
 """
 
@@ -58,11 +66,13 @@ from typing import Any
 from aar.formats.canonical import format_canonical
 from aar.formats.errors import FormatError
 from aar.formats.keys import COSIGNATURE, parse_vkey
-from aar.formats.kinds import check_body
+from aar.formats.kinds import POLICIES, RISKS, WORKFLOWS, check_body
 from aar.formats.policy import GROUP, NO_QUORUM
 from aar.lab.problems import DEFAULT_PROBLEM, JSONL
+from aar.lab.snapshot import FAMILIES
 from aar.outside.oversight.terms import NO_TERMS, Terms, TermsError, format_terms, parse_terms
 from aar.outside.record.witness_client import parse_witness_url
+from aar.verify.workflow import STRICT_ENOUGH
 
 DEFAULT_STUDY = DEFAULT_PROBLEM
 MAX_RESEARCHERS = 64
@@ -84,6 +94,8 @@ _STUDY_KEYS = (
     "draws",
     "heldout",
     "quorum",
+    "allocation",
+    "directions",
 )
 _WITNESS_KEYS = ("name", "vkey", "url")
 # What each kind of anchor takes beside a name and a kind.
@@ -95,7 +107,9 @@ _ANCHOR_KEYS = {
 MAX_ANCHORS = 16
 CONFIRMATIONS = 6
 MAX_HELDOUT = 16
-_TASK_KEYS = ("task", "title", "direction", "workflow", "submissions")
+MAX_DIRECTIONS = 64
+MAX_DIRECTION_CHARACTERS = 2_000
+_TASK_KEYS = ("task", "title", "direction", "workflow", "submissions", "priority", "risk")
 
 
 class StudyFileError(ValueError):
@@ -112,6 +126,15 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What a hybrid task leaves free: families of ideas, submissions per step of a plan, own programs."""
+
+    families: tuple[str, ...]
+    submissions: int
+    programs: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskSpec:
     """A task as the human wrote it."""
 
@@ -121,6 +144,9 @@ class TaskSpec:
     workflow: str
     submissions: int
     steps: tuple[Step, ...] = ()
+    scope: Scope | None = None
+    priority: int = 0
+    risk: str = "low"
 
     def as_body(self) -> dict[str, Any]:
         """The body of `task-opened`."""
@@ -133,7 +159,16 @@ class TaskSpec:
                 {"name": step.name, "what": step.what, "pipelines": list(step.pipelines)}
                 for step in self.steps
             ],
+            "scope": {}
+            if self.scope is None
+            else {
+                "families": list(self.scope.families),
+                "programs": int(self.scope.programs),
+                "submissions": self.scope.submissions,
+            },
             "submissions": self.submissions,
+            "priority": self.priority,
+            "risk": self.risk,
         }
 
 
@@ -197,6 +232,8 @@ class StudyFile:
     anchors: tuple[AnchorSpec, ...] = ()
     anchors_needed: int = 0
     data: str = ""
+    allocation: str = "directed"
+    directions: tuple[str, ...] = ()
     oversight: Terms = NO_TERMS
     team: tuple[ResearcherSpec, ...] = ()
 
@@ -206,7 +243,7 @@ class StudyFile:
         return max(sum(task.submissions for task in self.tasks), self.least_submissions)
 
     def with_researchers(self, count: int) -> StudyFile:
-        """The same study for `count` researchers: free tasks are reused so that all have work."""
+        """The same study for `count` researchers: tasks without steps are reused so that all have work."""
         if not 1 <= count <= MAX_RESEARCHERS:
             raise StudyFileError(f"--researchers {count}: want 1 to {MAX_RESEARCHERS}")
         if count < len(self.team):
@@ -214,7 +251,7 @@ class StudyFile:
                 f"--researchers {count}: the study file has {len(self.team)} [[researcher]] tables"
             )
         tasks = list(self.tasks)
-        free = [task for task in tasks if task.workflow == "free"]
+        free = [task for task in tasks if task.workflow != "fixed"]
         while free and len(tasks) < count:
             model = free[(len(tasks) - len(self.tasks)) % len(free)]
             tasks.append(replace(model, task=f"{model.task}-{len(tasks) + 1}"))
@@ -276,6 +313,12 @@ class StudyFile:
             for step in task.steps:
                 lines += ["[[task.step]]", f"name = {_toml(step.name)}", f"what = {_toml(step.what)}"]
                 lines.append(f"pipelines = {_toml(list(step.pipelines))}")
+            if task.scope is not None:
+                lines += ["[task.scope]", f"families = {_toml(list(task.scope.families))}"]
+                lines += [
+                    f"submissions = {task.scope.submissions}",
+                    f"programs = {_toml(task.scope.programs)}",
+                ]
         return replace(self, text="\n".join(lines) + "\n")
 
 
@@ -306,6 +349,9 @@ def parse_study(text: str, *, source: str, problems: tuple[str, ...]) -> StudyFi
     names = [spec.task for spec in specs]
     if len(set(names)) != len(names):
         raise StudyFileError(f"{source}: two tasks have the same name: {', '.join(names)}")
+    allocation, directions = _allocation(study, f"{source} [study]")
+    for number, spec in enumerate(specs, 1):
+        _check_risk(spec, allocation, f"{source} [[task]] {number}")
     witnesses = _witnesses(document.get("witness", []), source)
     anchors = _anchors(document.get("anchor", []), source)
     researchers = _integer(study, "researchers", f"{source} [study]", 3, MAX_RESEARCHERS)
@@ -330,6 +376,8 @@ def parse_study(text: str, *, source: str, problems: tuple[str, ...]) -> StudyFi
         quorum=_integer(study, "quorum", f"{source} [study]", 1 + len(witnesses), 1 + len(witnesses)),
         anchors=anchors,
         anchors_needed=_anchors_needed(study, len(anchors), source),
+        allocation=allocation,
+        directions=directions,
         data=_data(study, JSONL in (problem, *heldout), f"{source} [study]"),
         oversight=oversight,
         team=_team(document.get("researcher", []), researchers, source),
@@ -354,6 +402,38 @@ def _team(value: object, count: int, source: str) -> tuple[ResearcherSpec, ...]:
         seed = _integer(table, "seed", where, 0, MAX_SEED, least=0) if "seed" in table else -1
         team.append(ResearcherSpec(program=program, seed=seed))
     return tuple(team)
+
+
+def _allocation(study: Mapping[str, Any], where: str) -> tuple[str, tuple[str, ...]]:
+    """The policy and the directions it gives out."""
+    policy = study.get("allocation", "directed")
+    if policy not in POLICIES:
+        raise StudyFileError(f"{where}: allocation {policy!r:.60}, want one of {', '.join(POLICIES)}")
+    directions = study.get("directions", [])
+    if not isinstance(directions, list) or len(directions) > MAX_DIRECTIONS:
+        raise StudyFileError(f"{where}: directions: want a list of at most {MAX_DIRECTIONS} texts")
+    for one in directions:
+        if not isinstance(one, str) or not 0 < len(one.strip()) <= MAX_DIRECTION_CHARACTERS:
+            raise StudyFileError(
+                f"{where}: directions: got {one!r:.60}, want 1 to {MAX_DIRECTION_CHARACTERS} characters each"
+            )
+    if len(set(directions)) < len(directions):
+        raise StudyFileError(f"{where}: directions: want each once")
+    if policy == "bandit" and len(directions) < 2:
+        raise StudyFileError(
+            f"{where}: allocation = 'bandit' wants at least two directions to choose between"
+        )
+    if directions and policy not in ("directed", "bandit"):
+        raise StudyFileError(f"{where}: directions are for directed and bandit: {policy} gives out none")
+    return policy, tuple(directions)
+
+
+def _check_risk(spec: TaskSpec, allocation: str, where: str) -> None:
+    if allocation == "risk-tiered" and spec.workflow not in STRICT_ENOUGH[spec.risk]:
+        raise StudyFileError(
+            f"{where}: under allocation = 'risk-tiered' a task of {spec.risk} risk is "
+            f"{' or '.join(STRICT_ENOUGH[spec.risk])}, this one is {spec.workflow}"
+        )
 
 
 def _data(study: Mapping[str, Any], is_wanted: bool, where: str) -> str:
@@ -471,15 +551,18 @@ def _witnesses(value: object, source: str) -> tuple[WitnessSpec, ...]:
 def _task(value: object, where: str) -> TaskSpec:
     if not isinstance(value, dict):
         raise StudyFileError(f"{where}: want a table")
-    _only(value, {*_TASK_KEYS, "step"}, where)
+    _only(value, {*_TASK_KEYS, "step", "scope"}, where)
     workflow = _string(value, "workflow", where)
-    if workflow == "hybrid":
-        raise StudyFileError(f"{where}: workflow 'hybrid' is not available yet; use 'fixed' or 'free'")
-    if workflow not in ("fixed", "free"):
-        raise StudyFileError(f"{where}: workflow {workflow!r:.60}, want 'fixed' or 'free'")
+    if workflow not in WORKFLOWS:
+        raise StudyFileError(f"{where}: workflow {workflow!r:.60}, want one of {', '.join(WORKFLOWS)}")
     steps = value.get("step", [])
     if not isinstance(steps, list) or (workflow == "fixed") != bool(steps):
-        raise StudyFileError(f"{where}: a fixed workflow has [[task.step]] tables, a free one has none")
+        raise StudyFileError(f"{where}: a fixed workflow has [[task.step]] tables, another one has none")
+    if (workflow == "hybrid") != ("scope" in value):
+        raise StudyFileError(f"{where}: a hybrid workflow has a [task.scope] table, another one has none")
+    risk = value.get("risk", "low")
+    if risk not in RISKS:
+        raise StudyFileError(f"{where}: risk {risk!r:.60}, want one of {', '.join(RISKS)}")
     spec = TaskSpec(
         task=_name(value, "task", where),
         title=_string(value, "title", where),
@@ -487,6 +570,9 @@ def _task(value: object, where: str) -> TaskSpec:
         workflow=workflow,
         submissions=_integer(value, "submissions", where, None, 100_000),
         steps=tuple(_step(step, f"{where} step {number}") for number, step in enumerate(steps, 1)),
+        scope=_scope(value["scope"], f"{where} scope") if workflow == "hybrid" else None,
+        priority=_integer(value, "priority", where, 0, 9, least=0),
+        risk=risk,
     )
     check_task(spec.as_body(), where)
     return spec
@@ -506,6 +592,10 @@ def check_task(body: dict[str, Any], where: str) -> None:
         raise StudyFileError(
             f"{where}: {size_bytes} bytes, at most {MAX_TASK_BYTES}: split it into two tasks"
         )
+    known = sorted(FAMILIES)
+    for family in body["scope"].get("families", ()):
+        if family not in known:
+            raise StudyFileError(f"{where}: there is no family {family!r:.60}; there is: {', '.join(known)}")
     seen: dict[str, str] = {}
     for step in body["steps"]:
         if not step["pipelines"]:
@@ -521,6 +611,20 @@ def check_task(body: dict[str, Any], where: str) -> None:
                     "the same method gets the same seeds, so once is enough"
                 )
             seen[digest] = step["name"]
+
+
+def _scope(value: object, where: str) -> Scope:
+    if not isinstance(value, dict):
+        raise StudyFileError(f"{where}: want a table")
+    _only(value, {"families", "submissions", "programs"}, where)
+    families = value.get("families")
+    if not isinstance(families, list) or not all(isinstance(one, str) for one in families):
+        raise StudyFileError(f"{where}: families: got {families!r:.60}, want a list of names")
+    programs = value.get("programs", False)
+    if not isinstance(programs, bool):
+        raise StudyFileError(f"{where}: programs {programs!r:.40}, want true or false")
+    submissions = _integer(value, "submissions", where, None, 100_000)
+    return Scope(families=tuple(families), submissions=submissions, programs=programs)
 
 
 def _step(value: object, where: str) -> Step:

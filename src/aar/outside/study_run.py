@@ -244,6 +244,9 @@ class StudyRun:
                 "draws": file.draws,
                 "level": "0.95",
             },
+            "allocation": {"policy": file.allocation, "directions": list(file.directions)},
+            "oversight": {"purpose": "", "human": {}, "limits": [], "downstream": []},
+            "comparison": {},
             "programs": digests_of(self._programs),
             "sandbox": {
                 "backend": self._doctor.backend,
@@ -259,7 +262,8 @@ class StudyRun:
         last_status = 0.0
         while True:
             self.plane.check()
-            fleet.watch()
+            for name in fleet.watch():
+                self.plane.control.post("/v1/gone", {"researcher": name})
             now = time.monotonic()
             if now - last_status >= STATUS_EVERY_S or fleet.is_over:
                 last_status = now
@@ -267,6 +271,7 @@ class StudyRun:
                 open_tasks = [task for task in status["tasks"] if task["state"] in ("open", "leased")]
                 if not open_tasks and not status["pending"]:
                     return "tasks-done"
+                fleet.wake({(task["task"], task["epoch"]) for task in open_tasks if not task["held"]})
                 seconds = status["budgets"]["seconds"]
                 if seconds["used"] >= seconds["budget"]:
                     return "time-over"

@@ -211,6 +211,10 @@ class RecordedStudy:
                 "draws": DRAWS,
                 "level": "0.95",
             },
+            "allocation": {"policy": "directed", "directions": []},
+            "oversight": {"purpose": "", "human": {}, "limits": [], "downstream": []},
+            "comparison": {},
+            "programs": [],
             "sandbox": {
                 "backend": "none",
                 "verdict": "ok",
@@ -240,7 +244,10 @@ class RecordedStudy:
             "direction": f"direction {number + 1}" if self.arm.is_directed else "as you like",
             "workflow": self.arm.workflow,
             "steps": steps if is_fixed else [],
+            "scope": {},
             "submissions": self.arm.submissions,
+            "priority": 0,
+            "risk": "low",
         }
 
     # What researchers do; each through its own desk.

@@ -17,8 +17,9 @@ from typing import Any
 from aar.formats.canonical import format_canonical
 from aar.formats.errors import FormatError
 from aar.formats.kinds import NAME
+from aar.lab.snapshot import families_of
 from aar.outside.admission import Refused
-from aar.outside.allocation import next_task
+from aar.outside.allocation import next_offer
 from aar.outside.gateway.blobs import Blobs
 from aar.outside.gateway.record_service import Draft, RecordService
 from aar.outside.gateway.requests import fields, method_files, whole_number
@@ -247,22 +248,28 @@ class ResearcherDesk:
                 return {"task": None, "study_open": False}
             now_ms = service.now_ms()
             left_s = projection.seconds_left(now_ms)
-            task = next_task(projection, self._researcher, now_ms=now_ms) if left_s > 0 else None
-            if task is None:
+            offer = next_offer(projection, self._researcher, now_ms=now_ms) if left_s > 0 else None
+            if offer is None:
                 return {"task": None, "study_open": left_s > 0}
+            task = offer.task
             if task.researcher != self._researcher or task.lease_until_ms <= now_ms:
                 body = {
                     "task": task.name,
                     "researcher": self._researcher,
                     "until_ms": now_ms + max(int(left_s * 1000), LEASE_MS),
                     "epoch": task.epoch + 1,
+                    "direction": offer.direction,
                 }
-                service.append([Draft(author="gateway", kind="task-leased", body=body)])
+                service.append([Draft(author="gateway", kind="task-leased", body=body, refs=(task.index,))])
                 task = service.projection.tasks[task.name]
             return {"task": _task_told(task), "study_open": True}
 
     def plan(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
         body = dict(fields(payload, task=str, steps=list, amends=int))
+        body["steps"] = [
+            {"families": [], "submissions": 0, **step} if isinstance(step, dict) else step
+            for step in body["steps"]
+        ]
         self._check_open()
         return self._say("plan-declared", body, (body["amends"],) if body["amends"] >= 0 else ())
 
@@ -275,7 +282,9 @@ class ResearcherDesk:
             return service.acknowledge(taken)
         self._check_open()
         try:
-            snapshot = format_canonical({"files": method_files(wanted["files"])})  # type: ignore[dict-item]
+            files = method_files(wanted["files"])
+            snapshot = format_canonical({"files": files})  # type: ignore[dict-item]
+            families = families_of(files)
             NAME("step", wanted["step"])
         except FormatError as error:
             raise Refused("bad-request", str(error)) from error
@@ -288,6 +297,7 @@ class ResearcherDesk:
                 "plan": wanted["plan"],
                 "step": wanted["step"],
                 "name": wanted["name"],
+                "families": list(families),
                 "digest": digest,
                 "size": len(snapshot),
                 "request": wanted["request"],
@@ -381,8 +391,9 @@ def _task_told(task: Task) -> dict[str, Any]:
     return {
         "task": task.name,
         "title": task.title,
-        "direction": task.direction,
+        "direction": task.told,
         "workflow": task.workflow,
+        "scope": dict(task.scope),
         "steps": [
             {
                 "name": step["name"],

@@ -19,6 +19,7 @@ from aar.formats.entry import SignedEntry, parse_signed_entry
 from aar.formats.errors import FormatError
 from aar.formats.kinds import check_body
 from aar.outside.admission import Refused
+from aar.outside.allocation import MAX_HOLDERS
 from aar.outside.gateway.blobs import MAX_BLOB_BYTES, Blobs
 from aar.outside.gateway.record_service import Draft, RecordService
 from aar.outside.gateway.requests import fields, whole_number
@@ -300,6 +301,7 @@ class ControlDesk:
             ("POST", "/v1/entry"): self.entry,
             ("POST", "/v1/reproduce"): self.reproduce,
             ("POST", "/v1/heldout"): self.heldout,
+            ("POST", "/v1/gone"): self.gone,
             ("POST", "/v1/closing"): self.start_closing,
             ("GET", "/v1/close-material"): self.close_material,
             ("POST", "/v1/stop"): self.stop,
@@ -361,6 +363,35 @@ class ControlDesk:
             service.changed.notify_all()
         return {"problems": [one["name"] for one in projection.opened["heldout"]]}
 
+    def gone(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
+        """Take a lost researcher's tasks from it: its leases end now, and others may have what it worked on.
+
+        A task that too many were lost over is dead, and closed as failed.
+        """
+        name = fields(payload, researcher=str)["researcher"]
+        service = self._staff.service
+        with service.lock:
+            now_ms = service.now_ms()
+            drafts = []
+            for task in service.projection.tasks.values():
+                if task.outcome or task.researcher != name:
+                    continue
+                if len(task.holders) >= MAX_HOLDERS:
+                    reason = f"{len(task.holders)} researchers were lost over it: {', '.join(task.holders)}"
+                    body: dict[str, Any] = {"researcher": name, "outcome": "failed", "reason": reason}
+                    kind = "task-closed"
+                elif task.lease_until_ms > now_ms:
+                    body = {"researcher": name, "until_ms": now_ms, "epoch": task.epoch + 1}
+                    body["direction"] = task.told
+                    kind = "task-leased"
+                else:
+                    continue
+                body["task"] = task.name
+                drafts.append(Draft(author="gateway", kind=kind, body=body, refs=(task.index,)))
+            if drafts:
+                service.append(drafts)
+        return {"tasks": [draft.body["task"] for draft in drafts]}
+
     def start_closing(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
         """No new work from here on; what was handed in is still run, then every explored value is opened."""
         reason = fields(payload, reason=str)["reason"]
@@ -410,6 +441,8 @@ def summary(projection: Projection, *, now_ms: int) -> dict[str, Any]:
                 "title": task.title,
                 "workflow": task.workflow,
                 "state": task.state,
+                "epoch": task.epoch,
+                "held": int(bool(task.researcher) and task.lease_until_ms > now_ms),
                 "researcher": task.researcher,
                 "submissions": task.used,
                 "budget": task.submissions,
