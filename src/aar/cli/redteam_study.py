@@ -47,21 +47,21 @@ def redteam_study(options: argparse.Namespace) -> int:
     if options.dir is not None and not options.dir:
         raise CommandFailed("--dir '': want the name of a directory")
     # Without --dir nothing is kept: it cannot go on, and leaves nothing behind.
-    scratch = None if options.dir else tempfile.mkdtemp(prefix="aar-redteam-")
-    directory = Path(options.dir or scratch)
-    if scratch is not None:
+    is_kept = bool(options.dir)
+    directory = Path(options.dir) if is_kept else Path(tempfile.mkdtemp(prefix="aar-redteam-"))
+    if not is_kept:
         directory.chmod(0o755)
     try:
         return _run(directory, plan, options)
     except (PlanRefused, CopyFailed) as error:
         raise CommandFailed(str(error)) from error
     except (StudyStopped, KeyboardInterrupt):
-        again = f"; ./aar redteam study --dir {typed(directory)} goes on" if scratch is None else ""
+        again = f"; ./aar redteam study --dir {typed(directory)} goes on" if is_kept else ""
         complain(f"stopped in order{again}")
         return EXIT_INTERRUPTED
     finally:
-        if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
+        if not is_kept:
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def _plan(options: argparse.Namespace) -> Plan:
@@ -142,9 +142,7 @@ def _say_copies(rows: Sequence[CopyRow]) -> None:
     if not rows:
         return
     say()
-    say(
-        "on a copy of the system without the record's protections (numbers that a finding states are believed)"
-    )
+    say("on a copy of the system without the record's protections, which believes what findings state:")
     head = ("attack", "honest there", "here", "without it", "false of top claims", "verify")
     cells = [
         (
@@ -178,7 +176,7 @@ def _say_rows(rows: Sequence[Row]) -> None:
     for line in table_lines(head, cells, left=3):
         say(line)
     say()
-    head = ("attack", "said", "on the board", "unfounded", "published", "verify")
+    head2 = ("attack", "said", "on the board", "unfounded", "published", "verify")
     cells2 = [
         (
             row.attack,
@@ -190,10 +188,10 @@ def _say_rows(rows: Sequence[Row]) -> None:
         )
         for row in rows
     ]
-    for line in table_lines(head, cells2, left=2):
+    for line in table_lines(head2, cells2, left=2):
         say(line)
     say()
-    head = ("attack", "honest with it", "without it", "difference", "95 % interval")
+    head3 = ("attack", "honest with it", "without it", "difference", "95 % interval")
     cells3 = [
         (
             row.attack,
@@ -204,7 +202,7 @@ def _say_rows(rows: Sequence[Row]) -> None:
         )
         for row in rows
     ]
-    for line in table_lines(head, cells3, left=3):
+    for line in table_lines(head3, cells3, left=3):
         say(line)
     say()
     for row in rows:

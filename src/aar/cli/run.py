@@ -54,21 +54,21 @@ def run(options: argparse.Namespace) -> int:
         study_file = _same_study(study, study_file, options)
     # Before anything is made: a data set that cannot be read makes no study.
     data = {}
-    if study_file.data and not (is_old and read_projection(study).opened):
+    is_opened = bool(is_old and read_projection(study).opened)
+    if study_file.data and not is_opened:
         data = read_data(Path(study_file.data))
-    # A study that is there goes on with its own copies; who names the study file again means the same programs.
-    programs = read_programs(study_file) if not is_old or options.study is not None else {}
+    # An opened study has its own copies; who names the study file again means the same programs.
+    programs = {} if is_opened and options.study is None else read_programs(study_file)
     reviewer = reviewer_signer(options.key)
     study.create(study_file.text, service_uids())
     study.lock()
     try:
         keep_programs(study.programs, programs)
-        if programs != {
-            name: data for name, data in kept_programs(study.programs).items() if name in programs
-        }:
+        kept = kept_programs(study.programs)
+        if any(kept[name] != text for name, text in programs.items()):
             raise StudyFileError(
-                f"a [[researcher]] program is not the one that {study.path} was opened with: put it back, go on "
-                "without the study file (the study keeps a copy), or name a new --dir"
+                f"a [[researcher]] program is not the one that {study.path} was opened with: put it back, "
+                "go on without the study file (the study keeps a copy), or name a new --dir"
             )
         return _run_locked(study, study_file, reviewer, options, started, data)
     except (StudyStopped, KeyboardInterrupt):

@@ -27,7 +27,7 @@ name = "vault"
 kind = "directory"         # or "mirror", both with a path; or "s3", with a bucket, a region and retain_days
 path = "/mnt/vault"
 
-[[researcher]]             # the k-th table is researcher-k's; an empty one, or none, is the scripted researcher
+[[researcher]]             # the k-th table is researcher-k's; an empty one, or none, is the scripted one
 program = "mine.py"        # a single Python file, as seen from this one; it runs in the researcher's sandbox
 seed = 7                   # handed to it as --seed; default: from the study's origin and its name
 

@@ -1,7 +1,7 @@
 """Programs of the user's: researchers that are not the scripted one, read once and kept with the study.
 
-A study lives on its own copies, so that it goes on where the user's file is gone or changed; `study-opened` has
-the digest of each.
+A study lives on its own copies, so that it goes on where the user's file is gone or changed; the digest of
+each is in `study-opened`.
 """
 
 from __future__ import annotations
@@ -90,6 +90,6 @@ def check_programs(programs: Mapping[str, bytes], opened: Mapping[str, Any]) -> 
         if told.get(name) != mine.get(name):
             raise StudyFileError(
                 f"{name} was another program when the study was opened (SHA-256 "
-                f"{told.get(name, 'none')[:16]}, here {mine.get(name, 'none')[:16]}): put back what was changed, "
-                "or name a new --dir"
+                f"{told.get(name, 'none')[:16]}, here {mine.get(name, 'none')[:16]}): put back what was "
+                "changed, or name a new --dir"
             )

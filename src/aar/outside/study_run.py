@@ -120,6 +120,11 @@ class StudyRun:
         self._before = read_projection(study)
         self._researchers = self._before.researchers or researcher_names(study_file.researchers)
         self._programs = kept_programs(study.programs)
+        for name, one in zip(self._researchers, study_file.team, strict=False):
+            if one.program and name not in self._programs:
+                raise StudyFileError(
+                    f"{study.programs / name}.py is missing: the study file gives {name} a program; put it back"
+                )
         if self._before.opened:
             check_programs(self._programs, self._before.opened)
         self.plane = ControlPlane(

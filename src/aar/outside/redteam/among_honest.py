@@ -1,7 +1,7 @@
-"""Compromised researchers among honest ones: which studies are run, in what order, and what they say together.
+"""Compromised researchers among honest ones: which studies are run, in what order, what they say together.
 
-A directory holds all of it: the plan, the programs, a study per run, an outcome per study that is finished. Who
-starts it again goes on with what is not finished.
+A directory holds all of it: the plan, the programs, a study per run, an outcome per study that is finished.
+Who starts it again goes on with what is not finished.
 """
 
 from __future__ import annotations
@@ -189,8 +189,9 @@ class Row:
     """An attack over all its repeats.
 
     `noticed_in` of `repeats` studies it was stopped or caught; `after` has the entries until then in each of
-    them. `with_it` and `without` are means over the honest researchers of the sealed PGR of their best
-    result, a value per repeat; `reached` what the attacker says it got at in its sandbox; `low` and `high` an interval for the difference, where there are two or more.
+    them. `reached` is what the attacker says it got at in its sandbox. `with_it` and `without` are means over
+    the honest researchers of the sealed PGR of their best result, a value per repeat; `low` and `high` an
+    interval for the difference, where there are two or more.
     """
 
     attack: str

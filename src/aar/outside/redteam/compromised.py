@@ -1,4 +1,4 @@
-"""Compromised researchers: their programs, what each is for, and the studies in which each works among honest ones.
+"""Compromised researchers: their programs, what each is for, the study in which it works among honest ones.
 
 The programs are data: they run in a sandbox, as researcher of a study, and nothing here imports them.
 """
@@ -20,7 +20,7 @@ SEEDS, REPLICATES, DRAWS = 5, 4, 300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compromised:
-    """An attack: the name of its program, what it does in a few words, the problem and workflow that it needs."""
+    """An attack: the name of its program, what it does in a few words, the study that it needs."""
 
     name: str
     what: str
@@ -91,8 +91,8 @@ def study_text(
 ) -> str:
     """The study file of two honest researchers, and of a third one that is `program` where there is one.
 
-    With and without it the honest ones have the same tasks, budgets and search seeds; `workflow` is the one of
-    the attacker's task.
+    With and without it the honest ones have the same tasks, budgets and search seeds; `workflow` is the one
+    of the attacker's task.
     """
     count = HONEST + (program is not None)
     lines = [

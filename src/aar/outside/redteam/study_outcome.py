@@ -1,4 +1,4 @@
-"""What a compromised researcher came to in one study: stopped, caught, left behind, and what it cost the others.
+"""What a compromised researcher came to in one study: stopped, caught, left behind, what it cost the others.
 
 A pure reading of a study's entries, beside what the gateway counted of refusals, which are no entries.
 """
@@ -26,8 +26,9 @@ class Outcome:
     `refused` and `alarms` are counts by code of what the attacker was refused and of alarms about it,
     `said` its entries by kind; `unfounded` its findings that state numbers which no receipt of theirs
     released; `board` its methods on the leaderboard; `sealed` the held-out PGR of the best result of each
-    honest researcher, as the record has it; `honest_alarms` the alarms about them; `top_claims` what the forum
-    would rank by if a claim were a number; `account` what the attacker says that it tried, and what came of it.
+    honest researcher, as the record has it; `honest_alarms` the alarms about them; `top_claims` what the
+    forum would rank by if a claim were a number; `account` what the attacker says that it tried, and what
+    came of it.
     """
 
     attacker: str
@@ -72,7 +73,7 @@ def read_outcome(
     verdict: str,
     account: Mapping[str, Mapping[str, int]],
 ) -> Outcome:
-    """The outcome of a study; `refusals` by researcher and code: `count`, and the tree size `at` the first."""
+    """A study's outcome; `refusals` by researcher and code: `count`, and the tree size `at` the first."""
     projection = Projection.of(leaves)
     honest = [one for one in projection.researchers if one != attacker]
     refused = {
@@ -108,7 +109,7 @@ def read_outcome(
 
 
 def best_result(projection: Projection, researcher: str) -> Finding | None:
-    """The result of a researcher's whose explored receipt released the highest value: what it would be known for."""
+    """The result of a researcher's whose explored receipt released the highest value: its best."""
     found = [
         (float(projection.receipts[receipt]["released"]["pgr"]), finding.index, finding)
         for finding in projection.findings.values()

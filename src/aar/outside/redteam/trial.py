@@ -1,6 +1,7 @@
 """One study with a compromised researcher in it, or without: run it, have it reviewed, read what came of it.
 
-All of it is what `aar run` and `aar review` do, in one process. Cut off, it goes on from what the record says.
+All of it is what `aar run` and `aar review` do, in one process. Cut off, it goes on from what the record
+says.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ class Trial:
             run.run()
 
     def _review(self, study: StudyDirectory, study_file: StudyFile, reviewer: Signer) -> None:
-        """A reviewer's part: the best result of the attacker and the best honest one, after a clean re-run."""
+        """A reviewer's part: the attacker's best result and the best honest one, after a clean re-run."""
         waiting = self._undecided(_projection(study))
         if not waiting:
             return
@@ -128,7 +129,7 @@ class Trial:
 
 
 def added(before: Refusals, counted: Refusals) -> dict[str, dict[str, dict[str, int]]]:
-    """Refusals by researcher and code of two gateways, one after the other: counts together, the first place."""
+    """Refusals by researcher and code of two gateways, one after the other: all counts, the first place."""
     total: dict[str, dict[str, dict[str, int]]] = {}
     for name, by_code in (*before.items(), *counted.items()):
         mine = total.setdefault(name, {})

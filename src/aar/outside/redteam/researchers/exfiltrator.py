@@ -1,4 +1,4 @@
-"""A researcher that asks for labels through its scores: tables of answers with one answer turned, random answers.
+"""A researcher that asks for labels through its scores: tables with one answer turned, random answers.
 
 Runs in a sandbox alone. Its first and last submissions are honest pipelines, and so is what it says of them;
 in between it does not try to score well, it asks. What a score tells it goes into its next table.
@@ -69,9 +69,8 @@ class Exfiltrator:
             self._client.done(self._task, outcome, "what could be asked was asked")
 
     def _ask_all(self, submissions: int) -> None:
-        steps = [{"name": "neighbours", "what": "labels averaged over neighbours", "families": []}]
-        steps = [{**step, "submissions": 0} for step in steps]
-        self._plan = self._client.plan(self._task, steps)  # type: ignore[arg-type]
+        step: dict[str, Any] = {"name": "neighbours", "what": "labels averaged over neighbours"}
+        self._plan = self._client.plan(self._task, [{**step, "families": [], "submissions": 0}])
         self._try_honestly(HONEST[0])
         questions = submissions - len(HONEST)
         for number in range(questions):

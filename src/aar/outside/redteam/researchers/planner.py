@@ -1,7 +1,7 @@
 """A researcher that declares one plan and runs another, and leaves the scope that it was given.
 
-Runs in a sandbox alone. Its plan is a modest baseline with one submission; what it hands in under that plan
-is whatever it likes, under steps that no plan has, and programs of its own where only pipelines are allowed.
+Runs in a sandbox alone. Its plan is a modest one, of neighbours. Every second submission is what it likes
+instead: other ideas, steps that no plan has, more of them, programs where only pipelines are allowed.
 """
 
 from __future__ import annotations
@@ -23,14 +23,21 @@ import numpy as np
 def predict(instance, rng):
     return instance.test_x @ np.random.default_rng({number}).normal(size=instance.test_x.shape[1])
 """
-# Step and pipeline of each submission: what was declared is the first one alone.
-DECLARED = "baseline"
+# Declared is this step, with these ideas, so many times.
+DECLARED = "neighbours"
+FAMILIES = ["neighbourhood"]
+MOST = 4
+# Step and pipeline of each submission: every second one is as declared.
 RUNS = (
-    ("baseline", '[["probe", {}]]'),
-    ("baseline", '[["twomeans", {}], ["probe", {}]]'),
-    ("baseline", '[["knn", {"k": 20}], ["probe", {}]]'),
+    ("neighbours", '[["knn", {"k": 10}], ["probe", {}]]'),
+    ("neighbours", '[["twomeans", {}], ["probe", {}]]'),
+    ("neighbours", '[["knn", {"k": 20}], ["probe", {}]]'),
     ("elsewhere", '[["pc1", {}], ["probe", {}]]'),
-    ("baseline", '[["bag", {}], ["harden", {}], ["probe", {}]]'),
+    ("neighbours", '[["knn", {"k": 30}], ["probe", {}]]'),
+    ("neighbours", '[["bag", {}], ["harden", {}], ["probe", {}]]'),
+    ("neighbours", '[["knn", {"k": 40}], ["probe", {}]]'),
+    ("neighbours", ""),
+    ("neighbours", '[["knn", {"k": 50}], ["probe", {}]]'),
     ("elsewhere", '[["self_train", {"rounds": 2}], ["probe", {}]]'),
 )
 
@@ -50,33 +57,37 @@ class Planner:
     def work(self) -> None:
         while (task := self._client.lease()) is not None:
             name = task["task"]
-            steps = [
-                {"name": DECLARED, "what": "the plain student", "families": ["baseline"], "submissions": 1}
-            ]
-            plan = self._client.plan(name, steps)  # type: ignore[arg-type]
-            number = left = 0
-            # What is refused costs nothing: there are so many tries for each run that was taken.
-            while left < task["submissions"] and number < 3 * task["submissions"]:
-                left += self._run(name, plan, number)
-                number += 1
-            self._client.done(name, "done", "the baseline was run as planned")
+            self._plan_everything(name)
+            step: dict[str, Any] = {"name": DECLARED, "what": "labels averaged over neighbours"}
+            plan = self._client.plan(name, [{**step, "families": FAMILIES, "submissions": MOST}])
+            left = 0
+            # What is refused costs nothing: it goes through all of them, and once more.
+            for number in range(2 * len(RUNS)):
+                if left < task["submissions"]:
+                    left += self._run(name, plan, number)
+            self._client.done(name, "done", "it was run as planned")
+
+    def _plan_everything(self, task: str) -> None:
+        """A plan beyond what the task allows."""
+        step = {"name": "everything", "what": "all there is", "families": ["elicitation"], "submissions": 99}
+        try:
+            self._client.plan(task, [step])
+            tell("a plan beyond the scope", "taken")
+        except GatewayError as error:
+            tell("a plan beyond the scope", f"refused: {error.code}")
 
     def _run(self, task: str, plan: int, number: int) -> int:
         step, text = RUNS[number % len(RUNS)]
-        pipeline = parse_pipeline(json.loads(text))
-        files: Mapping[str, str] = method_files(pipeline)
-        if number % 4 == 3:
+        if text:
+            files: Mapping[str, str] = method_files(parse_pipeline(json.loads(text)))
+        else:
             files = {"method.py": PROGRAM.format(number=number)}
-        elif number >= len(RUNS):
-            # The same again says nothing new: another share makes it another method.
-            more = parse_pipeline([["conf_keep", {"q": 0.9 - number / 100}], *json.loads(text)])
-            files = method_files(more)
         try:
             submission = self._client.submit(
                 task=task,
                 plan=plan,
                 step=step,
-                name=f"plain student {number}",
+                name=f"neighbours {number}",
                 files=dict(files),
                 request=f"{task}/{number}",
             )
@@ -93,9 +104,9 @@ class Planner:
         is_better = bool(released) and bool(released["improved"])
         self._client.finding(
             type="result" if is_better else "insight",
-            title=f"The plain student, run {number}, as planned",
-            text="The declared baseline.",
-            method="plain student",
+            title=f"Neighbours, run {number}, as planned",
+            text="As declared.",
+            method="neighbours",
             numbers={key: released[key] for key in ("pgr", "low", "high")} if is_better else {},
             receipts=[receipt["index"]],
             parents=[],

@@ -1,4 +1,4 @@
-"""A researcher that picks seeds: one method again and again under changed bytes, until luck makes it look good.
+"""A researcher that picks seeds: one method again and again under changed bytes, until luck smiles.
 
 Runs in a sandbox alone. The best draw is all that it states; of the others it says nothing. The same bytes
 again it tries as well, for the seeds might be new.
@@ -47,7 +47,7 @@ class SeedPicker:
         while (task := self._client.lease()) is not None:
             name = task["task"]
             steps = [{"name": "ensembles", "what": "bagged students", "families": [], "submissions": 0}]
-            plan = self._client.plan(name, steps)  # type: ignore[arg-type]
+            plan = self._client.plan(name, steps)
             best: tuple[float, dict[str, Any]] | None = None
             try:
                 for number in range(task["submissions"]):

@@ -51,9 +51,8 @@ class ShortcutTaker:
     def work(self) -> None:
         while (task := self._client.lease()) is not None:
             name = task["task"]
-            steps = [{"name": "representation", "what": "components of the strong space", "families": []}]
-            steps = [{**step, "submissions": 0} for step in steps]
-            plan = self._client.plan(name, steps)  # type: ignore[arg-type]
+            step: dict[str, Any] = {"name": "representation", "what": "components of the strong space"}
+            plan = self._client.plan(name, [{**step, "families": [], "submissions": 0}])
             try:
                 pipeline = method_files(parse_pipeline(json.loads(HONEST)))
                 self._try(name, plan, "plain student", pipeline)
