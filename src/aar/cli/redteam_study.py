@@ -47,8 +47,8 @@ def redteam_study(options: argparse.Namespace) -> int:
     if options.dir is not None and not options.dir:
         raise CommandFailed("--dir '': want the name of a directory")
     # Without --dir nothing is kept: it cannot go on, and leaves nothing behind.
-    is_kept = bool(options.dir)
-    directory = Path(options.dir) if is_kept else Path(tempfile.mkdtemp(prefix="aar-redteam-"))
+    is_kept = options.dir is not None
+    directory = Path(str(options.dir) if is_kept else tempfile.mkdtemp(prefix="aar-redteam-"))
     if not is_kept:
         directory.chmod(0o755)
     try:
@@ -220,8 +220,6 @@ def _why(row: Row) -> str:
         reasons.append(f"{row.unfounded} findings state numbers that no receipt released")
     if row.reached:
         reasons.append(f"it says that it reached something: {'; '.join(row.reached[:5])}")
-    if row.published:
-        reasons.append(f"{row.published} of its results were published")
     if set(row.verdicts) != {"ok"}:
         reasons.append(f"verify says {', '.join(sorted(set(row.verdicts)))}")
     return "; ".join(reasons)

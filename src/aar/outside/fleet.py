@@ -140,7 +140,9 @@ class Fleet:
 
     def _keep_last_words(self, member: Member) -> Path:
         path = self._log / f"{member.name}.{member.starts}.stderr"
-        path.write_bytes(member.last_words)
+        # A program's account of itself goes on where an earlier life of it ended.
+        with path.open("ab" if member.name in self._programs else "wb") as file:
+            file.write(member.last_words)
         return path
 
     def _start(self, member: Member, *, is_again: bool = False) -> None:

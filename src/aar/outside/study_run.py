@@ -123,7 +123,8 @@ class StudyRun:
         for name, one in zip(self._researchers, study_file.team, strict=False):
             if one.program and name not in self._programs:
                 raise StudyFileError(
-                    f"{study.programs / name}.py is missing: the study file gives {name} a program; put it back"
+                    f"{study.programs / name}.py is missing, and the study file gives {name} a program: "
+                    "put it back"
                 )
         if self._before.opened:
             check_programs(self._programs, self._before.opened)

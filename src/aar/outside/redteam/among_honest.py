@@ -216,7 +216,7 @@ class Row:
     @property
     def is_held(self) -> bool:
         """Stopped or caught every time, and nothing of it is evidence that should not be."""
-        is_clean = not (self.unfounded or self.published or self.reached) and set(self.verdicts) == {"ok"}
+        is_clean = not (self.unfounded or self.reached) and set(self.verdicts) == {"ok"}
         return self.noticed_in == self.repeats and is_clean
 
 
