@@ -7,6 +7,7 @@ splits are computed here in the slow, plain way of the specifications, apart fro
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import hmac
 import os
@@ -543,7 +544,7 @@ def opening(pool: Pool = POOL) -> dict[str, Any]:
             "draws": DRAWS,
             "level": "0.95",
         },
-        **STUDY_TERMS,
+        **copy.deepcopy(STUDY_TERMS),
         "sandbox": {
             "backend": "none",
             "verdict": "ok",
@@ -571,7 +572,7 @@ def task(name: str, submissions: int) -> dict[str, Any]:
         "workflow": "free",
         "steps": [],
         "submissions": submissions,
-        **TASK_TERMS,
+        **copy.deepcopy(TASK_TERMS),
     }
 
 

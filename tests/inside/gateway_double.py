@@ -308,7 +308,9 @@ class GatewayDouble:
         body = {**payload, "researcher": self.researcher}
         return self.acknowledge(self.record.append("gateway", "task-closed", body))
 
-    def somebody_else(self, files: dict[str, str], *, pgr: float, task: str = "theirs") -> int:
+    def somebody_else(
+        self, files: dict[str, str], *, pgr: float, task: str = "theirs", request: str = ""
+    ) -> int:
         """A scored submission of r2 with a finding; the index of the finding."""
         body = {
             "task": task,
@@ -318,7 +320,7 @@ class GatewayDouble:
             "name": "theirs",
             "digest": "2" * 64,
         }
-        body |= {"size": 1, "families": [], "request": f"r2/{len(self.record.leaves)}"}
+        body |= {"size": 1, "families": [], "request": request or f"r2/{len(self.record.leaves)}"}
         submission = self.record.append("gateway", "submission", body)
         self.files[submission] = files
         mine, self.score = self.score, lambda _files: pgr

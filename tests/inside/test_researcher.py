@@ -20,6 +20,7 @@ from aar.inside.gateway_client import GatewayClient, GatewayError, GatewayLost
 from aar.inside.researcher import EXIT_LOST, EXIT_MISBEHAVED, Researcher, practised, request_of
 from aar.lab.method_directory import method_files, pipeline_of
 from aar.lab.pipeline import format_pipeline, parse_pipeline, pipeline_digest
+from aar.verify.workflow import plan_faults, submission_faults
 from inside.gateway_double import GatewayDouble, Refuse
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
@@ -232,7 +233,7 @@ def test_where_nothing_was_scored_there_is_nothing_to_propose(gateway: GatewayDo
 def test_when_the_ideas_are_spent_the_task_is_done(
     gateway: GatewayDouble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(researcher_module, "choose", lambda *_arguments: None)
+    monkeypatch.setattr(researcher_module, "choose", lambda *_arguments, **_named: None)
     gateway.tasks.append(task())
     work(gateway)
     assert gateway.kinds("task-closed")[0]["reason"] == "every idea in reach was tried"
@@ -344,6 +345,52 @@ def test_a_refusal_to_close_a_task_that_is_a_fault_travels(gateway: GatewayDoubl
     gateway.refuse["done"] = Refuse("bad-request")
     with pytest.raises(GatewayError, match="bad-request"):
         work(gateway)
+
+
+# The hybrid workflow.
+
+SCOPE = {"families": ["confidence", "neighbourhood"], "programs": 0, "submissions": 3}
+
+
+def test_a_hybrid_task_is_searched_inside_its_scope_and_as_planned(gateway: GatewayDouble) -> None:
+    gateway.score = by_digest
+    # What another did well lies outside of the scope: it is not built on.
+    gateway.somebody_else(method_files(parse_pipeline([["early_stop", {}]])), pgr=0.99)
+    gateway.tasks.append(task(budget=6, workflow="hybrid", scope=SCOPE))
+    work(gateway)
+    plans = {
+        index: one.body for index, one in enumerate(gateway.record.entries) if one.kind == "plan-declared"
+    }
+    for plan in plans.values():
+        assert list(plan_faults(SCOPE, plan["steps"])) == []
+    ours = [one for one in gateway.kinds("submission") if one["researcher"] == "r1"]
+    assert len(ours) == 6
+    before: Counter[str] = Counter()
+    for body in ours:
+        steps = plans[body["plan"]]["steps"]
+        told = {"step": body["step"], "families": body["families"], "before": before[body["step"]]}
+        assert list(submission_faults(SCOPE, steps, **told)) == []
+        before[body["step"]] += 1
+    (closed,) = gateway.kinds("task-closed")
+    assert closed["outcome"] == "done"
+
+
+def test_a_hybrid_task_ends_when_every_family_has_had_its_share(gateway: GatewayDouble) -> None:
+    gateway.score = by_digest
+    gateway.tasks.append(task(budget=9, workflow="hybrid", scope={**SCOPE, "submissions": 2}))
+    work(gateway)
+    assert Counter(step for _task, step, _method in handed_in(gateway)) == dict.fromkeys(SCOPE["families"], 2)
+    (closed,) = gateway.kinds("task-closed")
+    assert closed["reason"] == "every idea in reach was tried"
+
+
+def test_a_step_walked_by_another_is_not_walked_again(gateway: GatewayDouble) -> None:
+    gateway.score = by_digest
+    gateway.tasks.append(fixed())
+    first = parse_pipeline([["probe", {}]])
+    gateway.somebody_else(method_files(first), pgr=0.3, task="walk", request=request_of("walk", "s1", first))
+    work(gateway)
+    assert len(handed_in(gateway)) == 3
 
 
 # Practice.

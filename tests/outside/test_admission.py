@@ -13,7 +13,7 @@ from aar.outside.admission import Refused, check_admission
 from aar.outside.allocation import next_offer
 from aar.outside.projection import Projection
 from aar.verify.statistics import detectable_difference
-from forge import STUDY_TERMS, TASK_TERMS
+from forge import STUDY_TERMS, TASK_TERMS, planned
 
 ORIGIN = "aar.local/study-0123456789abcdef"
 SECRET = bytes(range(32))
@@ -96,7 +96,9 @@ class Study:
         self.projection.fold(Leaf(index, self.now_ms, signed))
         return index
 
-    def task(self, name: str = "t1", *, steps: tuple[str, ...] = (), submissions: int = 2) -> int:
+    def task(
+        self, name: str = "t1", *, steps: tuple[str, ...] = (), submissions: int = 2, **changes: Any
+    ) -> int:
         told = [{"name": step, "what": "", "pipelines": ["[]"]} for step in steps]
         body = {
             "task": name,
@@ -105,7 +107,8 @@ class Study:
             "workflow": "fixed" if steps else "free",
             **TASK_TERMS,
         }
-        return self.say("reviewer-a", "task-opened", {**body, "steps": told, "submissions": submissions})
+        body |= {"steps": told, "submissions": submissions, **changes}
+        return self.say("reviewer-a", "task-opened", body)
 
     def lease(
         self, researcher: str, task: str = "t1", epoch: int = 1, until_ms: int = 10**12, direction: str = ""
@@ -114,13 +117,13 @@ class Study:
         body["direction"] = direction
         return self.say("gateway", "task-leased", body)
 
-    def plan(self, researcher: str, task: str = "t1", amends: int = -1) -> int:
+    def plan(self, researcher: str, task: str = "t1", amends: int = -1, steps: Any = None) -> int:
         return self.say(
             researcher,
             "plan-declared",
             {
                 "task": task,
-                "steps": [{"name": "s", "what": "", "families": [], "submissions": 0}],
+                "steps": [planned("s")] if steps is None else steps,
                 "amends": amends,
             },
         )
@@ -137,7 +140,8 @@ class Study:
         }
         index = self.say("gateway", "submission", {**body, "size": 1, "request": request, **changes})
         task = changes.get("task", "t1")
-        charge = {"researcher": "researcher-1", "task": task, "what": "submissions", "amount": 1}
+        researcher = changes.get("researcher", "researcher-1")
+        charge = {"researcher": researcher, "task": task, "what": "submissions", "amount": 1}
         self.say("gateway", "budget-charged", {**charge, "submission": index}, (index,))
         return index
 
@@ -188,8 +192,8 @@ def study() -> Study:
     return made
 
 
-def refused(code: str) -> Any:
-    return pytest.raises(Refused, check=lambda error: error.code == code)
+def refused(code: str, *, alarm: bool | None = None) -> Any:
+    return pytest.raises(Refused, check=lambda error: error.code == code and alarm in (None, error.is_alarm))
 
 
 def test_an_honest_study_is_admitted_from_its_opening_to_its_close(study: Study) -> None:
@@ -682,6 +686,83 @@ def test_a_researcher_keeps_its_task_and_an_expired_lease_is_open_again(study: S
     expired = next_offer(study.projection, "researcher-2", now_ms=10**12)
     assert expired is not None
     assert expired.task is offer.task
+
+
+# A hybrid workflow.
+
+SCOPE = {"families": ["confidence", "channel"], "programs": 0, "submissions": 2}
+
+
+@pytest.fixture
+def hybrid(study: Study) -> Study:
+    """The study with a hybrid task that researcher-2 holds, and a plan for it."""
+    study.task("h", workflow="hybrid", scope=SCOPE, submissions=2)
+    study.lease("researcher-2", "h")
+    return study
+
+
+def hand_in(study: Study, plan: int, **changes: Any) -> int:
+    told = {"task": "h", "researcher": "researcher-2", "families": ["confidence", "baseline"], **changes}
+    return study.submit(plan, f"r{study.projection.tree_size}", **told)
+
+
+def test_a_plan_stays_inside_its_task_s_scope(hybrid: Study) -> None:
+    with refused("scope", alarm=True):
+        hybrid.plan("researcher-2", "h", steps=[planned("s", "elicitation", submissions=1)])
+    hybrid.plan("researcher-2", "h", steps=[planned("s", "confidence", submissions=1)])
+
+
+def test_a_submission_stays_inside_its_plan_until_that_is_amended(hybrid: Study) -> None:
+    plan = hybrid.plan("researcher-2", "h", steps=[planned("s", "confidence", submissions=1)])
+    with refused("scope", alarm=True):
+        hand_in(hybrid, plan, families=["channel"])
+    with refused("scope", alarm=True):
+        hand_in(hybrid, plan, families=[])
+    with refused("scope", alarm=True):
+        hand_in(hybrid, plan, step="another")
+    hand_in(hybrid, plan)
+    with refused("scope", alarm=True):
+        hand_in(hybrid, plan)
+    steps = [planned("s", "confidence", "channel", submissions=2)]
+    amended = hybrid.plan("researcher-2", "h", amends=plan, steps=steps)
+    with refused("old-plan"):
+        hand_in(hybrid, plan)
+    hand_in(hybrid, amended, families=["channel"])
+
+
+# Pauses.
+
+PAUSE = {"signal": "", "value": "", "limit": "", "reason": "to look at it", "evidence": []}
+
+
+def test_while_the_queue_is_paused_nothing_is_leased_or_handed_in(study: Study) -> None:
+    study.task("t2")
+    pause = study.say("monitor", "queue-paused", PAUSE)
+    with refused("paused"):
+        study.submit(3, "a")
+    with refused("paused"):
+        study.lease("researcher-2", "t2")
+    # To take a task from somebody is no new work.
+    study.lease("researcher-1", epoch=2, until_ms=1)
+    with refused("paused"):
+        study.say("reviewer-a", "queue-paused", PAUSE)
+    study.say("reviewer-a", "queue-resumed", {"pause": pause, "reason": "looked"}, (pause,))
+    assert study.projection.paused == -1
+    study.submit(3, "a")
+    study.lease("researcher-2", "t2")
+
+
+def test_only_the_pause_that_holds_is_lifted_and_only_by_a_reviewer(study: Study) -> None:
+    with refused("not-paused"):
+        study.say("reviewer-a", "queue-resumed", {"pause": 0, "reason": "x"}, (0,))
+    pause = study.say("reviewer-a", "queue-paused", PAUSE)
+    with refused("not-paused"):
+        study.say("reviewer-a", "queue-resumed", {"pause": 0, "reason": "x"}, (0,))
+    with refused("refs"):
+        study.say("reviewer-a", "queue-resumed", {"pause": pause, "reason": "x"})
+    with refused("wrong-role", alarm=True):
+        study.say("monitor", "queue-resumed", {"pause": pause, "reason": "x"}, (pause,))
+    study.say("reviewer-a", "queue-resumed", {"pause": pause, "reason": "x"}, (pause,))
 
 
 def test_time_in_which_nothing_ran_is_not_charged(study: Study) -> None:

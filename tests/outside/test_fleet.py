@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,29 @@ pytestmark = [pytest.mark.sandbox]
 def launcher() -> Iterator[LauncherClient]:
     with Launcher.spawn() as one:
         yield LauncherClient(one.sockets[0])
+
+
+@pytest.fixture
+def in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """From now on a line of Python stands in the researcher's place."""
+
+    def put(line: str) -> None:
+        os.chmod(tmp_path, 0o755)
+        real = fleet.sandbox_python
+        monkeypatch.setattr(fleet, "sandbox_python", lambda: (*real(), "-c", line, "--"))
+
+    return put
+
+
+def watched(one: Fleet) -> list[str]:
+    """The names of who was given up until it was over."""
+    named = []
+    deadline = time.monotonic() + 30
+    while not one.is_over:
+        assert time.monotonic() < deadline, one.members[0].state
+        named += one.watch()
+        time.sleep(0.01)
+    return named
 
 
 @pytest.fixture
@@ -83,6 +107,31 @@ def test_a_researcher_that_writes_and_writes_is_not_stopped_by_a_full_pipe_nor_k
     kept = (tmp_path / "researcher-1.1.stderr").read_bytes()
     assert len(kept) == LAST_WORDS_BYTES
     assert kept.endswith(b"eend")
+
+
+def test_whoever_is_given_up_is_named_once(launcher: LauncherClient, tmp_path: Path, in_place: Any) -> None:
+    in_place("import sys; sys.exit(5)")
+    one = Fleet(launcher, ["researcher-1"], {"researcher-1": tmp_path}, "aar.test/fleet", log=tmp_path)
+    one.start()
+    named = watched(one)
+    assert named == ["researcher-1"]
+    assert one.watch() == []
+
+
+def test_who_found_nothing_to_do_is_woken_for_a_task_that_is_new(
+    launcher: LauncherClient, tmp_path: Path, in_place: Any
+) -> None:
+    in_place("pass")
+    one = Fleet(launcher, ["researcher-1"], {"researcher-1": tmp_path}, "aar.test/fleet", log=tmp_path)
+    one.wake({("t1", 0)})
+    one.start()
+    watched(one)
+    one.wake({("t1", 0)})
+    assert one.is_over
+    one.wake({("t1", 1)})
+    assert not one.is_over
+    watched(one)
+    assert (one.members[0].state, one.members[0].starts) == ("finished", 1)
 
 
 def test_a_stopped_fleet_is_over(launcher: LauncherClient, tmp_path: Path) -> None:

@@ -11,13 +11,16 @@ import pytest
 
 from aar.formats.entry import Entry, sign_entry
 from aar.formats.keys import Signer, format_vkey
+from aar.lab.method_directory import method_files
+from aar.lab.pipeline import parse_pipeline
+from aar.lab.snapshot import METHOD
 from aar.outside.admission import Refused
 from aar.outside.gateway import researcher_desk
 from aar.outside.gateway.blobs import Blobs
 from aar.outside.gateway.record_service import Draft, FrozenClock, RecordService
 from aar.outside.gateway.researcher_desk import ResearcherDesk
 from aar.outside.gateway.server import Pace
-from aar.outside.gateway.staff_desk import EvaluatorDesk, Staff
+from aar.outside.gateway.staff_desk import ControlDesk, EvaluatorDesk, Staff
 from aar.outside.keyring import Keyring
 from aar.outside.record.sequencer import Sequencer
 from forge import TASK_TERMS
@@ -212,6 +215,46 @@ def test_an_error_nobody_thought_of_is_an_alarm_and_the_record_is_folded_again(
     assert projection.tasks["t1"].used == 0
     assert [(one["code"], one["who"]) for one in projection.alarms] == [("internal", "researcher-1")]
     assert "researcher-1 failed: KeyError('odd')" in capfd.readouterr().err
+
+
+def test_a_lost_researcher_s_task_goes_to_another_and_after_three_it_is_dead(gateway: Gateway) -> None:
+    control = ControlDesk(gateway.staff, gateway.desks, stop=lambda: None)
+    task, _plan = gateway.plan("researcher-1")
+    assert gateway.desks["researcher-2"].lease({}, {})["task"]["task"] != task
+    assert control.gone({"researcher": "researcher-1"}, {}) == {"tasks": [task]}
+    # Said again it changes nothing.
+    assert control.gone({"researcher": "researcher-1"}, {}) == {"tasks": []}
+    other = next(one for one in gateway.service.projection.tasks if one != task)
+    gateway.desks["researcher-2"].done({"task": other, "outcome": "done", "reason": ""}, {})
+    assert gateway.desks["researcher-2"].lease({}, {})["task"]["task"] == task
+    told = gateway.service.projection.tasks[task]
+    assert (told.researcher, told.holders) == ("researcher-2", ["researcher-1", "researcher-2"])
+    with pytest.raises(Refused) as refused:
+        gateway.desks["researcher-1"].done({"task": task, "outcome": "done", "reason": ""}, {})
+    assert refused.value.code == "not-leased"
+    told.holders.append("researcher-3")
+    assert control.gone({"researcher": "researcher-2"}, {}) == {"tasks": [task]}
+    assert told.outcome == "failed"
+    assert told.reason.startswith("3 researchers were lost over it")
+    assert gateway.desks["researcher-1"].lease({}, {})["task"] is None
+
+
+def test_a_lease_says_what_its_holder_was_told(gateway: Gateway) -> None:
+    task = gateway.desks["researcher-1"].lease({}, {})["task"]
+    (lease,) = gateway.service.projection.leases
+    told = ("researcher-1", task["task"], task["direction"])
+    assert (lease.researcher, lease.task, lease.direction) == told
+    assert task["scope"] == {}
+
+
+def test_the_families_of_a_pipeline_are_read_from_its_bytes_and_a_program_has_none(gateway: Gateway) -> None:
+    task, plan = gateway.plan("researcher-1")
+    files = method_files(parse_pipeline([["conf_keep", {}], ["probe", {}]]))
+    one = gateway.submit("researcher-1", task, plan, "a", files=files)
+    other = gateway.submit("researcher-1", task, plan, "b", files={**files, "method.py": METHOD + "#"})
+    submissions = gateway.service.projection.submissions
+    assert submissions[one].body["families"] == ["confidence", "baseline"]
+    assert submissions[other].body["families"] == []
 
 
 def test_one_researchers_queue_does_not_keep_the_others_waiting(gateway: Gateway) -> None:

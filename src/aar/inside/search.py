@@ -105,8 +105,8 @@ def choose(
     good = sorted((one for one in tried if one.is_improved), key=worth_of, reverse=True)
     good = [one for one in good if all(name in names for name, _values in one.pipeline)]
     # A family whose ideas are known already gives way to the next, else the best one ends the search for all.
-    misses = dict.fromkeys(KEYWORDS if families is None else [one for one in KEYWORDS if one in families], 0)
-    for _attempt in range(ATTEMPTS):
+    misses = {family: 0 for family in KEYWORDS if families is None or family in families}
+    for _attempt in range(ATTEMPTS if misses else 0):
         family = draw_family(tried, direction, rng, misses)
         parent = None
         if good and rng.random() >= FROM_PLAIN:

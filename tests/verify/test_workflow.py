@@ -1,0 +1,228 @@
+"""Workflows: what a plan and a submission of a hybrid task may be; in each case one thing alone is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aar.verify.report import Report
+from aar.verify.workflow import STRICT_ENOUGH, plan_faults, submission_faults
+from forge import At, Forge, assert_only, honest, planned, verdict_on
+
+SCOPE = {"families": ["confidence", "channel"], "programs": 0, "submissions": 3}
+WITH_PROGRAMS = {**SCOPE, "programs": 1}
+STEPS = [planned("s1", "confidence", submissions=2), planned("s2", "channel", submissions=3)]
+
+
+def faults_of(steps: list[dict[str, Any]], scope: dict[str, Any] = SCOPE) -> list[tuple[str, str]]:
+    return list(plan_faults(scope, steps))
+
+
+def leaves(families: list[str], **changes: Any) -> list[tuple[str, str]]:
+    told: dict[str, Any] = {"scope": SCOPE, "steps": STEPS, "step": "s1", "before": 0, **changes}
+    return list(submission_faults(told.pop("scope"), told.pop("steps"), families=families, **told))
+
+
+def test_a_plan_inside_its_task_s_scope_has_no_fault() -> None:
+    assert faults_of(STEPS) == []
+    assert faults_of([planned("s1", "confidence", "baseline", submissions=1)]) == []
+    assert faults_of([planned("s1", submissions=1)], WITH_PROGRAMS) == []
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected", "got"),
+    [
+        ([STEPS[0], STEPS[0]], "steps of different names", "s1, s1"),
+        ([planned("s1", "elicitation", submissions=1)], "families of the task's scope", "elicitation"),
+        ([planned("s1", submissions=1)], "the families that it uses", "none, and the scope has no programs"),
+        ([planned("s1", "channel", submissions=0)], "1 to 3 submissions", "0"),
+        ([planned("s1", "channel", submissions=4)], "1 to 3 submissions", "4"),
+    ],
+)
+def test_a_plan_that_leaves_the_scope_is_named(steps: list[dict[str, Any]], expected: str, got: str) -> None:
+    (fault,) = faults_of(steps)
+    assert expected in fault[0]
+    assert fault[1] == got
+
+
+def test_a_submission_inside_its_plan_has_no_fault() -> None:
+    assert leaves(["confidence", "baseline"]) == []
+    assert leaves(["baseline"]) == []
+    assert leaves(["confidence"], before=1) == []
+    assert leaves([], scope=WITH_PROGRAMS, steps=[planned("s1", submissions=1)]) == []
+
+
+@pytest.mark.parametrize(
+    ("families", "changes", "expected", "got"),
+    [
+        (["confidence"], {"step": "s9"}, "a step of the plan: s1, s2", "s9"),
+        (["channel"], {}, "families of the plan, confidence", "channel"),
+        (["confidence"], {"before": 2}, "at most 2 submissions", "one more"),
+        ([], {}, "a pipeline of confidence", "a program of its own"),
+        # Where a step names families, a program cannot be told to be of them, whatever the scope allows.
+        ([], {"scope": WITH_PROGRAMS}, "a pipeline of confidence", "a program of its own"),
+        # A plan from before there was a scope does not open the door to programs.
+        ([], {"steps": [planned("s1", submissions=1)]}, "a pipeline of", "a program of its own"),
+    ],
+)
+def test_a_submission_that_leaves_the_plan_is_named(
+    families: list[str], changes: dict[str, Any], expected: str, got: str
+) -> None:
+    (fault,) = leaves(families, **changes)
+    assert expected in fault[0]
+    assert fault[1] == got
+
+
+# The same in a record.
+
+
+def hybrid() -> Forge:
+    """The honest study, one of whose tasks is hybrid."""
+    forge = honest()
+    forge["task-walk"].body |= {"workflow": "hybrid", "scope": dict(SCOPE)}
+    forge["plan-walk"].body["steps"] = [planned("s1", "confidence", submissions=3)]
+    for run in ("first", "better", "worse"):
+        forge[f"submission-{run}"].body["families"] = ["confidence", "baseline"]
+    return forge
+
+
+def test_a_hybrid_task_worked_on_as_declared_holds(tmp_path: Path) -> None:
+    report = verdict_on(hybrid(), tmp_path)
+    assert (report.verdict, report.findings) == ("ok", [])
+
+
+def amend(forge: Forge, *steps: dict[str, Any], before: str) -> None:
+    body = {"task": "walk", "steps": list(steps), "amends": At("plan-walk")}
+    forge.add("amended", "r1", "plan-declared", body, before=before).refs = [At("plan-walk")]
+
+
+def test_what_the_plan_did_not_say_may_follow_when_it_is_amended(tmp_path: Path) -> None:
+    forge = hybrid()
+    forge["submission-better"].body |= {"families": ["channel"], "plan": At("amended")}
+    forge["submission-worse"].body["plan"] = At("amended")
+    amend(forge, planned("s1", "confidence", "channel", submissions=3), before="submission-better")
+    assert verdict_on(forge, tmp_path).findings == []
+
+
+Change = Callable[[Forge], object]
+
+
+def _old_plan(forge: Forge) -> None:
+    amend(forge, planned("s1", "confidence", submissions=3), before="submission-worse")
+
+
+@pytest.mark.parametrize(
+    ("change", "where", "says"),
+    [
+        (
+            lambda forge: forge["submission-better"].body.update(families=["channel"]),
+            "submission-better",
+            "families of the plan",
+        ),
+        (
+            lambda forge: forge["plan-walk"].body["steps"][0].update(submissions=2),
+            "submission-worse",
+            "at most 2 submissions",
+        ),
+        (_old_plan, "submission-worse", "the plan declared last"),
+        (
+            lambda forge: forge["plan-walk"].body["steps"].append(planned("s2", "prior", submissions=1)),
+            "plan-walk",
+            "families of the task's scope",
+        ),
+    ],
+    ids=["family", "count", "old plan", "plan"],
+)
+def test_what_left_its_declared_scope_is_reported(
+    change: Change, where: str, says: str, tmp_path: Path
+) -> None:
+    forge = hybrid()
+    change(forge)
+    assert_only(verdict_on(forge, tmp_path), "BODY", forge.position(where), says)
+
+
+def test_a_free_task_has_no_scope_to_leave(tmp_path: Path) -> None:
+    forge = honest()
+    forge["submission-better"].body["families"] = ["channel"]
+    assert verdict_on(forge, tmp_path).findings == []
+
+
+@pytest.mark.parametrize(("risk", "ok"), [("low", True), ("medium", False), ("high", False)])
+def test_under_a_policy_that_goes_by_risk_a_risky_task_is_not_free(
+    risk: str, ok: bool, tmp_path: Path
+) -> None:
+    assert ("free" in STRICT_ENOUGH[risk]) == ok
+    forge = honest()
+    forge["task-walk"].body["risk"] = risk
+    assert verdict_on(forge, tmp_path / "by-name").findings == []
+    forge["opened"].body["allocation"]["policy"] = "risk-tiered"
+    report = verdict_on(forge, tmp_path / "by-risk")
+    if ok:
+        assert report.findings == []
+    else:
+        assert_only(report, "BODY", forge.position("task-walk"), "fixed")
+
+
+# Pauses.
+
+PAUSE = {"signal": "", "value": "", "limit": "", "reason": "a reviewer wants to look", "evidence": []}
+
+
+def paused(forge: Forge, *, before: str, until: str = "") -> Forge:
+    forge.add("pause", "monitor", "queue-paused", dict(PAUSE), before=before)
+    if until:
+        body = {"pause": At("pause"), "reason": "looked"}
+        forge.add("resume", "reviewer", "queue-resumed", body, before=until).refs = [At("pause")]
+    return forge
+
+
+def found(report: Report) -> list[tuple[str, int | None]]:
+    return [(one.code, one.first_index) for one in report.findings]
+
+
+def test_a_pause_that_a_reviewer_lifts_stops_nothing_that_came_after(tmp_path: Path) -> None:
+    forge = paused(honest(), before="submission-first", until="submission-first")
+    assert verdict_on(forge, tmp_path).findings == []
+
+
+def test_nothing_is_handed_in_while_the_queue_is_paused(tmp_path: Path) -> None:
+    forge = paused(honest(), before="submission-failing", until="receipt-failing")
+    report = verdict_on(forge, tmp_path)
+    assert_only(report, "ORDER", forge.position("submission-failing"), "no submission before the pause")
+
+
+def test_nothing_is_leased_while_the_queue_is_paused_but_a_task_may_be_taken_away(tmp_path: Path) -> None:
+    forge = paused(honest(), before="submission-first", until="submission-first")
+    lease = {"task": "walk", "researcher": "r1", "until_ms": 0, "epoch": 2, "direction": ""}
+    forge.add("over", "gateway", "task-leased", lease, before="resume")
+    assert verdict_on(forge, tmp_path / "over").findings == []
+    forge["over"].body["until_ms"] = 2**50
+    report = verdict_on(forge, tmp_path / "lease")
+    assert_only(report, "ORDER", forge.position("over"), "no lease before the pause")
+
+
+def test_one_pause_holds_at_a_time(tmp_path: Path) -> None:
+    forge = paused(honest(), before="submission-first", until="submission-first")
+    forge.add("second", "monitor", "queue-paused", dict(PAUSE), before="resume")
+    assert_only(verdict_on(forge, tmp_path), "ORDER", forge.position("second"), "one pause at a time")
+
+
+def test_what_lifts_a_pause_names_the_one_that_holds(tmp_path: Path) -> None:
+    forge = paused(honest(), before="submission-first", until="submission-first")
+    forge.add("again", "reviewer", "queue-resumed", {"pause": At("pause"), "reason": "x"}, before="closed")
+    assert_only(verdict_on(forge, tmp_path / "none"), "ORDER", forge.position("again"), "holds, none")
+    forge.drop("again")
+    forge["resume"].body["pause"] = At("opened")
+    report = verdict_on(forge, tmp_path / "other")
+    assert found(report)[0] == ("ORDER", forge.position("resume"))
+
+
+def test_only_a_reviewer_lifts_a_pause(tmp_path: Path) -> None:
+    forge = paused(honest(), before="submission-first", until="submission-first")
+    resume = forge["resume"]
+    resume.author, resume.signers = "monitor", [forge.keys["monitor"]]
+    report = verdict_on(forge, tmp_path)
+    assert ("AUTHOR_KEY", forge.position("resume")) in found(report)
