@@ -49,7 +49,14 @@ class Crowd:
 
 def crowd_text(programs: Path) -> str:
     lines = ["[study]", 'name = "crowd"', 'problem = "digits"', f"researchers = {1 + len(COMPROMISED)}"]
-    lines += ["minutes = 2.0", "seeds = 2", "replicates = 2", "draws = 40", 'allocation = "round-robin"']
+    lines += [
+        "confirmations = 0",
+        "minutes = 2.0",
+        "seeds = 2",
+        "replicates = 2",
+        "draws = 40",
+        'allocation = "round-robin"',
+    ]
     lines += ["[[researcher]]"]
     for name in COMPROMISED:
         lines += ["[[researcher]]", f"program = {json.dumps(str(programs / name))}", "seed = 5"]
@@ -171,21 +178,22 @@ class TestOfAKill:
 
     def test_started_again_it_goes_on_with_what_is_not_finished(self, tmp_path: Path) -> None:
         directory = tmp_path / "kept"
+        baseline, attack = runs_of(small_plan())
+        Laboratory(directory, small_plan())
+        first = directory / "outcomes" / f"{baseline.label}.json"
+        first.write_text(json.dumps(Outcome(attacker="", entries=1, verdict="ok").as_json()))
+        before = first.stat().st_mtime_ns
+        opened = directory / "studies" / attack.label / "record" / "checkpoint"
         process = subprocess.Popen(
             [sys.executable, "-c", ONE_PROGRAM, str(directory)],
             env={**os.environ, "PYTHONPATH": str(SOURCE)},
         )
-        baseline, attack = runs_of(small_plan())
-        outcomes, studies = directory / "outcomes", directory / "studies"
-        opened = studies / attack.label / "record" / "checkpoint"
         while not opened.exists():
             assert process.poll() is None
             time.sleep(0.05)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        (first,) = outcomes.iterdir()
-        assert first.name == f"{baseline.label}.json"
-        before = first.stat().st_mtime_ns
+        assert list(first.parent.iterdir()) == [first]
         log = opened.read_text().split("\n")[0]
         finish_all(directory)
         assert first.stat().st_mtime_ns == before

@@ -234,7 +234,7 @@ def _add_redteam_study(whats: argparse._SubParsersAction[argparse.ArgumentParser
     study.add_argument("--seed", type=int, metavar="N", default=1, help="of the researchers' own choices")
     study.add_argument("--repeats", type=int, metavar="N", default=1, help="studies per attack; default 1")
     study.add_argument(
-        "--minutes", type=float, metavar="M", default=5, help="time budget of each study; default 5"
+        "--minutes", type=float, metavar="M", default=15, help="time budget of each study; default 15"
     )
     study.add_argument(
         "--unprotected",
