@@ -172,7 +172,7 @@ def _in_a_line(found: Outcome) -> str:
 def _say_rows(rows: Sequence[Row]) -> None:
     say()
     head = ("attack", "stopped by (refusals)", "caught by (alarms)", "after")
-    cells = [(row.attack, _counts(row.refused), _counts(row.alarms), _list(row.after)) for row in rows]
+    cells = [(row.attack, _counts(row.refused), _counts(_seen(row)), _list(row.after)) for row in rows]
     for line in table_lines(head, cells, left=3):
         say(line)
     say()
@@ -208,6 +208,11 @@ def _say_rows(rows: Sequence[Row]) -> None:
     for row in rows:
         if not row.is_held:
             say(f"NOT HELD: {row.attack}: {_why(row)}")
+
+
+def _seen(row: Row) -> dict[str, int]:
+    """Alarms for what was not refused: a refusal that is an alarm too counts once."""
+    return {code: count for code, count in row.alarms.items() if code not in row.refused}
 
 
 def _why(row: Row) -> str:
