@@ -1,4 +1,4 @@
-"""The page about a researcher of one's own: its program runs as researcher of a study that its table is in."""
+"""The page about a researcher of one's own: its program works in a study, its table is what a file says."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from aar.outside.redteam.trial import Trial
 from aar.outside.sandbox.backend import missing_backend
 from aar.outside.sandbox.doctor import DoctorReport
 from aar.outside.study_run import Moment
-from small_study import SOURCE
+from small_study import SOURCE, Commands
 
 sandboxed = [
     pytest.mark.slow,
@@ -135,6 +136,18 @@ class TestOfAllOfThem:
         assert {*tried, "kernel", "network"} <= set(account)
         assert "refused: forged-author" in account["another author"]
         assert "refused: unknown-verb" in account["the staff's verb /v1/entry"]
+
+    def test_what_the_injector_wrote_reaches_no_terminal_as_more_than_letters(
+        self, crowd: Crowd, tmp_path: Path
+    ) -> None:
+        commands = Commands(tmp_path)
+        for words in (("forum",), ("status",), ("leaderboard",), ("review",), ("task", "list")):
+            name, *more = words
+            done = commands.run(name, str(crowd.trial.directory), *more)
+            assert done.returncode == 0, done.stderr
+            acting = [one for one in done.stdout if one != "\n" and unicodedata.category(one)[0] == "C"]
+            assert acting == [], words
+        assert "\\x1b[2J" in commands.run("forum", str(crowd.trial.directory)).stdout
 
     def test_the_programs_are_those_that_the_study_says_it_was_opened_with(self, crowd: Crowd) -> None:
         kept = sorted(path.stem for path in (crowd.trial.directory / "programs").iterdir())
