@@ -195,6 +195,37 @@ BODIES: tuple[tuple[str, dict[str, object]], ...] = (
         },
     ),
     (
+        "task-opened",
+        {
+            "task": "bounded",
+            "title": "Within bounds",
+            "direction": "",
+            "workflow": "hybrid",
+            "steps": [],
+            "scope": {"families": ["confidence"], "programs": 1, "submissions": 2},
+            "submissions": 3,
+            "priority": 9,
+            "risk": "medium",
+        },
+    ),
+    (
+        "plan-declared",
+        {
+            "task": "bounded",
+            "steps": [{"name": "s1", "what": "", "families": ["confidence"], "submissions": 2}],
+            "amends": -1,
+        },
+    ),
+    (
+        "task-leased",
+        {"task": "walk", "researcher": "r1", "until_ms": 9, "epoch": 1, "direction": "north"},
+    ),
+    (
+        "queue-paused",
+        {"signal": "transfer", "value": "0.9", "limit": "above 0.8", "reason": "x", "evidence": [3]},
+    ),
+    ("queue-resumed", {"pause": 7, "reason": "looked"}),
+    (
         "decision",
         {
             "decision": "publish",

@@ -75,6 +75,7 @@ def test_the_readme_links_to_files_that_exist() -> None:
         "docs/own-data.md",
         "docs/simulate.md",
         "docs/oversight.md",
+        "docs/tasks.md",
         "docs/decisions/README.md",
     ):
         page = ROOT / name

@@ -99,6 +99,8 @@ def test_a_marker_of_something_else_is_refused(commands: Commands) -> None:
         (("task", "{}", "add", "--title", "x", "--submissions", "0"), "at least 1"),
         (("task", "{}", "add", "--title", "x", "--workflow", "fixed"), "wants its steps"),
         (("task", "{}", "add", "--title", "x", "--workflow", "fixed", "--step", "s1=[["), "as JSON"),
+        (("task", "{}", "add", "--title", "x", "--workflow", "hybrid"), "wants the families"),
+        (("task", "{}", "add", "--title", "x", "--family", "prior"), "--family is for a hybrid workflow"),
         (("verify", "{}", "--policy", "absent"), "no such file"),
         (("task", "{}", "add", "--title", "x", "--key", "absent"), "no such file"),
     ],

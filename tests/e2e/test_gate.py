@@ -130,8 +130,9 @@ def test_a_task_added_to_a_stopped_study_is_worked_on_when_it_goes_on(commands: 
     wait_until_opened(Path(study), process)
     # While it runs, a task enters through the running gateway.
     running = commands.run(
-        "task", study, "add", "--title", "while it runs", "--name", "live", "--submissions", "1"
-    )
+        "task", study, "add", "--title", "while it runs", "--name", "live", "--submissions", "1",
+        "--workflow", "hybrid", "--family", "confidence", "--priority", "9",
+    )  # fmt: skip
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=20)
     assert running.returncode == 0, running.stderr

@@ -9,6 +9,7 @@ import pytest
 from aar.formats.errors import MalformedBody
 from aar.formats.kinds import KINDS, MAX_TEXT_CHARACTERS, ROLES, check_body, kind_named
 from every_format import BODIES, CONFIRMED, RECEIPT
+from forge import opening
 
 COMMENT = {"on": 3, "text": "well"}
 STEP = {"name": "s1", "what": "", "pipelines": ["[]"]}
@@ -154,3 +155,88 @@ def test_a_fixed_workflow_has_steps_and_a_free_one_has_none():
 
 def test_a_vote_is_for_or_against():
     refused("vote", {"on": 3, "value": 0}, "vote.value: got 0, want 1 or -1")
+
+
+HYBRID = next(body for kind, body in BODIES if kind == "task-opened" and body["workflow"] == "hybrid")
+SCOPE: Any = HYBRID["scope"]
+PLAN: Any = next(body for kind, body in BODIES if kind == "plan-declared")
+PAUSE: Any = next(body for kind, body in BODIES if kind == "queue-paused")
+
+
+def test_a_hybrid_task_has_a_scope_and_no_steps_and_another_has_none():
+    says = "task-opened.scope: a hybrid workflow has a scope"
+    refused("task-opened", {**HYBRID, "scope": {}}, says)
+    refused("task-opened", {**HYBRID, "workflow": "free"}, says)
+    refused("task-opened", {**FIXED, "scope": SCOPE}, says)
+    refused("task-opened", {**HYBRID, "steps": [STEP]}, "task-opened.steps: a fixed workflow")
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "says"),
+    [
+        ("task-opened", {**HYBRID, "scope": {**SCOPE, "families": []}}, "families: .* 1 to 64 items"),
+        ("task-opened", {**HYBRID, "scope": {**SCOPE, "families": ["a b"]}}, r"families\[0\]: .* a name"),
+        ("task-opened", {**HYBRID, "scope": {**SCOPE, "programs": 2}}, "programs: .* from 0 to 1"),
+        ("task-opened", {**HYBRID, "scope": {**SCOPE, "submissions": 0}}, "submissions: .* from 1 to"),
+        ("task-opened", {**HYBRID, "scope": {"families": ["a"]}}, "exactly families, programs, submissions"),
+        ("task-opened", {**HYBRID, "priority": 10}, "priority: .* from 0 to 9"),
+        ("task-opened", {**HYBRID, "risk": ""}, "risk: .* one of 'low', 'medium', 'high'"),
+        (
+            "plan-declared",
+            {**PLAN, "steps": [{"name": "s1", "what": ""}]},
+            "exactly families, name",
+        ),
+        ("queue-paused", {**PAUSE, "reason": ""}, "reason: .* 1 to"),
+        ("queue-paused", {**PAUSE, "evidence": [-1]}, r"evidence\[0\]: .* an integer from 0"),
+        ("queue-resumed", {"pause": -1, "reason": "x"}, "pause: .* an integer from 0"),
+        ("queue-resumed", {"pause": 1, "reason": ""}, "reason: .* 1 to"),
+    ],
+)
+def test_what_bounds_a_task_or_pauses_a_queue_has_its_shape(kind: str, body: Any, says: str):
+    refused(kind, body, says)
+
+
+OPENED: Any = opening()
+LIMIT = {"signal": "x", "side": "above", "value": "1.00", "action": "pause"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("allocation", {"policy": "fair", "directions": []}, "policy: .* one of 'directed'"),
+        ("allocation", {"policy": "directed", "directions": [""]}, r"directions\[0\]: .* 1 to 2000"),
+        ("oversight", {**OPENED["oversight"], "purpose": "profit"}, "purpose: .* one of ''"),
+        (
+            "oversight",
+            {**OPENED["oversight"], "human": {"pgr": "0.23"}},
+            "exactly hours, pgr, source",
+        ),
+        (
+            "oversight",
+            {
+                **OPENED["oversight"],
+                "limits": [{**LIMIT, "value": 1}],
+            },
+            "value: .* a decimal",
+        ),
+        (
+            "oversight",
+            {
+                **OPENED["oversight"],
+                "limits": [{**LIMIT, "action": "stop"}],
+            },
+            "action: .* one of 'notify'",
+        ),
+        (
+            "oversight",
+            {**OPENED["oversight"], "downstream": [{"name": "x", "kind": "other", "gate": "none"}]},
+            "exactly gate, kind, name, researchers",
+        ),
+        ("comparison", {"plan": ""}, "comparison: .* exactly plan, run"),
+        ("comparison", {"plan": "", "run": 0}, "plan: .* 2 to"),
+        ("programs", [{"researcher": "r1", "sha256": "ab"}], "sha256: .* 64 lower-case hex"),
+    ],
+)
+def test_the_terms_of_a_study_have_their_shape(field: str, value: Any, says: str):
+    check_body("study-opened", OPENED)
+    refused("study-opened", {**OPENED, field: value}, says)

@@ -22,6 +22,7 @@ from aar.outside.gateway.researcher_desk import ResearcherDesk
 from aar.outside.gateway.server import Pace
 from aar.outside.gateway.staff_desk import ControlDesk, EvaluatorDesk, Staff
 from aar.outside.keyring import Keyring
+from aar.outside.monitor.monitor import Monitor
 from aar.outside.record.sequencer import Sequencer
 from forge import TASK_TERMS
 from outside.test_admission import ROLES, opening
@@ -33,7 +34,9 @@ SNAPSHOT = {"method.py": "def predict(instance, rng): ..."}
 class Gateway:
     """A record service with its desks; a thread publishes, as in the process."""
 
-    def __init__(self, directory: Path, *, submissions: int = 4, **changes: Any) -> None:
+    def __init__(
+        self, directory: Path, *, submissions: int = 4, is_watched: bool = False, **changes: Any
+    ) -> None:
         keyring = Keyring(
             directory / "keys", lambda count: bytes(count - 1) + bytes([len(keyring.signers) + 100])
         )
@@ -48,10 +51,9 @@ class Gateway:
             clock_ms=clock,
         )
         self.fatal: list[BaseException] = []
-        self.service = RecordService(
-            self.sequencer, keyring, origin=ORIGIN, clock=clock, on_fatal=self.fatal.append
-        )
+        self.keyring, self.clock = keyring, clock
         self.blobs = Blobs(directory / "record" / "blobs", directory / "private")
+        self.service = self.start(is_watched=is_watched)
         self.staff = Staff(self.service, self.blobs)
         keys = [{"name": n, "role": r, "vkey": format_vkey(signers[n].vkey)} for n, r in ROLES.items()]
         log = format_vkey(LOG.vkey)
@@ -78,6 +80,17 @@ class Gateway:
             for name in ("researcher-1", "researcher-2")
         }
         threading.Thread(target=self.service.publish_forever, daemon=True).start()
+
+    def start(self, *, is_watched: bool = False) -> RecordService:
+        """A service on the record as it is now."""
+        return RecordService(
+            self.sequencer,
+            self.keyring,
+            origin=ORIGIN,
+            clock=self.clock,
+            on_fatal=self.fatal.append,
+            monitor=Monitor(self.blobs.find) if is_watched else None,
+        )
 
     def say(
         self, signers: dict[str, Signer], author: str, kind: str, body: dict[str, Any], cosigner: str = ""

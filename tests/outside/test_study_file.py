@@ -280,3 +280,87 @@ def test_a_study_without_tasks_is_refused() -> None:
 def test_a_count_of_researchers_out_of_range_is_refused(count: int) -> None:
     with pytest.raises(StudyFileError, match="--researchers"):
         parse_study(default(), source="default", problems=PROBLEMS).with_researchers(count)
+
+
+HYBRID = """
+[[task]]
+task = "h"
+title = "Within bounds"
+workflow = "hybrid"
+direction = "neighbours"
+submissions = 6
+priority = 9
+risk = "medium"
+[task.scope]
+families = ["neighbourhood", "confidence"]
+submissions = 3
+programs = true
+"""
+
+
+def test_allocation_and_a_hybrid_task_are_read_and_written_again() -> None:
+    lines = 'allocation = "bandit"\ndirections = ["north", "south"]'
+    text = default().replace("seeds = 5", f"{lines}\nseeds = 5") + HYBRID
+    study = parse_study(text, source="x", problems=PROBLEMS)
+    assert (study.allocation, study.directions) == ("bandit", ("north", "south"))
+    body = study.tasks[-1].as_body()
+    assert body["scope"] == {"families": ["neighbourhood", "confidence"], "programs": 1, "submissions": 3}
+    assert (body["priority"], body["risk"]) == (9, "medium")
+    again = parse_study(study.as_written().text, source="x", problems=PROBLEMS)
+    assert (again.tasks, again.allocation, again.directions) == (
+        study.tasks,
+        study.allocation,
+        study.directions,
+    )
+    plain = parse_study(default(), source="x", problems=PROBLEMS)
+    assert (plain.allocation, plain.directions) == ("directed", ())
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        ('allocation = "fair"', "allocation 'fair', want one of directed, undirected"),
+        ('allocation = "bandit"', "at least two directions"),
+        ('allocation = "undirected"\ndirections = ["north"]', "undirected gives out none"),
+        ("directions = 1", "want a list of at most 64"),
+        ('directions = [""]', "want 1 to 2000 characters"),
+        ('directions = ["north", "north"]', "want each once"),
+        (f"directions = {[str(number) * 1_000 for number in range(10, 19)]}", "18000 characters in all"),
+        ('allocation = "risk-tiered"', ""),
+    ],
+)
+def test_a_wrong_allocation_is_refused(lines: str, says: str) -> None:
+    text = default().replace("seeds = 5", f"{lines}\nseeds = 5")
+    if not says:
+        parse_study(text, source="x", problems=PROBLEMS)
+        return
+    with pytest.raises(StudyFileError, match=says):
+        parse_study(text, source="x", problems=PROBLEMS)
+
+
+@pytest.mark.parametrize(
+    ("was", "is_now", "says"),
+    [
+        ("[task.scope]", "[task.view]", "unknown view"),
+        ('families = ["neighbourhood", "confidence"]\n', "", "families: got None"),
+        ('"neighbourhood", ', '"astrology", ', "there is no family 'astrology'"),
+        ('"neighbourhood", "confidence"', "", "1 to 64 items"),
+        ("submissions = 3", "submissions = 0", "whole number from 1"),
+        ("programs = true", "programs = 1", "want true or false"),
+        ("programs = true", "depth = 1", "unknown depth"),
+        ('workflow = "hybrid"', 'workflow = "free"', "a hybrid workflow has a"),
+        ("priority = 9", "priority = 10", "whole number from 0 to 9"),
+        ('risk = "medium"', 'risk = "mild"', "risk 'mild', want one of low, medium, high"),
+    ],
+)
+def test_a_wrong_hybrid_task_is_refused(was: str, is_now: str, says: str) -> None:
+    assert was in HYBRID
+    with pytest.raises(StudyFileError, match=says):
+        parse_study(default() + HYBRID.replace(was, is_now), source="x", problems=PROBLEMS)
+
+
+def test_under_risk_tiers_a_risky_task_is_not_free() -> None:
+    text = default().replace("seeds = 5", 'allocation = "risk-tiered"\nseeds = 5')
+    parse_study(text + HYBRID, source="x", problems=PROBLEMS)
+    with pytest.raises(StudyFileError, match="a task of high risk is fixed, this one is hybrid"):
+        parse_study(text + HYBRID.replace('"medium"', '"high"'), source="x", problems=PROBLEMS)

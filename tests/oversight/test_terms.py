@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from aar.outside.oversight.terms import Downstream, HumanBaseline, Limit, Terms
+from aar.formats.kinds import check_body
+from aar.outside.oversight.terms import (
+    Downstream,
+    HumanBaseline,
+    Limit,
+    Terms,
+    decimal_of,
+    terms_as_body,
+    terms_in,
+)
 from aar.outside.study_file import StudyFileError, parse_study
+from outside.test_admission import opening
 from oversight.deployment import file_of
 
 FULL = """
@@ -74,8 +84,12 @@ def test_a_study_file_that_says_nothing_of_it_is_written_as_before() -> None:
         ("above = 0.95", "", "got no bound, want one of above and below"),
         ("above = 0.95", "above = true", "above: got True, want a number"),
         ('"steps-without-human"', '"speed"', "signal: got 'speed', want one of steps-without-human"),
-        ('"require-review"', '"pause"', "no kind of entry says that a reviewer lifted a pause"),
-        ('"require-review"', '"shrug"', "action: got 'shrug', want one of notify, require-review"),
+        ("above = 0.95", "above = 0.95123", "got 0.95123, which the record cannot hold: want less than"),
+        ("above = 0.95", "above = 1e-5", "at most four digits after the point"),
+        ("below = -1", "below = -10000", "got -10000, which the record cannot hold: want less than 10,000"),
+        ("hours = 336", "hours = 33600", "hours: got 33600, which the record cannot hold"),
+        ('source = "two', 'source = "' + "x" * 1_000 + "two", "source: 1013 characters, at most 1000"),
+        ('"require-review"', '"shrug"', "action: got 'shrug', want one of notify, require-review, pause"),
         ('gate = "reviewer"', 'gate = "us"', "gate: got 'us', want one of reviewer, none"),
         ('kind = "publication"', 'kind = "web"', "kind: got 'web'"),
         ('name = "preprints"', 'name = "a b"', "name: got 'a b'"),
@@ -101,3 +115,30 @@ def test_another_type_than_a_table_is_refused(value: str) -> None:
     text = file_of().text
     with pytest.raises(StudyFileError, match="oversight"):
         parse_study(f"oversight = {value}\n" + text, source="x", problems=("digits",))
+
+
+def test_the_record_holds_the_terms_as_they_were_written() -> None:
+    terms = file_of(FULL.replace('"notify"', '"pause"')).oversight
+    body = terms_as_body(terms)
+    assert body["limits"][0]["value"] == "0.95"
+    assert body["limits"][1] == {
+        "signal": "cost-per-pgr",
+        "side": "below",
+        "value": "-1.00",
+        "action": "pause",
+    }
+    assert body["human"] == {"pgr": "0.23", "hours": "336.00", "source": 'two "authors"'}
+    assert terms_in(body) == terms
+    check_body("study-opened", opening(oversight=body))
+
+
+def test_a_study_without_the_table_holds_empty_terms() -> None:
+    body = terms_as_body(Terms())
+    assert body == {"purpose": "", "human": {}, "limits": [], "downstream": []}
+    assert terms_in(body) == Terms()
+    check_body("study-opened", opening(oversight=body))
+
+
+@pytest.mark.parametrize("value", [0.1, 0.25, 1 / 8, 3.0, 9999.9999, -0.0001, 0.3])
+def test_a_number_of_four_digits_is_held_exactly(value: float) -> None:
+    assert float(decimal_of(value)) == value

@@ -17,11 +17,11 @@ from aar.verify.reader import RecordReader
 from aar.verify.study import verify_log, verify_study
 
 PROBLEM = "hard-2"
-DIGEST = "834743f4571d71d45d28f007c0dd08adaf2a682b7c0aafc296a9f35ac0707ae1"
+DIGEST = "020cc64c23ab43161526e6c9ef274aae43e5f75fd7b696779d2145941a127213"
 ROOTS = [
-    "9cbd87f3260916fce2dad1ce72df7438ced31a9e8eed545c04696cf237d70317",
-    "8f35e8aff20bc6bb5118bdd7dbf3339456a67966790da58f20c1540941bea1db",
-    "b32bac8fa90d8e05928e52670f7ad447d56ab714b1c97bc8177dba37bc20fcfd",
+    "41479e781635979985b2dad811a9a74d14791c6e34af9ea48403293abce58d01",
+    "22243c14030262e344f6e7b9e36e03330cd5fe187e2c4bc58bb4811796dbb612",
+    "e8cd49c255c2f3cb46b501836f295404cf53796985e887234e7374f8af7c689e",
     "",
 ]
 

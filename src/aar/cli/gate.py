@@ -215,6 +215,10 @@ def review(options: argparse.Namespace) -> int:
         raise CommandFailed(
             f"review {options.action} wants the index of a finding; `review {options.dir}` lists them"
         )
+    if options.action == "answer":
+        from aar.cli.pause import answer
+
+        return answer(options, study, projection)
     find(projection, options.number)
     if options.action == "show":
         verdict = verify_with_pins(study).verdict

@@ -151,23 +151,34 @@ def build_parser() -> argparse.ArgumentParser:
     task.add_argument("--json", action="store_true")
 
     review = _add(
-        commands, "review", "the human gate: list, show, publish, retract, refine, heldout", _review
+        commands, "review", "the human gate: list, show, publish, retract, refine, heldout, answer", _review
     )
     review.add_argument("dir", metavar="DIR")
     review.add_argument(
         "action",
         nargs="?",
         default="list",
-        choices=("list", "show", "publish", "retract", "refine", "heldout"),
-        help="heldout: run the method that result N claims on the problems held out, before the study ends",
+        choices=("list", "show", "publish", "retract", "refine", "heldout", "answer"),
+        help="heldout: run the method that result N claims on the problems held out, before the study ends; "
+        "answer: say with --note what came of looking at alarm N",
     )
-    review.add_argument("number", nargs="?", type=int, metavar="N", help="index of a finding")
+    review.add_argument("number", nargs="?", type=int, metavar="N", help="index of a finding, or of an alarm")
     review.add_argument("--note", metavar="TEXT", default="", help="what to say with the decision")
     review.add_argument(
         "--override", metavar="REASON", default="", help="publish although the checklist fails: why"
     )
     review.add_argument("--key", metavar="FILE")
     review.add_argument("--json", action="store_true")
+
+    for name, text, command in (
+        ("pause", "stop the queue: nothing is leased or handed in until a reviewer lifts it", _pause),
+        ("resume", "lift the pause that holds, in a reviewer's name", _resume),
+    ):
+        stops = _add(commands, name, text, command)
+        stops.add_argument("dir", metavar="DIR")
+        stops.add_argument("--reason", metavar="TEXT", required=True, help="why; the record keeps it")
+        stops.add_argument("--key", metavar="FILE")
+        stops.add_argument("--json", action="store_true")
 
     _add_witness(commands)
     _add_receipt(commands)
@@ -499,6 +510,18 @@ def _threshold(options: argparse.Namespace) -> int:
     from aar.cli.oversight import threshold
 
     return threshold(options)
+
+
+def _pause(options: argparse.Namespace) -> int:
+    from aar.cli.pause import pause
+
+    return pause(options)
+
+
+def _resume(options: argparse.Namespace) -> int:
+    from aar.cli.pause import resume
+
+    return resume(options)
 
 
 def _deployment_review(options: argparse.Namespace) -> int:

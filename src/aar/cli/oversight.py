@@ -10,8 +10,8 @@ from pathlib import Path
 from aar.cli.config import Pins, config_directory
 from aar.cli.failures import CommandFailed
 from aar.cli.main import EXIT_NOT_CLEARED, EXIT_OK, EXIT_TAMPERED
-from aar.cli.output import say, say_json
-from aar.cli.read import read_leaves, verify_with_pins
+from aar.cli.output import complain, say, say_json
+from aar.cli.read import pause_lines, read_leaves, verify_with_pins
 from aar.cli.safe_text import terminal_safe, typed
 from aar.formats.bookmark import parse_bookmark
 from aar.formats.checkpoint import parse_checkpoint_text
@@ -19,6 +19,8 @@ from aar.formats.errors import FormatError
 from aar.formats.keys import parse_skey
 from aar.formats.note import parse_note
 from aar.lab.problems import PROBLEMS
+from aar.outside.gateway.staff_desk import pause_told
+from aar.outside.oversight.answers import answers_of
 from aar.outside.oversight.examination import examine_plan, examine_study
 from aar.outside.oversight.facts import Facts, ReviewerFacts
 from aar.outside.oversight.frameworks import NOT_QUOTED, missing_of, quotations_as_json
@@ -26,6 +28,8 @@ from aar.outside.oversight.limits import judge_limits
 from aar.outside.oversight.markdown import format_memo, format_threshold
 from aar.outside.oversight.memo import memo_of
 from aar.outside.oversight.signals import signals_of
+from aar.outside.oversight.terms import terms_as_body, terms_in
+from aar.outside.projection import Projection
 from aar.outside.sandbox.doctor import DoctorReport
 from aar.outside.sandbox.doctor import doctor as examine_sandbox
 from aar.outside.study_directory import StudyDirectory
@@ -43,10 +47,13 @@ def threshold(options: argparse.Namespace) -> int:
             f"./aar verify {typed(study.path)} says more",
             EXIT_TAMPERED,
         )
+    projection = Projection.of(leaves)
+    terms = terms_in(projection.opened["oversight"])
     study_file = _file_of(study)
-    terms = study_file.oversight if study_file is not None else None
-    signals = signals_of(leaves, terms.human if terms else None)
-    judged = judge_limits(signals, terms.limits if terms else ())
+    if study_file is not None and terms_as_body(study_file.oversight) != projection.opened["oversight"]:
+        complain(f"{study.study_file} says otherwise of oversight than the record: this goes by the record")
+    signals = signals_of(leaves, terms.human)
+    judged = judge_limits(signals, terms.limits, answers_of(leaves, projection))
     missing = missing_of(leaves)
     if options.json:
         say_json(
@@ -54,6 +61,7 @@ def threshold(options: argparse.Namespace) -> int:
                 "study": str(study.path),
                 "signals": [one.as_json() for one in signals],
                 "limits": [one.as_json() for one in judged],
+                "paused": projection.paused >= 0,
                 "quotations": quotations_as_json(),
                 "not_quoted": list(NOT_QUOTED),
                 "not_done": [{"says": one.says, "cites": list(one.cites)} for one in missing],
@@ -61,6 +69,8 @@ def threshold(options: argparse.Namespace) -> int:
             indent=1,
         )
     else:
+        for line in pause_lines(pause_told(projection), study.path):
+            say(line)
         say(format_threshold(str(study.path), signals, judged, missing, terminal_safe))
     return EXIT_NOT_CLEARED if any(one.calls_for_review for one in judged) else EXIT_OK
 

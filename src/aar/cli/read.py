@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -316,6 +316,16 @@ def detectable_lines(difference: float | None, seeds: int) -> list[str]:
     return [f"{told} cannot be told from chance (80 % power, 5 % level; an upper guess)"]
 
 
+def pause_lines(paused: Mapping[str, Any], study: Path) -> list[str]:
+    """What a person is told of a pause that holds: by whom, why, and what lifts it."""
+    if not paused:
+        return []
+    return [
+        terminal_safe(f"PAUSED since entry {paused['entry']} by {paused['by']}: {paused['reason']}"),
+        f"  ./aar resume {typed(study)} --reason TEXT lifts it",
+    ]
+
+
 def status(options: argparse.Namespace) -> int:
     """How the study stands, from its published record alone."""
     from aar.outside.gateway.staff_desk import summary
@@ -327,6 +337,8 @@ def status(options: argparse.Namespace) -> int:
         say_json(told, indent=1)
         return EXIT_OK
     say(f"{told['study']}  {told['state']}  {told['origin']}  {told['tree_size']} entries")
+    for line in pause_lines(told["paused"], study.path):
+        say(line)
     for task in told["tasks"]:
         say(
             f"  task {task['task']:<8} {task['workflow']:<6} {task['state']:<8} {task['researcher']:<14} "

@@ -89,6 +89,7 @@ class StudyView:
     pending: int
     alarms: tuple[str, ...]
     events: tuple[EventView, ...]
+    paused: str = ""
 
 
 def study_view(
@@ -120,6 +121,15 @@ def study_view(
         events=tuple(
             EventView(index=one["index"], text=terminal_safe(one["text"])) for one in status.get("events", ())
         ),
+        paused=_paused(status.get("paused", {})),
+    )
+
+
+def _paused(told: Mapping[str, Any]) -> str:
+    if not told:
+        return ""
+    return terminal_safe(
+        f"PAUSED since entry {told['entry']} by {told['by']}: {told['reason']} (aar resume lifts it)"
     )
 
 
@@ -166,8 +176,9 @@ def clock(seconds: float) -> str:
 
 def headline(view: StudyView) -> str:
     """The study in one line."""
+    phase = "PAUSED" if view.paused else view.phase
     return (
-        f"{view.study} · {view.phase} · {clock(view.used_s)} of {clock(view.limit_s)} · "
+        f"{view.study} · {phase} · {clock(view.used_s)} of {clock(view.limit_s)} · "
         f"{view.submissions_used}/{view.submissions_budget} official runs · "
         f"{view.entries} entries, {view.published_size} published · "
         f"{len(view.alarms)} alarm{'' if len(view.alarms) == 1 else 's'}"
@@ -206,6 +217,7 @@ class PlainView:
         self._phase = ""
         self._leader = ""
         self._states: dict[str, str] = {}
+        self._paused = ""
 
     def update(self, view: StudyView) -> None:
         """Write what is new since the last update."""
@@ -222,6 +234,9 @@ class PlainView:
         self._last_event = max([self._last_event, *(event.index for event in view.events)])
         lines += [f"ALARM {alarm}" for alarm in view.alarms[self._alarms :]]
         self._alarms = len(view.alarms)
+        if view.paused != self._paused:
+            self._paused = view.paused
+            lines.append(view.paused or "the queue goes on")
         if view.leaderboard:
             top = view.leaderboard[0]
             leader = f"leads: {top.method} by {top.researcher}, {top.value_with_interval}"
@@ -270,7 +285,7 @@ class LiveView:
         blank = _text("")
         return Group(
             self._headline(view),
-            blank,
+            _text(view.paused, "bold yellow"),
             self._researchers(view.researchers),
             blank,
             self._leaderboard(view.leaderboard[:ranks], len(view.leaderboard)),

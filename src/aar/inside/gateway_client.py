@@ -12,9 +12,9 @@ import json
 import socket
 import time
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from aar.formats.checkpoint import Checkpoint, open_checkpoint
 from aar.formats.cosignature import cosigned_at
@@ -30,6 +30,10 @@ TIMEOUT_S = 60.0
 RECEIPT_WAIT_S = 25
 TRIES = 6
 FIRST_PAUSE_S = 0.1
+# Between two looks whether a pause was lifted, in first pauses: two seconds.
+PAUSED_PAUSES = 20
+
+Answer = TypeVar("Answer")
 
 
 class GatewayError(Exception):
@@ -102,8 +106,12 @@ class GatewayClient:
         return told
 
     def lease(self) -> dict[str, Any] | None:
-        """The task to work on, the same one until it is done; `None` when there is none."""
-        task: dict[str, Any] | None = self._call("POST", "/v1/lease", {})["task"]
+        """The task to work on, the same one until it is done; `None` when there is none.
+
+        While the queue is paused it waits.
+        """
+        told = self._when_resumed(lambda: self._call("POST", "/v1/lease", {}))
+        task: dict[str, Any] | None = told["task"]
         return task
 
     def plan(self, task: str, steps: Sequence[Mapping[str, Any]], amends: int = -1) -> int:
@@ -117,12 +125,17 @@ class GatewayClient:
     def submit(
         self, *, task: str, plan: int, step: str, name: str, files: dict[str, str], request: str
     ) -> int:
-        """Hand in a method; the same `request` again is the same submission, if its answer was lost."""
+        """Hand in a method; the same `request` again is the same submission, if its answer was lost.
+
+        While the queue is paused it waits.
+        """
         payload = {"task": task, "plan": plan, "step": step, "name": name, "files": files, "request": request}
         # Not the plan: a submission of an earlier life may have been made under an earlier one.
         wanted = {key: payload[key] for key in ("task", "step", "name", "request")}
         wanted |= {"researcher": self._researcher, "digest": snapshot_digest(files)}
-        return self._acknowledged("submit", payload, "submission", "gateway", wanted)
+        return self._when_resumed(
+            lambda: self._acknowledged("submit", payload, "submission", "gateway", wanted)
+        )
 
     def confirm(self, submission: int) -> int:
         """Ask for one run with new seeds of a scored submission of ours, from the study's budget; once."""
@@ -178,6 +191,16 @@ class GatewayClient:
         """Hand a task back. Of a task that is closed already the first closing is acknowledged."""
         payload = {"task": task, "outcome": outcome, "reason": reason}
         return self._acknowledged("done", payload, "task-closed", "gateway", {"task": task})
+
+    def _when_resumed(self, ask: Callable[[], Answer]) -> Answer:
+        """Ask until the queue is not paused; when the study's time is over, the gateway says so instead."""
+        while True:
+            try:
+                return ask()
+            except GatewayError as error:
+                if error.code != "paused":
+                    raise
+            time.sleep(PAUSED_PAUSES * self._first_pause_s)
 
     def _say(self, verb: str, kind: str, body: dict[str, Any]) -> int:
         return self._acknowledged(verb, body, kind, self._researcher, body)

@@ -109,6 +109,7 @@ CONFIRMATIONS = 6
 MAX_HELDOUT = 16
 MAX_DIRECTIONS = 64
 MAX_DIRECTION_CHARACTERS = 2_000
+MAX_DIRECTIONS_CHARACTERS = 16_000
 _TASK_KEYS = ("task", "title", "direction", "workflow", "submissions", "priority", "risk")
 
 
@@ -417,6 +418,11 @@ def _allocation(study: Mapping[str, Any], where: str) -> tuple[str, tuple[str, .
             raise StudyFileError(
                 f"{where}: directions: got {one!r:.60}, want 1 to {MAX_DIRECTION_CHARACTERS} characters each"
             )
+    if sum(map(len, directions)) > MAX_DIRECTIONS_CHARACTERS:
+        raise StudyFileError(
+            f"{where}: directions: {sum(map(len, directions))} characters in all, at most "
+            f"{MAX_DIRECTIONS_CHARACTERS}: they are vague on purpose, and all of them in one entry"
+        )
     if len(set(directions)) < len(directions):
         raise StudyFileError(f"{where}: directions: want each once")
     if policy == "bandit" and len(directions) < 2:

@@ -18,6 +18,7 @@ from aar.formats.keys import Signer, format_vkey
 from aar.outside.control_plane import ControlPlane, RunParameters, operator_signer
 from aar.outside.evaluation.release import interval_method, release_terms
 from aar.outside.fleet import Fleet
+from aar.outside.oversight.terms import terms_as_body
 from aar.outside.projection import Projection
 from aar.outside.sandbox.doctor import DoctorReport
 from aar.outside.staff_client import GatewayGone
@@ -251,7 +252,7 @@ class StudyRun:
                 "level": "0.95",
             },
             "allocation": {"policy": file.allocation, "directions": list(file.directions)},
-            "oversight": {"purpose": "", "human": {}, "limits": [], "downstream": []},
+            "oversight": terms_as_body(file.oversight),
             "comparison": {},
             "programs": digests_of(self._programs),
             "sandbox": {

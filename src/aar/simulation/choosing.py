@@ -100,7 +100,7 @@ class Try:
     def files(self, request: str) -> dict[str, str]:
         """The method directory; a request's own line makes it another snapshot, with other seeds."""
         return {
-            "method.py": f"# {request}\n",
+            "method.py": f"# {request}\nREADS = 'config.json'\n",
             "config.json": self.method.format(),
             "tried.json": json.dumps([self.part, self.idea, int(self.is_new)]),
         }

@@ -23,6 +23,7 @@ from aar.outside.gateway.record_service import Draft, FrozenClock, RecordService
 from aar.outside.gateway.researcher_desk import ResearcherDesk
 from aar.outside.gateway.staff_desk import ControlDesk, EvaluatorDesk, Staff
 from aar.outside.keyring import Keyring
+from aar.outside.monitor.monitor import Monitor
 from aar.outside.record.sequencer import Sequencer
 from aar.outside.record.witness_client import format_request, read_answer
 from aar.outside.review import decision_body, evidence
@@ -92,9 +93,18 @@ class OwnWitness:
 class PublishingService(RecordService):
     """Publishes after every batch: in one thread there is nobody else to do it."""
 
-    def __init__(self, sequencer: Sequencer, keyring: Keyring, *, origin: str, clock: Clock) -> None:
+    def __init__(
+        self, sequencer: Sequencer, keyring: Keyring, monitor: Monitor, *, origin: str, clock: Clock
+    ) -> None:
         self._publisher = sequencer
-        super().__init__(sequencer, keyring, origin=origin, clock=FrozenClock(clock), on_fatal=_raise)
+        super().__init__(
+            sequencer,
+            keyring,
+            origin=origin,
+            clock=FrozenClock(clock),
+            on_fatal=_raise,
+            monitor=monitor,
+        )
 
     def append(
         self, entries: Sequence[Draft | SignedEntry], *, before_write: Callable[[], object] | None = None
@@ -133,8 +143,10 @@ class RecordedStudy:
             quorum=1,
             clock_ms=clock,
         )
-        self.service = PublishingService(self._sequencer, self._keyring, origin=self.origin, clock=clock)
         self.blobs = Blobs(directory / "record" / "blobs", directory / "gateway")
+        self.service = PublishingService(
+            self._sequencer, self._keyring, Monitor(self.blobs.find), origin=self.origin, clock=clock
+        )
         self.staff = Staff(self.service, self.blobs)
         self.names = [f"researcher-{number}" for number in range(1, arm.researchers + 1)]
         self.desks = {

@@ -19,6 +19,7 @@ from aar.outside.gateway.researcher_desk import ResearcherDesk
 from aar.outside.gateway.server import UnixServer, now_ms, serve_in_thread
 from aar.outside.gateway.staff_desk import ControlDesk, EvaluatorDesk, Staff
 from aar.outside.keyring import Keyring
+from aar.outside.monitor.monitor import Monitor
 from aar.outside.record.anchors.anchor import AnchorRefused
 from aar.outside.record.anchors.opening import open_anchor
 from aar.outside.record.anchors.write_through import WriteThrough
@@ -82,8 +83,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 anchors=write_through if anchors else None,
             )
         )
-        service = RecordService(sequencer, keyring, origin=options.origin, clock=clock, on_fatal=_fatal)
         blobs = Blobs(Path("record") / "blobs", Path("gateway"))
+        service = RecordService(
+            sequencer,
+            keyring,
+            origin=options.origin,
+            clock=clock,
+            on_fatal=_fatal,
+            monitor=Monitor(blobs.find),
+        )
     except (RecordError, OSError) as error:
         _fatal(error)
         raise

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from aar.formats.errors import FormatError
 from aar.formats.proof import format_proof
 from aar.outside.admission import Refused, check_admission
 from aar.outside.keyring import Keyring
+from aar.outside.monitor.monitor import Monitor
+from aar.outside.monitor.sighting import Sighting
+from aar.outside.oversight.watch import LimitWatch
 from aar.outside.projection import Projection
 from aar.outside.record.errors import QuorumNotMet, RecordError
 from aar.outside.record.sequencer import Sequencer
@@ -70,7 +74,12 @@ class RecordService:
         origin: str,
         clock: FrozenClock,
         on_fatal: Callable[[BaseException], None],
+        monitor: Monitor | None = None,
     ) -> None:
+        """`monitor` reads every entry, those before this start first; what it sees becomes an alarm.
+
+        With one, the limits of the study's terms are watched, too, and may pause the queue.
+        """
         self._sequencer = sequencer
         self._keyring = keyring
         self._origin = origin
@@ -82,7 +91,10 @@ class RecordService:
         self.projection = Projection()
         self._signatures = SignatureWorker()
         self._is_finished = False
+        self._monitor = monitor
+        self._limits = LimitWatch()
         self.rebuild()
+        self._watch()
 
     def rebuild(self) -> None:
         """Fold the record again: whatever the projection was before, it is what the record says now."""
@@ -135,8 +147,30 @@ class RecordService:
                 raise
             if indices != range(first, first + len(signed_entries)):
                 self._on_fatal(RuntimeError(f"the record put entries at {indices}, {first} was expected"))
+            self._watch()
             self.changed.notify_all()
             return indices
+
+    def _watch(self) -> None:
+        """Have the monitor read what is new. Its own alarms tell it only what was said already."""
+        monitor = self._monitor
+        if monitor is None:
+            return
+        for leaf in self.leaves[monitor.size :]:
+            monitor.take(leaf)
+        drafts = []
+        counts = Counter(self.projection.alarm_counts)
+        for seen in monitor.untold():
+            counts[seen.who[:64], seen.code] += 1
+            if counts[seen.who[:64], seen.code] <= MAX_ALARMS_PER_KIND:
+                drafts.append(_draft_of(seen))
+        if self.projection.opened:
+            drafts += [
+                Draft(author="monitor", kind=one.kind, body=one.body, refs=one.refs)
+                for one in self._limits.look(self.leaves, self.projection)
+            ]
+        if drafts and "monitor" in self.projection.keys:
+            self.append(drafts)
 
     def _admit(
         self, entries: Sequence[Draft | SignedEntry], first: int, now_ms: int, answers: Answers
@@ -250,3 +284,14 @@ class RecordService:
                 except Exception as error:  # noqa: BLE001 - the fatal handler says what it was and ends the process
                     self._on_fatal(error)
             time.sleep(PUBLISH_PAUSE_S)
+
+
+def _draft_of(seen: Sighting) -> Draft:
+    body: dict[str, Any] = {
+        "code": seen.code,
+        "who": seen.who[:64],
+        "what": seen.what[:2_000],
+        "evidence": list(seen.evidence),
+        "attempt": "",
+    }
+    return Draft(author="monitor", kind="alarm", body=body, refs=seen.evidence)

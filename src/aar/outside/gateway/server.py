@@ -34,6 +34,7 @@ STATUS_OF = {
     "study-closing": 403,
     "study-closed": 403,
     "step-order": 409,
+    "paused": 409,
     "not-published": 503,
 }
 

@@ -434,6 +434,7 @@ def summary(projection: Projection, *, now_ms: int) -> dict[str, Any]:
         "study": opened.get("name", ""),
         "origin": projection.origin,
         "state": "closed" if projection.closed else ("open" if opened else "empty"),
+        "paused": pause_told(projection),
         "tasks": [
             {
                 "task": task.name,
@@ -476,6 +477,18 @@ def summary(projection: Projection, *, now_ms: int) -> dict[str, Any]:
     }
 
 
+def pause_told(projection: Projection) -> dict[str, Any]:
+    """The pause that holds, and who entered it; empty while the queue runs."""
+    if projection.paused < 0:
+        return {}
+    keys = ("signal", "value", "limit", "reason")
+    return {
+        "entry": projection.paused,
+        "by": projection.authors[projection.paused],
+        **{key: projection.pauses[projection.paused][key] for key in keys},
+    }
+
+
 def _researcher_told(projection: Projection, name: str) -> dict[str, Any]:
     mine = [one for one in projection.submissions.values() if one.body["researcher"] == name]
     task = next(
@@ -508,6 +521,8 @@ def _latest_events(service: RecordService, count: int) -> list[dict[str, Any]]:
             )
         elif entry.kind == "alarm":
             text = f"ALARM {body['code']}: {body['what']}"
+        elif entry.kind in ("queue-paused", "queue-resumed"):
+            text = f"{entry.kind}: {body['reason']}"
         elif entry.kind in ("task-opened", "task-closed", "task-leased"):
             text = f"{entry.kind} {body['task']}"
         else:

@@ -26,6 +26,7 @@ from aar.outside.oversight.facts import (
     TamperProbe,
     WitnessFacts,
 )
+from aar.outside.oversight.terms import terms_as_body
 from aar.outside.projection import Projection
 from aar.outside.record.anchors.anchor import Anchor, AnchorError, AnchorRefused
 from aar.outside.record.anchors.directory import FOLDERS, is_append_only
@@ -350,6 +351,7 @@ def _differences(body: Any, study_file: StudyFile | None) -> list[str]:
         ("witness", [one.vkey for one in study_file.witnesses], body["witnesses"][1:]),
         ("anchor", anchors, body["anchors"]),
         ("study.anchors", study_file.anchors_needed, body["anchors_needed"]),
+        ("oversight", terms_as_body(study_file.oversight), body["oversight"]),
     )
     return [key for key, given, has in pairs if given != has]
 

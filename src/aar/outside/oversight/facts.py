@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from aar.formats.entry import Leaf
-from aar.outside.oversight.terms import Terms
+from aar.outside.oversight.terms import Terms, terms_in
 from aar.outside.projection import Projection
 from aar.outside.sandbox.doctor import DoctorReport
 from aar.outside.study_file import StudyFile
@@ -109,8 +109,15 @@ class Facts:
 
     @property
     def terms(self) -> Terms:
-        """What the study file says of oversight."""
+        """What the record's first entry says of oversight; before there is one, what the study file says."""
+        if self.projection.opened:
+            return terms_in(self.projection.opened["oversight"])
         return self.study_file.oversight if self.study_file is not None else Terms()
+
+    @property
+    def terms_cites(self) -> tuple[str, ...]:
+        """Where the terms stand."""
+        return ("entry 0",) if self.projection.opened else ()
 
     @property
     def projection(self) -> Projection:

@@ -2,44 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from aar.outside.oversight.answers import UNANSWERED, Answer, limit_text
 from aar.outside.oversight.signals import Signal
 from aar.outside.oversight.terms import Limit
 
 # "unclear": the value is within, its interval is not.
 State = Literal["within", "unclear", "passed", "not estimable"]
 
-# For a study file that sets none: they tell and hold nothing up.
+# For a study that sets none: they tell and hold nothing up.
 DEFAULT_LIMITS = (
     Limit(signal="steps-without-human", side="above", value=0.99, action="notify"),
     Limit(signal="cost-per-pgr", side="below", value=1.0, action="notify"),
 )
 
 
+NO_ANSWERS: Mapping[str, Answer] = {}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """One limit and where its signal stands; `key` is the limit's place in the study file."""
+    """One limit, where its signal stands, and who answered its alarm; `key` is its place in the terms."""
 
     limit: Limit
     signal: Signal
     state: State
     key: str
+    answer: Answer = UNANSWERED
 
     @property
     def calls_for_review(self) -> bool:
-        """Only a value that is shown to be within lets a limit of this action rest."""
-        return self.limit.action == "require-review" and self.state != "within"
+        """A limit of this action rests on a value that is shown to be within, or on a reviewer's answer."""
+        return self.limit.action == "require-review" and self.state != "within" and not self.answer.is_given
 
     def says(self) -> str:
         """In a sentence."""
-        limit, signal = self.limit, self.signal
-        bound = f"{limit.side} {limit.value:g}: {limit.action}"
+        signal, bound = self.signal, limit_text(self.limit)
         if signal.value is None:
-            return f"{signal.name} {bound}; not estimable: {signal.reason.removeprefix('not estimable: ')}"
-        return f"{signal.name} {bound}; it is {interval_text(signal)}: {self.state}"
+            return f"{bound}; not estimable: {signal.reason.removeprefix('not estimable: ')}"
+        said = f"{bound}; it is {interval_text(signal)}: {self.state}"
+        if self.answer.is_given:
+            said += f"; answered by {self.answer.reviewer} in entry {self.answer.comment}"
+        elif self.answer.alarm >= 0:
+            said += f"; told in entry {self.answer.alarm}, not answered"
+        return said
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -48,6 +57,9 @@ class Judged:
             "action": self.limit.action,
             "state": self.state,
             "key": self.key,
+            "alarm": None if self.answer.alarm < 0 else self.answer.alarm,
+            "answered_by": self.answer.reviewer,
+            "answered_in": None if not self.answer.is_given else self.answer.comment,
         }
 
 
@@ -61,8 +73,10 @@ def interval_text(signal: Signal) -> str:
     return f"{signal.value:.4g} [{signal.low:.4g}, {high}]"
 
 
-def judge_limits(signals: Iterable[Signal], limits: tuple[Limit, ...]) -> list[Judged]:
-    """Each limit of the study file, or each default where it sets none."""
+def judge_limits(
+    signals: Iterable[Signal], limits: tuple[Limit, ...], answers: Mapping[str, Answer] = NO_ANSWERS
+) -> list[Judged]:
+    """Each limit of the terms, or each default where they set none; `answers` are by the limit's text."""
     by_name = {signal.name: signal for signal in signals}
     place = "key oversight.limit" if limits else "key oversight.limit (default)"
     return [
@@ -71,6 +85,7 @@ def judge_limits(signals: Iterable[Signal], limits: tuple[Limit, ...]) -> list[J
             signal=by_name[limit.signal],
             state=_state(by_name[limit.signal], limit),
             key=f"{place} {number}",
+            answer=answers.get(limit_text(limit), UNANSWERED),
         )
         for number, limit in enumerate(limits or DEFAULT_LIMITS, 1)
     ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from aar.outside.gateway.record_service import HEARTBEAT_S
+from aar.outside.oversight.answers import answers_of
 from aar.outside.oversight.facts import AnchorFacts, Facts
 from aar.outside.oversight.limits import DEFAULT_LIMITS, Judged, interval_text, judge_limits
 from aar.outside.oversight.refusals import Refusal, editable, is_proven, refusals_of
@@ -60,7 +61,8 @@ def memo_of(facts: Facts) -> Memo:
     """From facts to a memo; pure: the same facts give the same memo."""
     leaves = facts.record.leaves if facts.record is not None else ()
     signals = signals_of(leaves, facts.terms.human) if leaves else ()
-    judged = judge_limits(signals, facts.terms.limits) if leaves else []
+    answers = answers_of(leaves, facts.projection)
+    judged = judge_limits(signals, facts.terms.limits, answers) if leaves else []
     refusals = tuple(refusals_of(facts))
     not_checked = tuple(unchecked_of(facts, judged))
     holds = any(one.holds for one in not_checked)
@@ -360,7 +362,14 @@ def _monitors(facts: Facts, signals: Sequence[Signal], judged: Sequence[Judged])
         )
         for one in signals
     ]
-    said += [Sentence(says=f"Limit: {one.says()}", cites=(one.key, *one.signal.cites)) for one in judged]
+    said += [
+        Sentence(
+            says=f"Limit: {one.says()}",
+            cites=(one.key, *facts.terms_cites, *one.answer.cites, *one.signal.cites),
+        )
+        for one in judged
+    ]
+    said += _pauses(facts)
     if not signals:
         place = "oversight.limit" if facts.terms.limits else "oversight.limit (default)"
         for number, limit in enumerate(facts.terms.limits or DEFAULT_LIMITS, 1):
@@ -372,5 +381,22 @@ def _monitors(facts: Facts, signals: Sequence[Signal], judged: Sequence[Judged])
         "signals": [one.as_json() for one in signals],
         "limits": [one.as_json() for one in judged],
         "alarms": len(facts.projection.alarms),
+        "pauses": list(facts.projection.pauses),
+        "paused": facts.projection.paused >= 0,
     }
     return section, said
+
+
+def _pauses(facts: Facts) -> list[Sentence]:
+    """Each time that the queue stood still, and who let it go on."""
+    said = []
+    for leaf in facts.record.leaves if facts.record is not None else ():
+        entry = leaf.signed.entry
+        body: Any = entry.body
+        if entry.kind == "queue-paused":
+            says = f"{entry.author} paused the queue: {body['reason']}"
+            said.append(Sentence(says=says, cites=(f"entry {leaf.index}",)))
+        elif entry.kind == "queue-resumed":
+            says = f"{entry.author} lifted the pause of entry {body['pause']}: {body['reason']}"
+            said.append(Sentence(says=says, cites=(f"entry {leaf.index}",)))
+    return said

@@ -7,12 +7,12 @@ them is a threshold: docs/oversight.md says what each leaves out.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from aar.formats.entry import Leaf
-from aar.outside.oversight.terms import HumanBaseline
+from aar.outside.oversight.terms import SIGNALS, HumanBaseline
 from aar.outside.projection import Projection
 from aar.verify.leaderboard import Row, leaderboard
 from aar.verify.statistics import binomial_interval, t_quantile
@@ -93,15 +93,25 @@ class Signal:
 
 def signals_of(leaves: Sequence[Leaf], human: HumanBaseline | None) -> tuple[Signal, ...]:
     """All signals of a record that was verified."""
-    projection = Projection.of(leaves)
-    return (
-        _steps_without_human(leaves, projection),
-        _autonomous_subtasks(leaves, projection),
-        _task_complexity(projection),
-        _transfer(projection),
-        _cost_per_pgr(leaderboard(leaves), projection, human),
-        _time_horizon(projection),
-    )
+    return signals_in(leaves, Projection.of(leaves), human)
+
+
+def signals_in(
+    leaves: Sequence[Leaf],
+    projection: Projection,
+    human: HumanBaseline | None,
+    names: Collection[str] = SIGNALS,
+) -> tuple[Signal, ...]:
+    """The named ones, where the leaves were folded already: some cost a walk over the whole record."""
+    of: Mapping[str, Callable[[], Signal]] = {
+        "steps-without-human": lambda: _steps_without_human(leaves, projection),
+        "autonomous-subtasks": lambda: _autonomous_subtasks(leaves, projection),
+        "task-complexity": lambda: _task_complexity(projection),
+        "transfer": lambda: _transfer(projection),
+        "cost-per-pgr": lambda: _cost_per_pgr(leaderboard(leaves), projection, human),
+        "time-horizon": lambda: _time_horizon(projection),
+    }
+    return tuple(of[name]() for name in SIGNALS if name in names)
 
 
 def cited(indices: Sequence[int]) -> tuple[str, ...]:

@@ -1,4 +1,6 @@
-"""The study file's table `oversight`: limits of signals, what lies downstream, the human baseline, a purpose.
+"""Oversight's terms: limits of signals, what lies downstream, the human baseline, a purpose.
+
+They stand in the study file's table `oversight`:
 
 ```toml
 [oversight]
@@ -12,7 +14,7 @@ source = "where these two numbers are from"
 [[oversight.limit]]
 signal = "steps-without-human"
 above = 0.95                     # or below = ...
-action = "require-review"        # or "notify"
+action = "require-review"        # or "notify", "pause"
 
 [[oversight.downstream]]         # every way out of the study that is more than reading its record
 name = "preprints"
@@ -20,7 +22,8 @@ kind = "publication"             # or "training", "other"
 gate = "reviewer"                # or "none"
 researchers = []                 # whose credentials reach it
 ```
-No entry of the record commits to this table: it is the operator's word, and whoever reads it must say so.
+A study's first entry holds them from its opening on, numbers as decimals of at most four digits. Before that
+they are the operator's word.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 SIGNALS = (
@@ -41,10 +45,13 @@ SIGNALS = (
     "time-horizon",
 )
 PURPOSES = ("alignment", "capabilities")
-ACTIONS = ("notify", "require-review")
+ACTIONS = ("notify", "require-review", "pause")
 DOWNSTREAM_KINDS = ("publication", "training", "other")
 GATES = ("reviewer", "none")
 MAX_TABLES = 64
+MAX_SOURCE_CHARACTERS = 1_000
+# What an entry's decimals reach to.
+MOST_NUMBER = 10_000
 
 
 class TermsError(ValueError):
@@ -108,6 +115,64 @@ def parse_terms(value: object, where: str) -> Terms:
     )
 
 
+def decimal_of(value: float) -> str:
+    """The decimal by which an entry says this number; raises `ValueError` where there is none.
+
+    >>> decimal_of(336), decimal_of(0.95), decimal_of(-0.1234)
+    ('336.00', '0.95', '-0.1234')
+    """
+    exact = Decimal(repr(value))
+    rounded = exact.quantize(Decimal("0.0001")) if abs(exact) < MOST_NUMBER else exact
+    if rounded != exact or abs(exact) >= MOST_NUMBER:
+        raise ValueError(
+            f"got {value!r:.40}, which the record cannot hold: want less than {MOST_NUMBER:,}, and at most "
+            "four digits after the point"
+        )
+    whole, _point, part = f"{abs(rounded):f}".partition(".")
+    digits = part.rstrip("0").ljust(2, "0")
+    return f"{'-' if rounded < 0 else ''}{whole}.{digits}"
+
+
+def terms_in(body: Mapping[str, Any]) -> Terms:
+    """The terms that `study-opened` holds under `oversight`."""
+    human = body["human"]
+    return Terms(
+        purpose=body["purpose"],
+        human=HumanBaseline(pgr=float(human["pgr"]), hours=float(human["hours"]), source=human["source"])
+        if human
+        else None,
+        limits=tuple(
+            Limit(signal=one["signal"], side=one["side"], value=float(one["value"]), action=one["action"])
+            for one in body["limits"]
+        ),
+        downstream=tuple(
+            Downstream(
+                name=one["name"], kind=one["kind"], gate=one["gate"], researchers=tuple(one["researchers"])
+            )
+            for one in body["downstream"]
+        ),
+    )
+
+
+def terms_as_body(terms: Terms) -> dict[str, Any]:
+    """What `study-opened` holds under `oversight` for these terms; `terms_in` reads it."""
+    human = terms.human
+    return {
+        "purpose": terms.purpose,
+        "human": {}
+        if human is None
+        else {"pgr": decimal_of(human.pgr), "hours": decimal_of(human.hours), "source": human.source},
+        "limits": [
+            {"signal": one.signal, "side": one.side, "value": decimal_of(one.value), "action": one.action}
+            for one in terms.limits
+        ],
+        "downstream": [
+            {"name": one.name, "kind": one.kind, "gate": one.gate, "researchers": list(one.researchers)}
+            for one in terms.downstream
+        ],
+    }
+
+
 def format_terms(terms: Terms) -> list[str]:
     """The lines of a study file that say exactly this; none when there is nothing to say."""
     lines: list[str] = []
@@ -131,17 +196,15 @@ def _human(value: object, where: str) -> HumanBaseline:
     pgr, hours = _number(table, "pgr", where), _number(table, "hours", where)
     if not pgr > 0 or not hours > 0:
         raise TermsError(f"{where}: pgr {pgr}, hours {hours}: want both above 0, or nothing can be compared")
-    return HumanBaseline(pgr=pgr, hours=hours, source=_text(table, "source", where))
+    source = _text(table, "source", where)
+    if len(source) > MAX_SOURCE_CHARACTERS:
+        raise TermsError(f"{where}: source: {len(source)} characters, at most {MAX_SOURCE_CHARACTERS}")
+    return HumanBaseline(pgr=pgr, hours=hours, source=source)
 
 
 def _limit(table: Mapping[str, Any], where: str) -> Limit:
     _table(table, {"signal", "above", "below", "action"}, where)
     signal = _one_of(table, "signal", SIGNALS, where)
-    if table.get("action") == "pause":
-        raise TermsError(
-            f"{where}: action 'pause' is not available yet: no kind of entry says that a reviewer lifted a "
-            "pause; use 'require-review'"
-        )
     action = _one_of(table, "action", ACTIONS, where)
     sides = [side for side in ("above", "below") if side in table]
     if len(sides) != 1:
@@ -212,6 +275,10 @@ def _number(table: Mapping[str, Any], key: str, where: str) -> float:
     value = table.get(key)
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
         raise TermsError(f"{where}: {key}: got {value!r:.60}, want a number")
+    try:
+        decimal_of(value)
+    except ValueError as error:
+        raise TermsError(f"{where}: {key}: {error}") from error
     return float(value)
 
 

@@ -117,7 +117,8 @@ def _of_the_anchors(facts: Facts) -> Iterator[Unchecked]:
 def _of_the_configuration(facts: Facts) -> Iterator[Unchecked]:
     if facts.study_file is None:
         yield Unchecked(
-            says="There is no study file beside the record: limits, and what lies downstream, are not known",
+            says="There is no study file beside the record: how its anchors and witnesses are reached is not "
+            "known",
             cites=("key study",),
             holds=True,
         )
@@ -144,10 +145,11 @@ def _of_the_configuration(facts: Facts) -> Iterator[Unchecked]:
                 cites=("key oversight.downstream", "entry 0"),
                 holds=True,
             )
+    said = "the record holds them since the opening" if facts.terms_cites else "the operator's word"
     yield Unchecked(
-        says="Ways out that the study file does not name, and credentials that it does not speak of: it is "
-        "the operator's word, and no entry commits to it",
-        cites=("key oversight.downstream",),
+        says=f"Ways out that the terms do not name, and credentials that they do not speak of: {said}, and "
+        "nobody looked for more",
+        cites=("key oversight.downstream", *facts.terms_cites),
     )
 
 
@@ -159,10 +161,19 @@ def _of_the_monitors(facts: Facts, judged: Sequence[Judged]) -> Iterator[Uncheck
                 cites=(one.key, *one.signal.cites),
                 holds=True,
             )
-    yield Unchecked(
-        says="Whether the limits are those that were agreed on: no entry commits to them",
-        cites=("key oversight.limit",),
-    )
+    paused = facts.projection.paused
+    if paused >= 0:
+        reason = facts.projection.pauses[paused]["reason"]
+        yield Unchecked(
+            says=f"What paused the queue, which no reviewer has lifted: {reason}",
+            cites=(f"entry {paused}",),
+            holds=True,
+        )
+    if facts.terms_cites:
+        says = "Whether the limits are strict enough: the record holds them since the opening, not why"
+    else:
+        says = "Whether the limits are those that were agreed on: no entry commits to them yet"
+    yield Unchecked(says=says, cites=("key oversight.limit", *facts.terms_cites))
 
 
 def _of_people_and_walls(facts: Facts) -> Iterator[Unchecked]:

@@ -1,0 +1,109 @@
+"""Counts how often the monitor calls out honest work, and how often a limit would pause an honest study.
+
+    .venv/bin/python tools/monitor_false_alarms.py [--seed N] [--studies N] [--json] [DIR...]
+
+Without DIR: honest modelled researchers over real records (`aar.simulation`), every class of problem, free,
+fixed and without directions. With DIR: studies that honest researchers ran, read from their records. Each
+record is folded by the monitor as it is now, whatever alarms it holds. `--seed` draws other problems.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import islice, product
+from pathlib import Path
+from typing import Any
+
+from aar.formats.entry import Leaf
+from aar.outside.gateway.blobs import Blobs
+from aar.outside.monitor.monitor import Monitor
+from aar.simulation.parameters import ARMS, CLASSES
+from aar.simulation.study import simulate_study
+from aar.verify.reader import RecordReader
+from aar.verify.statistics import binomial_interval
+
+# No lazy and no lying researcher in any of them.
+HONEST = ("free", "fixed", "undirected")
+MOST_ALLOWED = 0.01
+
+
+class Counts:
+    """Entries and alarms over studies, by code."""
+
+    def __init__(self) -> None:
+        self.studies = self.entries = 0
+        self.alarms: Counter[str] = Counter()
+
+    def add(self, leaves: Sequence[Leaf], blobs: Blobs) -> list[str]:
+        """Fold one more record; what the monitor said of it, in words."""
+        monitor = Monitor(blobs.find)
+        found = []
+        for leaf in leaves:
+            if leaf.signed.entry.kind == "alarm":
+                continue
+            self.entries += 1
+            monitor.take(leaf)
+            found += monitor.untold()
+        self.studies += 1
+        self.alarms.update(one.code for one in found)
+        return [f"{one.code} of {one.who}: {one.what}" for one in found]
+
+    def as_json(self) -> dict[str, Any]:
+        total = self.alarms.total()
+        low, high = binomial_interval(min(total, self.entries), self.entries)
+        return {
+            "studies": self.studies,
+            "entries": self.entries,
+            "alarms": dict(sorted(self.alarms.items())),
+            "rate": total / self.entries,
+            "interval": [low, high],
+        }
+
+
+def records(directories: Sequence[str], seed: int, studies: int) -> Iterator[Path]:
+    """Study directories: those that are named, or simulated ones, each there until the next is asked for."""
+    if directories:
+        yield from map(Path, directories)
+        return
+    kinds = product(range(studies), HONEST, CLASSES)
+    with tempfile.TemporaryDirectory(prefix="aar-honest-") as scratch:
+        for place, (number, arm, name) in enumerate(islice(kinds, studies)):
+            kept = Path(scratch) / str(place)
+            simulate_study(CLASSES[name], ARMS[arm], seed=seed, number=number, keep=kept)
+            yield kept
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Count how often the monitor calls out honest work.")
+    parser.add_argument("directories", nargs="*", metavar="DIR")
+    parser.add_argument("--seed", type=int, default=1, metavar="N")
+    parser.add_argument("--studies", type=int, default=200, metavar="N")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    counts, said = Counts(), []
+    for path in records(options.directories, options.seed, options.studies):
+        reader = RecordReader(path / "record")
+        with tempfile.TemporaryDirectory() as scratch:
+            blobs = Blobs(path / "record" / "blobs", Path(scratch))
+            said += [f"{path.name}: {one}" for one in counts.add(list(reader.entries()), blobs)]
+        if sys.stderr.isatty():
+            sys.stderr.write(f"\r{counts.studies} studies, {counts.alarms.total()} alarms")
+    told = counts.as_json()
+    if options.json:
+        print(json.dumps({**told, "said": said}, indent=1))
+    else:
+        for one in said:
+            print(f"  {one}")
+        low, high = (100 * end for end in told["interval"])
+        alarms = f"{counts.alarms.total()} alarms, {100 * told['rate']:.3f} % of entries"
+        print(f"{counts.studies} honest studies, {counts.entries} entries: {alarms} [{low:.3f}, {high:.3f}]")
+    return 0 if counts.alarms.total() <= MOST_ALLOWED * counts.entries else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
