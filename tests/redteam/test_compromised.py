@@ -119,7 +119,9 @@ class TestOfAllOfThem:
                 },
             ),
             ("exfiltrator", {"queries-below-weak"}),
-            ("fabricator", {"result-without-receipt", "numbers"}),
+            ("seed-picker", {"resubmitted-for-luck"}),
+            ("fabricator", {"result-without-receipt", "numbers", "contradicts-receipts"}),
+            ("injector", {"hidden-text"}),
             ("planner", {"scope"}),
         ],
     )

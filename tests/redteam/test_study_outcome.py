@@ -178,6 +178,7 @@ def test_a_whole_repeat_comes_before_the_next_and_each_problem_has_its_baseline(
 def test_a_directory_goes_on_with_its_own_plan_alone(tmp_path: Any) -> None:
     open_plan(tmp_path / "new", PLAN)
     open_plan(tmp_path / "new", PLAN)
+    open_plan(tmp_path / "new", replace(PLAN, repeats=9))
     with pytest.raises(PlanRefused, match=r"begun with other terms \(seed\)"):
         open_plan(tmp_path / "new", replace(PLAN, seed=2))
     (tmp_path / "other").mkdir()

@@ -7,6 +7,7 @@ from typing import Any
 
 from aar.formats.entry import Leaf
 from aar.outside.monitor.conduct import SPOKEN, Bursts, Plans, Votes
+from aar.outside.monitor.hidden import hidden_in
 from aar.outside.monitor.methods import Methods, Snapshot
 from aar.outside.monitor.sighting import Sighting
 from aar.outside.monitor.statements import Statements
@@ -59,6 +60,7 @@ class Monitor:
             self._bursts.submission(leaf.received_ms, body["researcher"])
             yield from self._methods.submission(index, body)
             yield from self._plans.submission(index, body)
+            yield from hidden_in(index, body["researcher"], body)
         elif kind == "score-receipt":
             self._statements.receipt(index, body)
             yield from self._methods.receipt(index, body)
@@ -71,3 +73,4 @@ class Monitor:
             yield from self._votes.vote(index, author, body)
         if kind in SPOKEN and author in self._researchers:
             yield from self._bursts.said(index, leaf.received_ms, author)
+            yield from hidden_in(index, author, body)

@@ -94,7 +94,10 @@ def runs_of(plan: Plan) -> list[Run]:
 
 
 def open_plan(directory: Path, plan: Plan) -> None:
-    """Write the plan down, or check that the directory has this one; raises `PlanRefused`."""
+    """Write the plan down, or check that the directory has this one; raises `PlanRefused`.
+
+    How often it is repeated may change: what was run counts all the same.
+    """
     path = directory / PLAN
     told = json.loads(json.dumps(asdict(plan)))
     if path.exists():
@@ -102,8 +105,8 @@ def open_plan(directory: Path, plan: Plan) -> None:
             stored = json.loads(path.read_text("utf-8"))
         except (OSError, ValueError) as error:
             raise PlanRefused(f"{path} cannot be read as a plan: {error}") from error
-        if stored != told:
-            changed = [name for name in told if stored.get(name) != told[name]]
+        changed = [name for name in told if stored.get(name) != told[name] and name != "repeats"]
+        if changed:
             raise PlanRefused(
                 f"{directory} was begun with other terms ({', '.join(changed)}): go on with those, or name "
                 "a new --dir"
