@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
-import tempfile
+import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -177,10 +177,13 @@ class Laboratory:
     def _on_a_copy(self, trial: Trial) -> Outcome:
         """The same study on a copy of the system that is made for it and gone afterwards."""
         if not is_closed(trial.directory):
-            with tempfile.TemporaryDirectory(prefix="aar-unprotected-") as scratch:
-                # Sandboxes have uids of their own, and the copy is what they run.
-                Path(scratch).chmod(0o755)
-                run_in(build(Path(scratch)), trial, self._directory / "reviewer.key")
+            place = self._directory / "copy"
+            # One that a kill left behind is made again: nobody knows how far it came.
+            shutil.rmtree(place, ignore_errors=True)
+            try:
+                run_in(build(place), trial, self._directory / "reviewer.key")
+            finally:
+                shutil.rmtree(place, ignore_errors=True)
         return trial.outcome()
 
     def _outcome_path(self, run: Run) -> Path:

@@ -42,6 +42,12 @@ class Edit:
 
 EDITS: Sequence[Edit] = (
     Edit(
+        "outside/monitor/monitor.py",
+        "the monitor sees nothing",
+        "        self._untold += self._seen(leaf, entry.kind, entry.author, body)\n",
+        "",
+    ),
+    Edit(
         "outside/admission.py",
         "a finding is taken whatever it cites and states",
         '    "finding": _finding,\n',
