@@ -142,3 +142,38 @@ def test_a_stopped_fleet_is_over(launcher: LauncherClient, tmp_path: Path) -> No
     one.stop()
     assert one.is_over
     assert one.members[0].state == "stopped"
+
+
+PROGRAM = b"""
+import sys
+
+sys.stderr.write(f"{sys.argv[1:]} {__file__} {open(__file__).read()[:12]!r}")
+"""
+
+
+def test_a_program_of_the_users_runs_in_the_sandbox_with_its_seed_and_what_it_says_is_kept(
+    launcher: LauncherClient, tmp_path: Path
+) -> None:
+    os.chmod(tmp_path, 0o755)
+    gateway = tmp_path / "gw"
+    gateway.mkdir()
+    os.chmod(gateway, 0o755)
+    for _life in range(2):
+        one = Fleet(
+            launcher,
+            ["researcher-1"],
+            {"researcher-1": gateway},
+            "aar.test/fleet",
+            log=tmp_path,
+            programs={"researcher-1": PROGRAM},
+            seeds={"researcher-1": 42},
+        )
+        one.start()
+        deadline = time.monotonic() + 30
+        while not one.is_over:
+            assert time.monotonic() < deadline, one.members[0].state
+            one.watch()
+            time.sleep(0.01)
+        assert one.members[0].state == "finished"
+    said = "['--seed', '42'] /brief/researcher.py '\\nimport sys\\n'"
+    assert (tmp_path / "researcher-1.1.stderr").read_text() == said * 2

@@ -227,6 +227,13 @@ def test_what_builds_on_a_retracted_finding_says_so_though_it_is_published() -> 
     assert not any(row.builds_on_retracted for row in record.rows())
 
 
+def test_a_method_is_marked_by_what_was_said_of_it_even_where_no_value_was_stated() -> None:
+    record = Record()
+    parent = record.decide([record.explore("a", "0.9000")], "retract")
+    record.add("finding", receipts=[record.explore("b", "0.8000")], numbers={}, parents=[parent])
+    assert [(row.method, row.builds_on_retracted) for row in record.rows()] == [("b", True), ("a", False)]
+
+
 def test_no_number_of_a_finding_gets_on_the_board() -> None:
     record = Record()
     record.decide([record.explore("a", "0.5000")], "publish", "9.9999")

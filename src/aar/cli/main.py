@@ -193,7 +193,10 @@ def build_parser() -> argparse.ArgumentParser:
     anchor.add_argument("out", metavar="OUT", help="a new directory; give it to verify --anchor")
 
     redteam = _add(
-        commands, "redteam", "attack copies of a record, or what scores give away; we must hold", _redteam
+        commands,
+        "redteam",
+        "attack copies of a record, what scores give away, or a study; we must hold",
+        _redteam,
     )
     whats = redteam.add_subparsers(required=True, metavar="WHAT", dest="what")
     on_record = whats.add_parser(
@@ -223,12 +226,33 @@ def build_parser() -> argparse.ArgumentParser:
     )
     on_scores.add_argument("--seed", type=int, metavar="N", default=1)
     on_scores.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    _add_redteam_study(whats)
 
     _add_simulate(commands)
 
     doctor = _add(commands, "doctor", "attack this machine's sandbox and say what got through", _doctor)
     doctor.add_argument("--json", action="store_true")
     return parser
+
+
+def _add_redteam_study(whats: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    told = "run compromised researchers among honest ones; each must be stopped or caught"
+    study = whats.add_parser("study", help=told, description=told[0].upper() + told[1:] + ".")
+    study.add_argument(
+        "--attack", action="append", default=[], metavar="NAME", help="only this one; repeat for more"
+    )
+    study.add_argument("--dir", metavar="DIR", help="keep the studies there; started again, it goes on")
+    study.add_argument("--seed", type=int, metavar="N", default=1, help="of the researchers' own choices")
+    study.add_argument("--repeats", type=int, metavar="N", default=1, help="studies per attack; default 1")
+    study.add_argument(
+        "--minutes", type=float, metavar="M", default=15, help="time budget of each study; default 15"
+    )
+    study.add_argument(
+        "--unprotected",
+        action="store_true",
+        help="attacks of words also on a copy of the system made without the record's protections",
+    )
+    study.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
 
 
 def _add_witness(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -517,6 +541,10 @@ def _redteam(options: argparse.Namespace) -> int:
         from aar.cli.redteam_scores import redteam_scores
 
         return redteam_scores(options)
+    if options.what == "study":
+        from aar.cli.redteam_study import redteam_study
+
+        return redteam_study(options)
     from aar.cli.redteam import redteam
 
     return redteam(options)

@@ -22,6 +22,8 @@ MEMORY_MIB = 1024
 PROCESSES = 64
 # What `aar.inside.researcher` ends with when the record contradicted itself, its witnesses or its own words.
 EXIT_MISBEHAVED = 5
+# Where a program of the user's lies in its sandbox.
+PROGRAM = "/brief/researcher.py"
 # Of what a researcher writes on standard error, the end is kept: evidence against the record is one line.
 LAST_WORDS_BYTES = 1 << 18
 
@@ -56,12 +58,21 @@ class Fleet:
         origin: str,
         *,
         log: Path,
+        programs: Mapping[str, bytes] | None = None,
+        seeds: Mapping[str, int] | None = None,
     ) -> None:
-        """`log`: a private directory for what researchers say at their end that did not end well."""
+        """`log`: a private directory for what researchers say at their end that did not end well.
+
+        `programs`: by name, those that are not the scripted researcher; what such a one wrote on standard
+        error is always kept. `seeds`: by name, where the researcher's own choices are not to follow from
+        the study's origin and its name.
+        """
         self._launcher = launcher
         self._log = log
         self._sockets = sockets
         self._origin = origin
+        self._programs = programs or {}
+        self._seeds = seeds or {}
         self.members = [Member(name, slot) for slot, name in enumerate(researchers)]
         self._offered: set[tuple[str, int]] = set()
 
@@ -86,6 +97,8 @@ class Fleet:
             is_exit = ended.reason == "exited"
             if is_exit and ended.code == 0:
                 member.state = "finished"
+                if member.name in self._programs:
+                    self._keep_last_words(member)
                 continue
             said = self._keep_last_words(member)
             if is_exit and ended.code == EXIT_MISBEHAVED:
@@ -118,13 +131,18 @@ class Fleet:
     def stop(self) -> None:
         for member in self.members:
             if member.running is not None:
+                member.listen()
                 member.running.close()
                 member.running = None
                 member.state = "stopped"
+                if member.name in self._programs:
+                    self._keep_last_words(member)
 
     def _keep_last_words(self, member: Member) -> Path:
         path = self._log / f"{member.name}.{member.starts}.stderr"
-        path.write_bytes(member.last_words)
+        # A program's account of itself goes on where an earlier life of it ended.
+        with path.open("ab" if member.name in self._programs else "wb") as file:
+            file.write(member.last_words)
         return path
 
     def _start(self, member: Member, *, is_again: bool = False) -> None:
@@ -133,13 +151,16 @@ class Fleet:
         member.state = "running"
         member.last_words.clear()
         # A researcher's own choices may be random; nothing that is scored hangs on this seed.
-        seed = int.from_bytes(hashlib.sha256(f"{self._origin}/{member.name}".encode()).digest()[:4], "big")
+        derived = hashlib.sha256(f"{self._origin}/{member.name}".encode()).digest()
+        seed = self._seeds.get(member.name, int.from_bytes(derived[:4], "big"))
+        program = self._programs.get(member.name)
+        what = ("-m", "aar.inside.researcher") if program is None else (PROGRAM,)
         member.running = self._launcher.start(
             SandboxSpec(
                 name=member.name,
                 profile="researcher",
-                argv=(*sandbox_python(), "-m", "aar.inside.researcher", "--seed", str(seed)),
-                files={},
+                argv=(*sandbox_python(), *what, "--seed", str(seed)),
+                files={} if program is None else {PROGRAM: program},
                 gateway_dir=str(self._sockets[member.name]),
                 env={},
                 uid_slot=member.slot,

@@ -50,6 +50,7 @@ class StudyDirectory:
         self.witness = self.path / "witness"
         self.operator = self.path / "operator"
         self.log = self.path / "log"
+        self.programs = self.path / "programs"
         self.policy = self.path / "policy"
         self.study_file = self.path / "study.toml"
         self._lock_fd = -1

@@ -27,6 +27,10 @@ name = "vault"
 kind = "directory"         # or "mirror", both with a path; or "s3", with a bucket, a region and retain_days
 path = "/mnt/vault"
 
+[[researcher]]             # the k-th table is researcher-k's; an empty one, or none, is the scripted one
+program = "mine.py"        # a single Python file, as seen from this one; it runs in the researcher's sandbox
+seed = 7                   # handed to it as --seed; default: from the study's origin and its name
+
 # [oversight] has limits, what lies downstream, a human baseline: aar.outside.oversight.terms
 
 [[task]]
@@ -74,6 +78,7 @@ DEFAULT_STUDY = DEFAULT_PROBLEM
 MAX_RESEARCHERS = 64
 LOCAL_WITNESS = "witness-local"
 MAX_OTHER_WITNESSES = 15
+MAX_SEED = 2**32 - 1
 # An entry has at most 65,535 bytes; signatures and frame want some of them.
 MAX_TASK_BYTES = 60_000
 
@@ -200,6 +205,14 @@ class AnchorSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ResearcherSpec:
+    """One researcher as the human wrote it: a program of the human's, or none; a seed, or -1 for its own."""
+
+    program: str = ""
+    seed: int = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StudyFile:
     """A whole study as the human wrote it; budgets are totals over the study."""
 
@@ -223,6 +236,7 @@ class StudyFile:
     allocation: str = "directed"
     directions: tuple[str, ...] = ()
     oversight: Terms = NO_TERMS
+    team: tuple[ResearcherSpec, ...] = ()
 
     @property
     def submissions(self) -> int:
@@ -233,12 +247,31 @@ class StudyFile:
         """The same study for `count` researchers: tasks without steps are reused so that all have work."""
         if not 1 <= count <= MAX_RESEARCHERS:
             raise StudyFileError(f"--researchers {count}: want 1 to {MAX_RESEARCHERS}")
+        if count < len(self.team):
+            raise StudyFileError(
+                f"--researchers {count}: the study file has {len(self.team)} [[researcher]] tables"
+            )
         tasks = list(self.tasks)
         free = [task for task in tasks if task.workflow != "fixed"]
         while free and len(tasks) < count:
             model = free[(len(tasks) - len(self.tasks)) % len(free)]
             tasks.append(replace(model, task=f"{model.task}-{len(tasks) + 1}"))
         return replace(self, researchers=count, tasks=tuple(tasks))
+
+    def with_programs_from(self, directory: Path) -> StudyFile:
+        """The same study; a relative path to a researcher's program is one from `directory`."""
+        team = [
+            replace(one, program=str((directory / one.program).absolute())) if one.program else one
+            for one in self.team
+        ]
+        for one in team:
+            try:
+                one.program.encode("utf-8")
+            except UnicodeEncodeError as error:
+                raise StudyFileError(
+                    f"program: {one.program!r:.200}: want a path in UTF-8 text: {error}"
+                ) from error
+        return replace(self, team=tuple(team))
 
     def with_data_from(self, directory: Path) -> StudyFile:
         """The same study; a relative path to its data set is one from `directory`."""
@@ -270,6 +303,10 @@ class StudyFile:
             lines += ["", "[[anchor]]"]
             keys = ("name", "kind", *_ANCHOR_KEYS[anchor.kind])
             lines += [f"{key} = {_toml(getattr(anchor, key))}" for key in keys]
+        for one in self.team:
+            lines += ["", "[[researcher]]"]
+            lines += [f"program = {_toml(one.program)}"] if one.program else []
+            lines += [f"seed = {one.seed}"] if one.seed >= 0 else []
         lines += format_terms(self.oversight)
         for task in self.tasks:
             lines += ["", "[[task]]"]
@@ -297,7 +334,7 @@ def parse_study(text: str, *, source: str, problems: tuple[str, ...]) -> StudyFi
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise StudyFileError(f"{source}: not TOML: {error}") from error
-    _only(document, {"study", "task", "witness", "anchor", "oversight"}, source)
+    _only(document, {"study", "task", "witness", "anchor", "oversight", "researcher"}, source)
     study = _table(document, "study", source)
     _only(study, {*_STUDY_KEYS, "anchors", "data"}, f"{source} [study]")
     problem = _string(study, "problem", f"{source} [study]")
@@ -318,6 +355,7 @@ def parse_study(text: str, *, source: str, problems: tuple[str, ...]) -> StudyFi
         _check_risk(spec, allocation, f"{source} [[task]] {number}")
     witnesses = _witnesses(document.get("witness", []), source)
     anchors = _anchors(document.get("anchor", []), source)
+    researchers = _integer(study, "researchers", f"{source} [study]", 3, MAX_RESEARCHERS)
     try:
         oversight = parse_terms(document.get("oversight"), f"{source} [oversight]")
     except TermsError as error:
@@ -325,7 +363,7 @@ def parse_study(text: str, *, source: str, problems: tuple[str, ...]) -> StudyFi
     return StudyFile(
         name=_name(study, "name", f"{source} [study]"),
         problem=problem,
-        researchers=_integer(study, "researchers", f"{source} [study]", 3, MAX_RESEARCHERS),
+        researchers=researchers,
         minutes=_minutes(study.get("minutes", 3), f"{source} [study] minutes"),
         seeds=_integer(study, "seeds", f"{source} [study]", 5, 100),
         replicates=_integer(study, "replicates", f"{source} [study]", 8, 100),
@@ -343,7 +381,28 @@ def parse_study(text: str, *, source: str, problems: tuple[str, ...]) -> StudyFi
         directions=directions,
         data=_data(study, JSONL in (problem, *heldout), f"{source} [study]"),
         oversight=oversight,
+        team=_team(document.get("researcher", []), researchers, source),
     )
+
+
+def _team(value: object, count: int, source: str) -> tuple[ResearcherSpec, ...]:
+    """The [[researcher]] tables: the k-th is researcher-k's."""
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        raise StudyFileError(f"{source}: researcher: want [[researcher]] tables")
+    if len(value) > count:
+        raise StudyFileError(
+            f"{source}: {len(value)} [[researcher]] tables for {count} researchers: want at most one each"
+        )
+    team = []
+    for number, table in enumerate(value, 1):
+        where = f"{source} [[researcher]] {number}"
+        _only(table, {"program", "seed"}, where)
+        program = _string(table, "program", where) if "program" in table else ""
+        if program and not program.endswith(".py"):
+            raise StudyFileError(f"{where}: program: {program!r:.80}: want a single .py file")
+        seed = _integer(table, "seed", where, 0, MAX_SEED, least=0) if "seed" in table else -1
+        team.append(ResearcherSpec(program=program, seed=seed))
+    return tuple(team)
 
 
 def _allocation(study: Mapping[str, Any], where: str) -> tuple[str, tuple[str, ...]]:

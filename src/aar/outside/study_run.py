@@ -24,6 +24,7 @@ from aar.outside.sandbox.doctor import DoctorReport
 from aar.outside.staff_client import GatewayGone
 from aar.outside.study_directory import StudyDirectory
 from aar.outside.study_file import StudyFile, StudyFileError
+from aar.outside.study_programs import check_programs, digests_of, kept_programs, researcher_names
 from aar.verify.interval import decimal4
 from aar.verify.reader import NotARecord, RecordReader
 
@@ -98,10 +99,6 @@ def _baselines_told(baselines: Mapping[str, str]) -> dict[str, str]:
     return {key: decimal4(Fraction(value)) for key, value in baselines.items()}
 
 
-def researcher_names(count: int) -> list[str]:
-    return [f"researcher-{number}" for number in range(1, count + 1)]
-
-
 class StudyRun:
     """One `aar run`: the control plane, the fleet, and the loop over them."""
 
@@ -123,6 +120,15 @@ class StudyRun:
         self._on_warning = on_warning
         self._before = read_projection(study)
         self._researchers = self._before.researchers or researcher_names(study_file.researchers)
+        self._programs = kept_programs(study.programs)
+        for name, one in zip(self._researchers, study_file.team, strict=False):
+            if one.program and name not in self._programs:
+                raise StudyFileError(
+                    f"{study.programs / name}.py is missing, and the study file gives {name} a program: "
+                    "put it back"
+                )
+        if self._before.opened:
+            check_programs(self._programs, self._before.opened)
         self.plane = ControlPlane(
             study, researchers=self._researchers, parameters=parameters_of(study_file, self._before)
         )
@@ -147,6 +153,12 @@ class StudyRun:
                 {name: self.plane.gateway_directory(name) for name in self._researchers},
                 self._study.origin,
                 log=self._study.log,
+                programs=self._programs,
+                seeds={
+                    name: one.seed
+                    for name, one in zip(self._researchers, self._file.team, strict=False)
+                    if one.seed >= 0
+                },
             )
             self._fleet.start()
             reason = self._watch(self._fleet)
@@ -242,7 +254,7 @@ class StudyRun:
             "allocation": {"policy": file.allocation, "directions": list(file.directions)},
             "oversight": terms_as_body(file.oversight),
             "comparison": {},
-            "programs": [],
+            "programs": digests_of(self._programs),
             "sandbox": {
                 "backend": self._doctor.backend,
                 "verdict": self._doctor.verdict,

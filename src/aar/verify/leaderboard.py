@@ -154,12 +154,13 @@ def _flag(
     receipts: Mapping[int, Any],
     decisions: Mapping[int, str],
 ) -> None:
-    """Mark the methods whose findings build on one that stands retracted."""
+    """Mark the methods of findings that build on a retracted one, whether or not they state a value."""
     retracted = {index for index, decision in decisions.items() if decision == "retract"}
     for finding in findings.values() if retracted else ():
         if ancestors(finding, findings) & retracted:
-            for row in _rows_of(finding, rows, receipts):
-                row.builds_on_retracted = True
+            for one in finding["receipts"]:
+                if one in receipts:
+                    rows[_key(receipts[one])].builds_on_retracted = True
 
 
 def _key(receipt: Any) -> tuple[str, str]:

@@ -56,6 +56,8 @@ class ResearcherDesk:
         self._researcher = researcher
         self._is_closing = is_closing
         self.last_seen_ms = 0
+        # By code: how often this researcher was refused since the gateway's start, and the tree size then.
+        self.refusals: dict[str, dict[str, int]] = {}
 
     @property
     def name(self) -> str:
@@ -83,6 +85,9 @@ class ResearcherDesk:
 
     def refused(self, refused: Refused, what: str, attempt: str) -> None:
         """Called by the server for every refusal: the ones that look like attempts become alarms."""
+        with self._service.lock:
+            size = self._service.projection.tree_size
+            self.refusals.setdefault(refused.code, {"count": 0, "at": size})["count"] += 1
         if refused.is_alarm:
             self._service.alarm(refused, who=self._researcher, what=what, attempt=attempt)
 

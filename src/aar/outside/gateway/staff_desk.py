@@ -328,6 +328,7 @@ class ControlDesk:
                 "leaderboard": self._rows[1],
                 "closing": self._staff.closing,
                 "heard_ms": {name: desk.last_seen_ms for name, desk in self._desks.items()},
+                "refusals": {name: dict(desk.refusals) for name, desk in self._desks.items()},
                 "events": _latest_events(service, 6),
             }
 
