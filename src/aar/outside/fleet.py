@@ -56,12 +56,16 @@ class Fleet:
         origin: str,
         *,
         log: Path,
+        seed: str = "",
     ) -> None:
-        """`log`: a private directory for what researchers say at their end that did not end well."""
+        """`log`: a private directory for what researchers say at their end that did not end well.
+
+        `seed`: what their own random choices come from, by default the study's origin.
+        """
         self._launcher = launcher
         self._log = log
         self._sockets = sockets
-        self._origin = origin
+        self._seed = seed or origin
         self.members = [Member(name, slot) for slot, name in enumerate(researchers)]
         self._offered: set[tuple[str, int]] = set()
 
@@ -133,7 +137,7 @@ class Fleet:
         member.state = "running"
         member.last_words.clear()
         # A researcher's own choices may be random; nothing that is scored hangs on this seed.
-        seed = int.from_bytes(hashlib.sha256(f"{self._origin}/{member.name}".encode()).digest()[:4], "big")
+        seed = int.from_bytes(hashlib.sha256(f"{self._seed}/{member.name}".encode()).digest()[:4], "big")
         member.running = self._launcher.start(
             SandboxSpec(
                 name=member.name,
