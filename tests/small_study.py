@@ -47,6 +47,33 @@ direction = "neighbourhood"
 submissions = 3
 """
 
+# The template of the smallest comparison there is: one researcher, two submissions a run.
+TINY_COMPARISON = """
+[study]
+name = "tiny"
+problem = "digits"
+researchers = 1
+minutes = 2
+seeds = 2
+replicates = 1
+draws = 20
+
+[[task]]
+task = "walk"
+title = "Walk two steps"
+workflow = "fixed"
+direction = "the baseline, then neighbours"
+submissions = 2
+[[task.step]]
+name = "s1"
+what = "the baseline"
+pipelines = ['[["probe", {}]]']
+[[task.step]]
+name = "s2"
+what = "neighbours"
+pipelines = ['[["knn", {}], ["probe", {}]]']
+"""
+
 SERVICES = ("aar.outside.gateway", "aar.outside.evaluation", "aar.witness", "aar.outside.sandbox.launcher")
 
 

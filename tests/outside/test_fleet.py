@@ -177,3 +177,20 @@ def test_a_program_of_the_users_runs_in_the_sandbox_with_its_seed_and_what_it_sa
         assert one.members[0].state == "finished"
     said = "['--seed', '42'] /brief/researcher.py '\\nimport sys\\n'"
     assert (tmp_path / "researcher-1.1.stderr").read_text() == said * 2
+
+
+def test_with_a_seed_of_its_own_a_fleet_chooses_alike_whatever_the_origin_of_its_log(
+    launcher: LauncherClient, in_place: Callable[[str], None], tmp_path: Path
+) -> None:
+    in_place("import sys; sys.stderr.write(sys.argv[-1]); sys.exit(5)")
+    gateway = tmp_path / "gw"
+    gateway.mkdir()
+    gateway.chmod(0o755)
+    said = {}
+    for origin, seed in (("aar.test/a", "s"), ("aar.test/b", "s"), ("aar.test/a", ""), ("aar.test/b", "")):
+        one = Fleet(launcher, ["researcher-1"], {"researcher-1": gateway}, origin, log=tmp_path, seed=seed)
+        one.start()
+        watched(one)
+        said[origin, seed] = (tmp_path / "researcher-1.1.stderr").read_text("utf-8")
+    assert said["aar.test/a", "s"] == said["aar.test/b", "s"]
+    assert len(set(said.values())) == 3

@@ -228,6 +228,7 @@ def build_parser() -> argparse.ArgumentParser:
     on_scores.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     _add_redteam_study(whats)
 
+    _add_ab(commands)
     _add_simulate(commands)
 
     doctor = _add(commands, "doctor", "attack this machine's sandbox and say what got through", _doctor)
@@ -348,6 +349,37 @@ def _add_lab(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     published.add_argument("dir", metavar="DIR", help="directory of result files, one JSON object per seed")
     published.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+
+
+def _add_ab(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    ab = _add(
+        commands, "ab", "compare workflows over problems with real runs, by a plan that is entered first", _ab
+    )
+    ab.add_argument(
+        "study",
+        nargs="?",
+        metavar="STUDY.toml",
+        help="template: the human's steps, the goal, budgets; default: an embedded one",
+    )
+    ab.add_argument("--dir", metavar="DIR", help="a new directory, or a comparison that is to go on")
+    ab.add_argument("--arms", metavar="ARM,ARM", help="of fixed, free, hybrid; default: fixed,free")
+    ab.add_argument("--problems", metavar="PROBLEM,PROBLEM", help="classes; default: claims,digits,overlap")
+    ab.add_argument("--repeats", type=int, metavar="R", help="runs of each arm on each problem; default: 5")
+    ab.add_argument("--seed", type=int, metavar="N", help="of the order of the runs; default: 1")
+    ab.add_argument("--researchers", type=int, metavar="N", help="of each run")
+    ab.add_argument("--minutes", type=float, metavar="M", help="time budget of each run")
+    ab.add_argument(
+        "--margin", type=float, metavar="PGR", help="how far behind is still competitive; default: 0.05"
+    )
+    ab.add_argument(
+        "--stop-rule",
+        metavar="RULE",
+        help="none, the default, or looks:K: K looks at equal distances, at a level adjusted for that",
+    )
+    ab.add_argument("--json", action="store_true", help="print the report as JSON and nothing else")
+    ab.add_argument(
+        "--key", metavar="FILE", help="the reviewer's key; default: in the user's config directory"
+    )
 
 
 def _add_simulate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -548,6 +580,12 @@ def _redteam(options: argparse.Namespace) -> int:
     from aar.cli.redteam import redteam
 
     return redteam(options)
+
+
+def _ab(options: argparse.Namespace) -> int:
+    from aar.cli.ab import ab
+
+    return ab(options)
 
 
 def _simulate(options: argparse.Namespace) -> int:

@@ -30,7 +30,7 @@ def draw_demonstration(shown: Demonstration, path: Path) -> None:
         _draw_compression(panels[1][1], shown)
         figure.suptitle(f"Simulated studies, seed {shown.seed}", x=0.01, ha="left", fontsize=12, color=INK)
 
-    _save(draw, path, size=(10.0, 7.6))
+    save(draw, path, size=(10.0, 7.6))
 
 
 def draw_power(rows: Sequence[Comparison], path: Path) -> None:
@@ -53,10 +53,10 @@ def draw_power(rows: Sequence[Comparison], path: Path) -> None:
         axes.set_title(f"{rows[0].one} less {rows[0].other}: power of a paired t test", loc="left", color=INK)
         axes.legend(frameon=False, fontsize=8, title="class: difference in PGR", title_fontsize=8)
 
-    _save(draw, path, size=(7.2, 4.4))
+    save(draw, path, size=(7.2, 4.4))
 
 
-def _save(draw: Callable[[Figure], None], path: Path, *, size: tuple[float, float]) -> None:
+def save(draw: Callable[[Figure], None], path: Path, *, size: tuple[float, float]) -> None:
     use_own_matplotlib_directory()
     import matplotlib
 

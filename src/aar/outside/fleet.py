@@ -60,19 +60,20 @@ class Fleet:
         log: Path,
         programs: Mapping[str, bytes] | None = None,
         seeds: Mapping[str, int] | None = None,
+        seed: str = "",
     ) -> None:
         """`log`: a private directory for what researchers say at their end that did not end well.
 
         `programs`: by name, those that are not the scripted researcher; what such a one wrote on standard
-        error is always kept. `seeds`: by name, where the researcher's own choices are not to follow from
-        the study's origin and its name.
+        error is always kept. `seed`: what their own random choices come from with their names, by default
+        the study's origin; `seeds`: by name, where it is a number instead.
         """
         self._launcher = launcher
         self._log = log
         self._sockets = sockets
-        self._origin = origin
         self._programs = programs or {}
         self._seeds = seeds or {}
+        self._seed = seed or origin
         self.members = [Member(name, slot) for slot, name in enumerate(researchers)]
         self._offered: set[tuple[str, int]] = set()
 
@@ -151,7 +152,7 @@ class Fleet:
         member.state = "running"
         member.last_words.clear()
         # A researcher's own choices may be random; nothing that is scored hangs on this seed.
-        derived = hashlib.sha256(f"{self._origin}/{member.name}".encode()).digest()
+        derived = hashlib.sha256(f"{self._seed}/{member.name}".encode()).digest()
         seed = self._seeds.get(member.name, int.from_bytes(derived[:4], "big"))
         program = self._programs.get(member.name)
         what = ("-m", "aar.inside.researcher") if program is None else (PROGRAM,)

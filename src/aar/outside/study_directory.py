@@ -77,8 +77,12 @@ class StudyDirectory:
     def is_study(self) -> bool:
         return (self.path / MARKER).exists()
 
-    def create(self, study_text: str, uids: Uids) -> None:
-        """Make the directory of a new study, or finish making it where a crash cut that short."""
+    def create(self, study_text: str, uids: Uids, *, origin: str = "", witness: Path | None = None) -> None:
+        """Make the directory of a new study, or finish making it where a crash cut that short.
+
+        `origin` and the directory of the local `witness` are the study's own unless they are given: a
+        comparison has one witness for all its runs.
+        """
         try:
             str(self.path).encode("utf-8")
         except UnicodeEncodeError as error:
@@ -90,11 +94,13 @@ class StudyDirectory:
         self.path.mkdir(mode=0o755, parents=True, exist_ok=True)
         self.path.chmod(0o755)
         if not self.is_study:
-            origin = f"aar.local/study-{secrets.token_hex(8)}"
+            origin = origin or f"aar.local/study-{secrets.token_hex(8)}"
             marker = json.dumps({"format": FORMAT, "origin": origin}) + "\n"
             write_durably(self.path / MARKER, marker.encode(), mode=0o644)
         if not self.study_file.exists():
             write_durably(self.study_file, study_text.encode(), mode=0o644)
+        if witness is not None and not self.witness.is_symlink():
+            self.witness.symlink_to(os.path.relpath(witness, self.path), target_is_directory=True)
         for path, mode, uid in (
             (self.record, 0o755, uids.gateway),
             (self.gateway, 0o700, uids.gateway),

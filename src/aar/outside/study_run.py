@@ -111,13 +111,18 @@ class StudyRun:
         doctor: DoctorReport,
         on_moment: Callable[[Moment], None],
         on_warning: Callable[[str], None] = lambda _warning: None,
+        comparison: Mapping[str, Any] | None = None,
+        researchers_seed: str = "",
     ) -> None:
+        """`comparison`: the plan that this run is a part of, and its number there, for its first entry."""
         self._study = study
         self._file = study_file
         self._reviewer = reviewer
         self._doctor = doctor
         self._on_moment = on_moment
         self._on_warning = on_warning
+        self._comparison = dict(comparison or {})
+        self._researchers_seed = researchers_seed
         self._before = read_projection(study)
         self._researchers = self._before.researchers or researcher_names(study_file.researchers)
         self._programs = kept_programs(study.programs)
@@ -159,6 +164,7 @@ class StudyRun:
                     for name, one in zip(self._researchers, self._file.team, strict=False)
                     if one.seed >= 0
                 },
+                seed=self._researchers_seed,
             )
             self._fleet.start()
             reason = self._watch(self._fleet)
@@ -253,7 +259,7 @@ class StudyRun:
             },
             "allocation": {"policy": file.allocation, "directions": list(file.directions)},
             "oversight": terms_as_body(file.oversight),
-            "comparison": {},
+            "comparison": self._comparison,
             "programs": digests_of(self._programs),
             "sandbox": {
                 "backend": self._doctor.backend,

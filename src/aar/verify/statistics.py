@@ -280,15 +280,15 @@ def incomplete_beta(x: float, a: float, b: float) -> float:
     return front / (a * fraction)
 
 
-def binomial_interval(successes: int, trials: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson 1927).
+def binomial_interval(successes: int, trials: int, *, level: float = 0.95) -> tuple[float, float]:
+    """The interval of a share (Wilson 1927).
 
     >>> tuple(round(one, 3) for one in binomial_interval(95, 100))
     (0.888, 0.978)
     """
     if not 0 <= successes <= trials or not trials:
         raise ValueError(f"{successes} of {trials}: want 0 to all of at least one trial")
-    z = NORMAL.inv_cdf(0.975)
+    z = NORMAL.inv_cdf((1 + level) / 2)
     share, scale = successes / trials, 1 + z * z / trials
     middle = (share + z * z / (2 * trials)) / scale
     reach = z / scale * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
