@@ -12,14 +12,10 @@ from typing import IO
 
 from aar.outside.sandbox.argv import sandbox_python
 from aar.outside.sandbox.client import LauncherClient, Running
-from aar.outside.sandbox.spec import SandboxSpec
+from aar.outside.sandbox.researcher import researcher_spec
 
 MAX_STARTS = 4
 POLL_S = 0.001
-RESEARCHER_CPU_S = 86_400
-RESEARCHER_WALL_S = 1_000_000.0
-MEMORY_MIB = 1024
-PROCESSES = 64
 # What `aar.inside.researcher` ends with when the record contradicted itself, its witnesses or its own words.
 EXIT_MISBEHAVED = 5
 # Of what a researcher writes on standard error, the end is kept: evidence against the record is one line.
@@ -117,18 +113,11 @@ class Fleet:
         # A researcher's own choices may be random; nothing that is scored hangs on this seed.
         seed = int.from_bytes(hashlib.sha256(f"{self._origin}/{member.name}".encode()).digest()[:4], "big")
         member.running = self._launcher.start(
-            SandboxSpec(
+            researcher_spec(
                 name=member.name,
-                profile="researcher",
                 argv=(*sandbox_python(), "-m", "aar.inside.researcher", "--seed", str(seed)),
-                files={},
                 gateway_dir=str(self._sockets[member.name]),
-                env={},
                 uid_slot=member.slot,
-                memory_mib=MEMORY_MIB,
-                processes=PROCESSES,
-                cpu_s=RESEARCHER_CPU_S,
-                wall_s=RESEARCHER_WALL_S,
             ),
             stdin=b"",
         )
