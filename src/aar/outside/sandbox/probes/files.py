@@ -139,7 +139,7 @@ def follow_link_out(world: World) -> Found:
         os.unlink(link)
 
 
-@probe("files", "mount view")
+@probe("files", "separate mounts")
 def link_file_out(world: World) -> Found:
     """Make a hard link to a file that is not one's own, to have it opened or given away later."""
     link = os.path.join(world["scratch"], f"hard-{os.getpid()}")
@@ -155,19 +155,14 @@ def link_file_out(world: World) -> Found:
     return False, trouble
 
 
-@probe("files", "process namespace")
+@probe("files", "process namespace", "user namespace")
 def read_through_another_root(world: World) -> Found:
-    """Read the labels through the root directory of each process in sight."""
-    canary = world["canary"].encode()
-    for pid in (str(world["victim"]), "self", "1"):
-        for way in ("root", "cwd"):
-            path = f"/proc/{pid}/{way}{world['places']['labels']}"
-            if holds(path, canary):
-                return True, path
-    return False, "no root has them"
+    """Read the labels through the root directory of a process of the host."""
+    path = f"/proc/{world['victim']}/root{world['places']['labels']}"
+    return holds(path, world["canary"].encode(), must_open=True), path
 
 
-@probe("files", "process namespace")
+@probe("files", "process namespace", "user namespace")
 def read_through_another_descriptor(world: World) -> Found:
     """Read the labels through a descriptor that a process of the host holds."""
     path = f"/proc/{world['victim']}/fd/0"
@@ -198,7 +193,7 @@ def write_outside_workspace(world: World) -> Found:
     return False, f"{len(world['writable'])} directories tried"
 
 
-@probe("files", "read-only mounts")
+@probe("files", "read-only mounts", "own uid")
 def write_runtime(world: World) -> Found:
     """Open a file of the runtime for writing: what others run, too."""
     return opens(world["runtime"], os.O_WRONLY | os.O_APPEND)
@@ -216,14 +211,14 @@ def make_device_node(world: World) -> Found:
         os.unlink(path)
 
 
-@probe("files", "own devices", needs="root and a disk")
+@probe("files", "own devices", "own uid", needs="root and a disk")
 def open_host_disk(_world: World) -> Found:
     """Open a disk of the host."""
     names = [f"/dev/{name}" for name in os.listdir("/dev")]
     return opens([path for path in names if stat.S_ISBLK(os.stat(path).st_mode)], os.O_RDONLY)
 
 
-@probe("files", "own devices", needs="such a device, and often root")
+@probe("files", "own devices", "own uid", needs="such a device, and often root")
 def open_kernel_device(_world: World) -> Found:
     """Open a device by which the kernel is asked for more than files."""
     return opens([f"/dev/{name}" for name in _KERNEL_DEVICES], os.O_RDONLY)

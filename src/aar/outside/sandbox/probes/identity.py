@@ -12,7 +12,7 @@ _GET_NO_NEW_PRIVILEGES = 39
 _SO_PASSCRED, _SCM_CREDENTIALS = 16, 2
 
 
-@probe("privilege", "system-call filter", "no nested user namespaces")
+@probe("privilege", "system-call filter")
 def set_id_bits(world: World) -> Found:
     """Make a program that runs as whoever owns it."""
     path = os.path.join(world["scratch"], f"set-id-{os.getpid()}")
@@ -42,7 +42,7 @@ def gain_by_running(_world: World) -> Found:
     return libc.prctl(_GET_NO_NEW_PRIVILEGES, 0, 0, 0, 0) == 0, "PR_GET_NO_NEW_PRIVS"
 
 
-@probe("privilege", "no capabilities", "no nested user namespaces")
+@probe("privilege", "no capabilities")
 def hold_capabilities(_world: World) -> Found:
     """Have a capability, here or as root of a namespace of one's own."""
 

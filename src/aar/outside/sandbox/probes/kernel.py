@@ -80,7 +80,7 @@ def count_events(_world: World) -> Found:
     return opened(syscall("perf_event_open", attributes, 0, -1, -1, 0))
 
 
-@probe("kernel", _FILTER, needs="kernel.unprivileged_bpf_disabled=0, or root")
+@probe("kernel", _FILTER, "no capabilities", needs="kernel.unprivileged_bpf_disabled=0, or root")
 def load_bpf(_world: World) -> Found:
     """Make a BPF map, the first step of a BPF program."""
     attributes = struct.pack("=IIII", 2, 4, 8, 1).ljust(128, b"\0")  # an array of one element
@@ -99,7 +99,7 @@ def hide_memory(_world: World) -> Found:
     return opened(syscall("memfd_secret", 0))
 
 
-@probe("kernel", _FILTER, needs="Linux 6.5")
+@probe("kernel", _FILTER, "own uid", needs="Linux 6.5")
 def ask_page_cache(_world: World) -> Found:
     """Ask which pages of a shared file are in memory: who ran what."""
 
@@ -145,7 +145,7 @@ def read_descriptor_table(_world: World) -> Found:
     return outcome(syscall("modify_ldt", 0, ctypes.create_string_buffer(64), 64))
 
 
-@probe("kernel", _FILTER, needs="kernel.dmesg_restrict=0, or root")
+@probe("kernel", _FILTER, "no capabilities", needs="kernel.dmesg_restrict=0, or root")
 def read_kernel_log(_world: World) -> Found:
     """Ask the kernel for its log."""
     return outcome(syscall("syslog", 10, None, 0))  # SYSLOG_ACTION_SIZE_BUFFER
@@ -232,7 +232,7 @@ def see_kernel_objects(_world: World) -> Found:
     return bool(os.listdir("/sys/kernel")), "/sys/kernel"
 
 
-@probe("kernel", "mount view", needs="root, or a delegated control group")
+@probe("kernel", "mount view", "own uid", needs="root, or a delegated control group")
 def write_control_groups(_world: World) -> Found:
     """Open the membership of a control group for writing: the way to give limits away."""
     patterns = ("/sys/fs/cgroup/cgroup.procs", "/sys/fs/cgroup/*/cgroup.procs", "/sys/fs/cgroup/*/tasks")

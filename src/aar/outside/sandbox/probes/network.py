@@ -84,7 +84,7 @@ def learn_resolver(_world: World) -> Found:
         return "nameserver" in table.read(), "/etc/resolv.conf"
 
 
-@probe("network", "no capabilities")
+@probe("network", "no capabilities", "user namespace")
 def open_raw_socket(_world: World) -> Found:
     """Write packets by hand."""
     return as_root_of_its_own(NEWNET, lambda: _opened(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP))
@@ -96,7 +96,7 @@ def open_packet_socket(_world: World) -> Found:
     return as_root_of_its_own(NEWNET, lambda: _opened(_AF_PACKET, socket.SOCK_RAW, 0))
 
 
-@probe("network", "no capabilities")
+@probe("network", "no capabilities", "user namespace")
 def configure_network(_world: World) -> Found:
     """Change an interface, as the first step to one that leads out."""
 
@@ -121,7 +121,7 @@ def open_vsock(_world: World) -> Found:
     return _opened(_AF_VSOCK, socket.SOCK_STREAM, 0)
 
 
-@probe("network", "system-call filter", needs="one of these families")
+@probe("network", "system-call filter", "no capabilities", needs="one of these families")
 def open_rare_socket(_world: World) -> Found:
     """Open a socket of a family that few use: among them that of ciphers, which wrote to read-only files."""
     refused = ""

@@ -9,10 +9,9 @@ import resource
 from aar.outside.sandbox.probes.attempt import Found, World, holds, in_child, libc, outcome, probe, syscall
 
 _TRACEME, _ATTACH, _DETACH = 0, 16, 17
-_CANARY_ENVIRONMENT = ("closed environment", "process namespace")
 
 
-@probe("keys", *_CANARY_ENVIRONMENT)
+@probe("keys", "closed environment")
 def read_environments(world: World) -> Found:
     """Look for a secret in our environment, or in that of any process in sight."""
     canary = world["canary"].encode()
@@ -65,7 +64,9 @@ def read_process_memory(_world: World) -> Found:
     return outcome(syscall("process_vm_readv", os.getpid(), pairs[0], 1, pairs[1], 1, 0))
 
 
-@probe("host processes", "process namespace", needs="a kernel that lets processes be traced")
+@probe(
+    "host processes", "process namespace", "user namespace", needs="a kernel that lets processes be traced"
+)
 def open_process_memory(world: World) -> Found:
     """Open the memory of a process of the host for writing."""
     os.close(os.open(f"/proc/{world['victim']}/mem", os.O_RDWR))

@@ -103,7 +103,7 @@ def raise_limits(_world: World) -> Found:
     return in_child(attempt)
 
 
-@probe("resources", _RLIMIT, "no capabilities")
+@probe("resources", _RLIMIT)
 def lock_memory(_world: World) -> Found:
     """Keep memory from being swapped out."""
 
@@ -137,7 +137,7 @@ def fill_message_queues(_world: World) -> Found:
     return in_child(attempt)
 
 
-@probe("resources", "no capabilities", needs="root")
+@probe("resources", "no capabilities", "user namespace", needs="root")
 def raise_priority(_world: World) -> Found:
     """Run before everybody else."""
 
@@ -148,7 +148,7 @@ def raise_priority(_world: World) -> Found:
     return in_child(attempt)
 
 
-@probe("resources", "no capabilities", needs="root and CAP_SYS_NICE")
+@probe("resources", "no capabilities", "user namespace", needs="root and CAP_SYS_NICE")
 def run_in_real_time(_world: World) -> Found:
     """Keep a processor to oneself."""
 
