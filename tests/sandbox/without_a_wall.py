@@ -153,7 +153,7 @@ def attacked(bubblewrap: bubblewraps.Bubblewrap, world: dict[str, Any], wall: st
     )
     files = [memory_file(path.read_bytes()) for path in scripts]
     reader, writer = os.pipe()
-    # Not all of it is searched each time, and what a researcher needs is not asked for: this takes long enough.
+    # Not all of it is searched each time, and what a researcher needs is not asked for: it takes long enough.
     roots = ["/"] if wall == "mount view" else ["/brief", "/tmp", "/etc"]
     given = memory_file(as_input({**world_inside(world), "mode": "lacking", "roots": roots}))
     forgotten = os.open(world["places"]["labels"], os.O_RDONLY)
