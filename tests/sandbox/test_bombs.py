@@ -87,6 +87,13 @@ def test_pressure_is_a_second_of_work_at_a_limit(python: Build) -> None:
     assert MOST_FILES_ON_DISK < 3_000_000
 
 
+def test_the_hosts_files_are_not_counted_while_a_sandbox_is_set_up(
+    python: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aar.outside.sandbox.pressure.MOST_FILES_ON_DISK", 0)
+    assert Pressure().look(python(""), Use(0, 0), os.getpid(), cpu_s=1.0, now_s=1.0) is None
+
+
 def _rate(running: Running, seconds: float) -> float:
     """Lines a second, over so many."""
     until = time.monotonic() + seconds

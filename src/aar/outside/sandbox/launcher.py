@@ -309,6 +309,7 @@ class _Launcher:
         began_s = time.thread_time()
         for run in list(self.runs):
             use = self._measure(run)
+            run.pressure.share_fairly(use)
             if run.seen_cpu_s > run.spec.cpu_s:
                 self._stop(run, "cpu")
             elif use.memory_bytes > run.spec.memory_mib << 20:
@@ -358,8 +359,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             number, _, profiles = word.partition(":")
             launcher.add_client(socket.socket(fileno=int(number)), frozenset(profiles.split(",")))
         json.dump({"ready": True}, ready)
-    # Where the kernel divides time by session, a sandbox may take many shares by making many: ours comes first,
-    # if that is ours to say.
+    # Where the kernel divides time by session, a sandbox may take many shares by making many: ours comes
+    # first, if that is ours to say.
     with contextlib.suppress(OSError):
         Path("/proc/self/autogroup").write_text("-10")
     launcher.run()

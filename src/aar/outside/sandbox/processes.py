@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -13,13 +14,15 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 class Use:
     """Processor seconds (user and system, reaped children included) and what is in use now.
 
-    `threads` counts those of all processes, `most_files` the open files of the process that has most.
+    `threads` counts those of all processes, `most_files` the open files of the process that has most;
+    `sessions` has one process of each session.
     """
 
     cpu_s: float
     memory_bytes: int
     threads: int = 0
     most_files: int = 0
+    sessions: Mapping[int, int] = field(default_factory=dict)
 
 
 def tree_use(root: int) -> Use:
@@ -29,6 +32,7 @@ def tree_use(root: int) -> Use:
     no children (CONFIG_PROC_CHILDREN), `root` alone.
     """
     ticks, memory_bytes, threads, most_files, waiting = 0, 0, 0, 0, [root]
+    sessions: dict[int, int] = {}
     while waiting:
         pid = waiting.pop()
         fields = _stat(pid)
@@ -37,9 +41,10 @@ def tree_use(root: int) -> Use:
         ticks += sum(int(field) for field in fields[11:15])
         memory_bytes += _memory_bytes(pid)
         threads += int(fields[17])
+        sessions[int(fields[3])] = pid
         most_files = max(most_files, _open_files(pid))
         waiting += children_of(pid)
-    return Use(ticks / _TICKS_PER_S, memory_bytes, threads, most_files)
+    return Use(ticks / _TICKS_PER_S, memory_bytes, threads, most_files, sessions)
 
 
 def parent_of(pid: int) -> int | None:
