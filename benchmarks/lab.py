@@ -26,9 +26,9 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from aar.lab.method_directory import method_files
 from aar.lab.experiment import Sampled, sample
 from aar.lab.instance import Instance
+from aar.lab.method_directory import method_files
 from aar.lab.methods import METHODS, methods_for
 from aar.lab.neighbours import KEPT, nearest, normalised_graph
 from aar.lab.pipeline import offered_by, parse_pipeline_text, run_pipeline

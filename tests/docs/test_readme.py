@@ -76,6 +76,7 @@ def test_the_readme_links_to_files_that_exist() -> None:
         "docs/simulate.md",
         "docs/oversight.md",
         "docs/tasks.md",
+        "docs/sandbox.md",
         "docs/decisions/README.md",
     ):
         page = ROOT / name
@@ -173,6 +174,13 @@ def test_the_commands_of_the_oversight_page_run_in_order_and_print_what_it_says(
     checkout = a_checkout(tmp_path)
     (checkout / "study.toml").write_text(SMALL, "utf-8")
     run_shown((ROOT / "docs" / "oversight.md").read_text("utf-8"), checkout)
+
+
+@pytest.mark.slow
+@pytest.mark.sandbox
+@pytest.mark.timeout(600)
+def test_the_commands_of_the_sandbox_page_run_in_order_and_print_what_it_says(tmp_path: Path) -> None:
+    run_shown((ROOT / "docs" / "sandbox.md").read_text("utf-8"), a_checkout(tmp_path))
 
 
 @pytest.mark.slow

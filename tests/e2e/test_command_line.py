@@ -59,7 +59,7 @@ def test_doctor_holds_on_this_machine(commands: Commands) -> None:
 def _report(verdict: str, status: str) -> Any:
     from aar.outside.sandbox.doctor import DoctorReport, ProbeResult
 
-    probe = ProbeResult("read-labels", "labels", True, status == "leak", status, "")  # type: ignore[arg-type]
+    probe = ProbeResult("read-labels", "labels", True, status == "leak", ("mount view",), status, "")  # type: ignore[arg-type]
     return DoctorReport(verdict, (probe,), "bubblewrap", {}, {}, "why")  # type: ignore[arg-type]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -10,14 +11,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from aar.outside.sandbox import answers, ends
 from aar.outside.sandbox import doctor as doctors
-from aar.outside.sandbox.client import LauncherClient
-from aar.outside.sandbox.doctor import DoctorReport, doctor, run_probes
+from aar.outside.sandbox.client import LauncherClient, Running
+from aar.outside.sandbox.doctor import DoctorReport, doctor
+from aar.outside.sandbox.plants import planted
 from aar.outside.sandbox.probes import PROBES
-from aar.outside.sandbox.spec import SandboxError
+from aar.outside.sandbox.probes.leftovers import TAGS
+from aar.outside.sandbox.spec import SandboxError, SandboxSpec
+from aar.outside.sandbox.terminal import terminal_safe
 
 pytestmark = pytest.mark.sandbox
 
@@ -33,21 +39,48 @@ def report(backend: None) -> DoctorReport:
 def test_the_production_sandbox_stops_every_probe(report: DoctorReport) -> None:
     assert [probe for probe in report.probes if probe.fires_within] == []
     assert (report.verdict, report.detail) == ("ok", "")
-    assert len(report.probes) >= 20
+    assert [probe.name for probe in report.probes] == list(PROBES)
 
 
-def test_every_probe_that_can_work_outside_has_been_seen_to_work(report: DoctorReport) -> None:
+def test_eighty_probes_have_been_seen_to_work_outside_and_the_rest_need_what_is_not_here(
+    report: DoctorReport,
+) -> None:
     unproven = [probe.name for probe in report.probes if not probe.fires_without]
-    assert set(unproven) <= doctors._MAY_FAIL_OUTSIDE
+    assert [name for name in unproven if not PROBES[name].needs] == []
+    assert len(report.probes) - len(unproven) >= 80
     if os.geteuid() == 0:
         assert "write-core-pattern" not in unproven
 
 
-def test_every_probe_has_an_area_and_every_area_a_probe() -> None:
-    assert {*doctors._AREAS, doctors._LOCKS} == set(PROBES)
-    assert {"labels", "test inputs", "keys", "record", "other researchers", "network"} <= set(
-        doctors._AREAS.values()
-    )
+def test_every_probe_says_what_it_does_and_what_stops_it(report: DoctorReport) -> None:
+    assert all(probe.says and probe.blocked_by for probe in PROBES.values())
+    told = json.loads(json.dumps(dataclasses.asdict(report)))
+    assert {"verdict", "backend", "probes", "limits", "attestation"} <= set(told)
+    for probe in told["probes"]:
+        assert {"name", "area", "fires_without", "fires_within", "blocked_by"} <= set(probe)
+    assert {probe["area"] for probe in told["probes"]} == {
+        *(
+            "labels",
+            "test inputs",
+            "keys",
+            "record",
+            "files",
+            "our code",
+            "other researchers",
+            "host processes",
+        ),
+        *(
+            "kernel",
+            "namespaces",
+            "network",
+            "privilege",
+            "identity",
+            "resources",
+            "kill",
+            "results",
+            "terminal",
+        ),
+    }
 
 
 def test_the_attestation_binds_what_was_probed(report: DoctorReport) -> None:
@@ -67,24 +100,27 @@ def test_the_limits_say_which_are_soft(report: DoctorReport) -> None:
     assert all(text.startswith(("hard", "soft")) for text in report.limits.values())
 
 
-def test_a_hole_in_the_wall_is_a_leak(client: LauncherClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The canary in a file that we hand in ourselves, as a careless brief would.
-    inside = doctors._inside
+class Careless:
+    """A client that hands in a file of its own, as a careless brief would."""
 
-    def careless(client: LauncherClient, world: dict[str, object]) -> dict[str, tuple[bool, str]]:
-        class Careless:
-            def start(self, spec, **given):  # type: ignore[no-untyped-def]
-                files = {**spec.files, "/brief/hint.txt": str(world["canary"]).encode()}
-                changed = {name: getattr(spec, name) for name in spec.__dataclass_fields__}
-                return client.start(type(spec)(**{**changed, "files": files}), **given)
+    def __init__(self, client: LauncherClient, content: str) -> None:
+        self._client = client
+        self._content = content
 
-        return inside(Careless(), world)  # type: ignore[arg-type]
+    def start(self, spec: SandboxSpec, **given: Any) -> Running:
+        files = {**spec.files, "/brief/hint.txt": self._content.encode()}
+        return self._client.start(dataclasses.replace(spec, files=files), **given)
 
-    monkeypatch.setattr(doctors, "_inside", careless)
-    results = {probe.name: probe for probe in run_probes(client)}
-    assert results["search-labels"].status == "leak"
-    assert results["search-labels"].detail == "/brief/hint.txt"
-    assert doctors._verdict(list(results.values())) == "leak"
+
+def test_a_hole_in_the_wall_is_a_leak(client: LauncherClient) -> None:
+    with planted(None) as world:
+        careless = Careless(client, world["canary"])
+        with doctors._start_inside(careless, world) as running:  # type: ignore[arg-type]
+            found = doctors._inside(running)
+    assert {name for name, (fired, _detail) in found.items() if fired and name in PROBES} == {"search-labels"}
+    result = doctors._judged("search-labels", (True, ""), found["search-labels"])
+    assert (result.status, result.detail) == ("leak", "/brief/hint.txt")
+    assert doctors._verdict([result]) == "leak"
 
 
 def test_a_probe_that_fires_nowhere_proves_nothing() -> None:
@@ -95,20 +131,25 @@ def test_a_probe_that_fires_nowhere_proves_nothing() -> None:
     assert doctors._verdict([]) == "unproven"
 
 
-def test_a_sandbox_without_what_a_researcher_needs_is_not_ok(
-    client: LauncherClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    listen = doctors._listen_unix
+def test_a_sandbox_without_what_a_researcher_needs_is_not_ok(client: LauncherClient) -> None:
+    with planted(None) as world:
+        (Path(world["gateway"]) / "gw.sock").unlink()
+        with doctors._start_inside(client, world) as running, pytest.raises(SandboxError, match="gateway"):
+            doctors._inside(running)
 
-    def only_others(stack, folder):  # type: ignore[no-untyped-def]
-        if folder.name == "own":
-            folder.mkdir(mode=0o711)
-        else:
-            listen(stack, folder)
 
-    monkeypatch.setattr(doctors, "_listen_unix", only_others)
-    with pytest.raises(SandboxError, match="gateway"):
-        run_probes(client)
+def test_what_outlives_its_sandbox_is_a_leak_by_name(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("g")
+    left = ends.lazily_ended(folder)
+    assert left == set(TAGS)
+    found = doctors._ended_within({"kill": left, "exit": {"stopped"}, "launcher": set()})
+    assert {name for name, (fired, _detail) in found.items() if not fired} == {"outlive-the-launcher"}
+
+
+def test_a_sequence_that_did_not_arrive_is_not_called_stopped() -> None:
+    found = answers.shown_sequences(b"\0clear-screen:\x1b[2J", terminal_safe)
+    assert found["clear-screen"] == (False, "'\\\\x1b[2J'")
+    assert found["set-title"] == (True, "it did not arrive")
 
 
 def test_without_a_backend_there_is_a_line_to_type_and_no_probe(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +202,8 @@ def test_the_distributions_own_python_and_an_ordinary_user_do_too(
         (home / "lib" / f"python{ours}" / "site-packages" / "ours.pth").write_text(f"{packages}\n")
         code = (
             "import json, os; from aar.outside.sandbox.doctor import doctor; r = doctor();"
-            "print(json.dumps([r.verdict, r.detail, r.attestation.get('identity')]))"
+            "proven = sum(probe.status == 'blocked' for probe in r.probes);"
+            "print(json.dumps([r.verdict, r.detail, r.attestation.get('identity'), proven >= 80]))"
         )
         identities = [None] if os.geteuid() else [None, 65534]
         for uid in identities:
@@ -188,6 +230,6 @@ def test_the_distributions_own_python_and_an_ordinary_user_do_too(
             )
             assert told.returncode == 0, told.stderr
             own = uid is not None or os.geteuid() != 0
-            assert json.loads(told.stdout) == ["ok", "", "own-uid" if own else "uid-per-sandbox"]
+            assert json.loads(told.stdout) == ["ok", "", "own-uid" if own else "uid-per-sandbox", True]
     finally:
         shutil.rmtree(home, ignore_errors=True)

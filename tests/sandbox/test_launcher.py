@@ -399,7 +399,7 @@ def test_a_flood_of_output_is_cut_and_ended(client: LauncherClient, python: Buil
         output = running.collect(stdout_bytes=50_000, timeout_s=10)
     assert output.truncated
     assert len(output.stdout) == 50_000
-    assert output.exit.reason == "killed"
+    assert output.exit.reason == "output"
 
 
 def test_a_stream_exactly_as_long_as_its_cap_is_not_a_flood(client: LauncherClient, python: Build) -> None:
@@ -576,32 +576,55 @@ def test_a_sandbox_does_not_learn_where_its_files_lie_on_the_host(run: Run) -> N
     assert [line for line in mounts for words in ours if f"/{words}/" in line] == []
 
 
-def test_ended_sandboxes_leave_no_descriptor_mount_or_zombie_in_the_launcher(
-    launcher: Launcher, client: LauncherClient, run: Run
-) -> None:
+def _held_by(launcher: Launcher) -> dict[str, object]:
+    """What sandboxes may leave behind: in the launcher, on the host, and what their uid may have written."""
     pid = launcher.process.pid
+    uid = slot_uid(0)
+    owned = [
+        str(path)
+        for folder in ("/tmp", "/dev/shm", "/var/tmp")
+        for path in (Path(folder).iterdir() if uid is not None else ())
+        if path.lstat().st_uid == uid
+    ]
+    return {
+        "descriptors": len(os.listdir(f"/proc/{pid}/fd")),
+        "mounts": Path(f"/proc/{pid}/mountinfo").read_text().count("\n"),
+        "mounts of the host": Path("/proc/1/mountinfo").read_text().count("\n") if uid is not None else 0,
+        "children": Path(f"/proc/{pid}/task/{pid}/children").read_text(),
+        "groups": sorted(str(path) for path in Path("/sys/fs/cgroup").glob("*/*aar*")),
+        "files": owned,
+        "processes": processes_with(canary("cycle")),
+    }
 
-    def held() -> tuple[int, int, str]:
-        mounts = Path(f"/proc/{pid}/mountinfo").read_text().count("\n")
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-        return len(os.listdir(f"/proc/{pid}/fd")), mounts, children
 
-    def settled(wanted: object) -> tuple[int, int, str]:
-        """The launcher tidies up right after its last answer."""
-        until = time.monotonic() + 3
-        while (now := held()) != wanted and time.monotonic() < until:
-            time.sleep(0.02)
-        return now
+@pytest.mark.parametrize("cycles", [20, pytest.param(500, marks=pytest.mark.deep)])
+def test_cycles_of_start_and_end_leave_nothing(
+    launcher: Launcher, client: LauncherClient, cycles: int
+) -> None:
+    argv = (*sandbox_python(), "-c", DAEMON, canary("cycle"))
 
-    run("")
-    time.sleep(0.1)
-    before = held()
-    for _ in range(5):
-        run("")
-    with client.start(SandboxSpec(name="k", profile="probe", argv=("/none",)), stdin=b"") as running:
-        running.wait(10)
-    assert settled(before) == before
-    assert before[2] == ""
+    def cycle(number: int) -> None:
+        """One that ends by itself and leaves a daemon, one that is killed, one that cannot even start."""
+        bad = {"/submission/a": b"", "/submission/a/b": b""}
+        spec = SandboxSpec(name="cycle", profile="probe", argv=argv, files=bad if number % 3 == 2 else {})
+        with client.start(spec, stdin=b"", discard_output=True) as running:
+            if number % 3 == 1:
+                running.kill()
+            assert running.wait(20).reason == ("exited", "killed", "launch-failed")[number % 3]
+
+    for number in range(3):
+        cycle(number)
+    time.sleep(0.2)
+    before = _held_by(launcher)
+    for number in range(cycles):
+        cycle(number)
+    until = time.monotonic() + 3
+    # The launcher tidies up right after its last answer.
+    while (now := _held_by(launcher)) != before and time.monotonic() < until:
+        time.sleep(0.02)
+    assert now == before
+    assert before["children"] == ""
+    assert before["processes"] == []
 
 
 # Several at once

@@ -16,6 +16,7 @@ EXIT_LEAK = 4
 EXIT_CUT_OFF = 5
 EXIT_NOT_CLEARED = 6
 EXIT_FAULT = 70
+EXIT_SANDBOX_ENDED = 125
 EXIT_INTERRUPTED = 130
 
 Command = Callable[[argparse.Namespace], int]
@@ -40,7 +41,8 @@ def build_parser() -> argparse.ArgumentParser:
         description="Teams of automated alignment researchers, with a record that nobody can quietly change.",
         epilog="exit: 0 all holds, 1 tampered with, 2 bad input or cannot judge, 3 no sandbox backend, "
         "4 a sandbox probe leaked, 5 cut off (run --dir goes on), "
-        "6 a review says hold or no-go, 70 a fault of aar, 130 stopped by Ctrl-C",
+        "6 a review says hold or no-go, 70 a fault of aar, 130 stopped by Ctrl-C; "
+        "sandbox exec: the command's own, 125 it has none",
     )
     parser.add_argument("--version", action="version", version=f"aar {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -233,6 +235,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     doctor = _add(commands, "doctor", "attack this machine's sandbox and say what got through", _doctor)
     doctor.add_argument("--json", action="store_true")
+    _add_sandbox(commands)
     return parser
 
 
@@ -254,6 +257,24 @@ def _add_redteam_study(whats: argparse._SubParsersAction[argparse.ArgumentParser
         help="attacks of words also on a copy of the system made without the record's protections",
     )
     study.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+
+
+def _add_sandbox(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    sandbox = _add(commands, "sandbox", "a researcher's sandbox, for whoever wants to attack it", _sandbox)
+    actions = sandbox.add_subparsers(required=True, metavar="ACTION", dest="action")
+    execute = actions.add_parser(
+        "exec",
+        help="run one command in it, as a researcher is run",
+        description="Run one command in a researcher's sandbox: same launcher, view, filters, uid, limits. "
+        "Exit status: the command's own, or 125 when it has none; the reason is then on standard error.",
+    )
+    execute.add_argument("--backend", choices=("bubblewrap",), default="bubblewrap")
+    execute.add_argument(
+        "words",
+        nargs="+",
+        metavar="COMMAND",
+        help="after --; there are python3 and prlimit in there, and no shell",
+    )
 
 
 def _add_witness(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -598,6 +619,12 @@ def _doctor(options: argparse.Namespace) -> int:
     from aar.cli.run import doctor
 
     return doctor(options)
+
+
+def _sandbox(options: argparse.Namespace) -> int:
+    from aar.cli.sandbox import sandbox
+
+    return sandbox(options)
 
 
 if __name__ == "__main__":

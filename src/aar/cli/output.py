@@ -41,6 +41,12 @@ def complain(text: str) -> None:
     sys.stderr.flush()
 
 
+def pass_on(descriptor: int, data: bytes) -> None:
+    """All of these bytes, as they are, to an open descriptor."""
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
 def leave_output() -> None:
     """Nobody reads our standard output any more: what follows goes nowhere."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,43 +1,13 @@
-"""Text from a sandbox, made fit for a terminal: nothing in it moves the cursor, hides or reorders."""
+"""Text made fit for a terminal and a shell: what came from a sandbox, and what is to be typed."""
 
 from __future__ import annotations
 
 import shlex
-import unicodedata
 from pathlib import Path
 
-# Other (control, format, surrogate, private use, unassigned), and the two separators that break a line.
-_NEVER_SHOWN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
-_MAX_MARKS = 3
+from aar.outside.sandbox.terminal import terminal_safe
 
-
-def terminal_safe(text: str, limit: int | None = None) -> str:
-    r"""One line that a terminal shows as it is; what could act on the terminal is written out, not dropped.
-
-    Line breaks and tabs become spaces; escapes, bidirectional overrides, zero-width characters and
-    unassigned code points become `\x1b`, `\u202e`. No more than three combining marks stay on one character.
-    With `limit`, a longer text is cut to that many characters, the last of them an ellipsis.
-
-    >>> terminal_safe("good\x1b[2J\nnews")
-    'good\\x1b[2J news'
-    """
-    shown: list[str] = []
-    marks = 0
-    for character in text:
-        if character in "\n\r\t":
-            shown.append(" ")
-            continue
-        category = unicodedata.category(character)
-        if category in _NEVER_SHOWN:
-            shown.append(_written_out(character))
-            continue
-        marks = marks + 1 if category in ("Mn", "Me") else 0
-        if marks <= _MAX_MARKS:
-            shown.append(character)
-    line = "".join(shown)
-    if limit is not None and len(line) > limit:
-        return line[: max(limit - 1, 0)] + "…"
-    return line
+__all__ = ["terminal_safe", "typed"]
 
 
 def typed(path: Path) -> str:
@@ -51,9 +21,3 @@ def typed(path: Path) -> str:
     except (ValueError, OSError):
         short = str(path)
     return shlex.quote(f"./{short}" if short.startswith("-") else short)
-
-
-def _written_out(character: str) -> str:
-    if ord(character) < 0x80:
-        return f"\\x{ord(character):02x}"
-    return character.encode("ascii", "backslashreplace").decode()

@@ -12,14 +12,10 @@ from typing import IO
 
 from aar.outside.sandbox.argv import sandbox_python
 from aar.outside.sandbox.client import LauncherClient, Running
-from aar.outside.sandbox.spec import SandboxSpec
+from aar.outside.sandbox.researcher import researcher_spec
 
 MAX_STARTS = 4
 POLL_S = 0.001
-RESEARCHER_CPU_S = 86_400
-RESEARCHER_WALL_S = 1_000_000.0
-MEMORY_MIB = 1024
-PROCESSES = 64
 # What `aar.inside.researcher` ends with when the record contradicted itself, its witnesses or its own words.
 EXIT_MISBEHAVED = 5
 # Where a program of the user's lies in its sandbox.
@@ -157,18 +153,12 @@ class Fleet:
         program = self._programs.get(member.name)
         what = ("-m", "aar.inside.researcher") if program is None else (PROGRAM,)
         member.running = self._launcher.start(
-            SandboxSpec(
+            researcher_spec(
                 name=member.name,
-                profile="researcher",
                 argv=(*sandbox_python(), *what, "--seed", str(seed)),
                 files={} if program is None else {PROGRAM: program},
                 gateway_dir=str(self._sockets[member.name]),
-                env={},
                 uid_slot=member.slot,
-                memory_mib=MEMORY_MIB,
-                processes=PROCESSES,
-                cpu_s=RESEARCHER_CPU_S,
-                wall_s=RESEARCHER_WALL_S,
             ),
             stdin=b"",
         )

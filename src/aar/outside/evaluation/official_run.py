@@ -35,6 +35,8 @@ PROCESSES = 64
 # What the bench tells of a split by item.
 MASKS = ("tested", "true", "weak", "ceiling", "vanilla")
 FAILURE_OF_EXIT = {3: "bad-output", 4: "exception"}
+# What a receipt says of ends that have no word of their own in the record.
+RECORDED_AS = {"processes": "killed", "files": "killed", "disk": "killed", "output": "bad-output"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,7 +231,7 @@ def predicted(
         return None, "bad-output"
     if ended.reason != "exited" or ended.code != 0:
         reason = FAILURE_OF_EXIT.get(ended.code, "exception") if ended.reason == "exited" else ended.reason
-        return None, reason
+        return None, RECORDED_AS.get(reason, reason)
     predictions = parse_predictions(output, widths)
     return (None, "bad-output") if predictions is None else (predictions, "")
 

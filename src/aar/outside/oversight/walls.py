@@ -15,7 +15,10 @@ BACKEND = "bubblewrap"
 DIRECTIONS: Mapping[str, tuple[str, ...]] = {
     "file system": ("labels", "test inputs", "keys", "record", "files", "our code"),
     "network": ("network",),
-    "process": ("host processes", "namespaces", "privilege", "kernel"),
+    "process": (
+        *("host processes", "namespaces", "privilege", "identity", "kernel"),
+        *("resources", "kill", "results", "terminal"),
+    ),
     "peers": ("other researchers",),
 }
 # A layer counts when one of these, which no other layer stops, was seen to work outside and not within. A uid
@@ -24,9 +27,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "namespaces": ("connect-tcp", "see-host-process", "see-study-directory", "connect-other-gateway"),
     "system-call filter": ("set-id-bits", "read-keyring", "open-userfaultfd", "open-io-uring"),
 }
-# A channel that is reported as a soft limit, and not as a probe.
-NOT_REPORTED = frozenset({"share-file-locks"})
-EXPECTED = frozenset(PROBES) - NOT_REPORTED
+EXPECTED = frozenset(PROBES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

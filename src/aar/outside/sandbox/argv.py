@@ -36,7 +36,7 @@ _ENVIRONMENT = {
 }
 _MIB = 1 << 20
 _FILE_MIB = 256
-_OPEN_FILES = 512
+OPEN_FILES = 512
 # Address space is not memory: interpreter, libraries and thread stacks are mapped but hardly touched.
 _ADDRESS_SLACK_MIB = 3072
 
@@ -127,7 +127,7 @@ def limited(spec: SandboxSpec) -> list[str]:
     return [
         PRLIMIT,
         f"--nproc={spec.processes}:{spec.processes}",
-        f"--nofile={_OPEN_FILES}:{_OPEN_FILES}",
+        f"--nofile={OPEN_FILES}:{OPEN_FILES}",
         f"--fsize={_FILE_MIB * _MIB}:{_FILE_MIB * _MIB}",
         f"--data={data}:{data}",
         f"--as={address}:{address}",

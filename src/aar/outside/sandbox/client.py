@@ -73,13 +73,16 @@ class Running:
 
     def kill(self) -> None:
         """End it and everything in it; returns at once, `wait` tells when it is done."""
+        self._end(b"kill")
+
+    def _end(self, why: bytes) -> None:
         with contextlib.suppress(OSError):  # over already: `wait` has the answer
-            self._control.send(b"kill", socket.MSG_NOSIGNAL)
+            self._control.send(why, socket.MSG_NOSIGNAL)
 
     def collect(
         self, *, stdout_bytes: int = 1 << 20, stderr_bytes: int = 1 << 16, timeout_s: float | None = None
     ) -> Output:
-        """Read both streams to their ends and wait; a stream over its cap gets the sandbox killed.
+        """Read both streams to their ends and wait; a stream over its cap ends it, reason "output".
 
         Raises `TimeoutError` after `timeout_s`; the sandbox then still runs, its own wall clock ends it.
         """
@@ -107,7 +110,7 @@ class Running:
                         selector.unregister(key.fd)
                     elif len(chunk) > room and not truncated:
                         truncated = True
-                        self.kill()
+                        self._end(b"output")
         ended = self.wait(None if until is None else max(0.001, until - time.monotonic()))
         out, error = (bytes(kept) for kept, _ in streams.values())
         return Output(out, error, truncated, ended)

@@ -3,92 +3,37 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
-import os
 import platform
-import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from aar.outside.sandbox import backend, runtime, seccomp
+from aar.outside.sandbox.answers import Answering, Findings, lazily_collected
 from aar.outside.sandbox.argv import Handed, bwrap_options, limited, sandbox_python
-from aar.outside.sandbox.client import Launcher, LauncherClient
+from aar.outside.sandbox.client import Launcher, LauncherClient, Running
+from aar.outside.sandbox.ends import Ending, lazily_ended
 from aar.outside.sandbox.identity import slot_uid
-from aar.outside.sandbox.spec import SandboxError, SandboxSpec
+from aar.outside.sandbox.plants import PRIVATE, SLOT, as_input, planted, world_inside, world_outside
+from aar.outside.sandbox.probes import PROBES
+from aar.outside.sandbox.probes.leftovers import TAGS
+from aar.outside.sandbox.researcher import researcher_spec
+from aar.outside.sandbox.spec import SandboxError
 
-_Findings = dict[str, tuple[bool, str]]
 Status = Literal["blocked", "leak", "unproven", "absent"]
 Verdict = Literal["ok", "leak", "unproven", "cannot-run"]
 
-_AREAS = {
-    "read-labels": "labels",
-    "search-labels": "labels",
-    "search-digits": "labels",
-    "import-labels": "labels",
-    "read-test-inputs": "test inputs",
-    "read-key": "keys",
-    "read-environments": "keys",
-    "read-record": "record",
-    "write-record": "record",
-    "see-study-directory": "files",
-    "read-other-workspace": "other researchers",
-    "connect-other-gateway": "other researchers",
-    "connect-abstract-socket": "network",
-    "connect-tcp": "network",
-    "send-udp": "network",
-    "see-host-process": "host processes",
-    "trace-process": "host processes",
-    "signal-host-process": "host processes",
-    "make-user-namespace": "namespaces",
-    "mount-file-system": "namespaces",
-    "join-namespace": "namespaces",
-    "write-outside-workspace": "files",
-    "write-core-pattern": "privilege",
-    "set-id-bits": "privilege",
-    "change-user": "privilege",
-    "open-vsock": "kernel",
-    "open-io-uring": "kernel",
-    "read-keyring": "kernel",
-    "open-userfaultfd": "kernel",
-    "share-memory": "kernel",
-    "import-outside": "our code",
-}
-
-# What a kernel may lack, an administrator may forbid, or only root can do: such an attack need not work
-# outside, and when it does not there is nothing here that the sandbox must stop.
-_MAY_FAIL_OUTSIDE = frozenset(
-    {
-        "import-labels", "write-core-pattern", "change-user", "trace-process", "open-vsock", "open-io-uring",
-        "read-keyring", "open-userfaultfd", "share-memory",
-    }
-)  # fmt: skip
-_WRITABLE_INSIDE = (
-    "/", "/etc", "/usr", "/usr/lib", "/opt", "/opt/aar/aar", "/opt/py/lib", "/opt/site", "/dev", "/run",
-    "/run/gw", "/brief", "/proc", "/proc/sys/kernel", "/var", "/root", "/home",
-)  # fmt: skip
-_PRIVATE = ("gateway", "evaluator", "operator")
-_PLANTS = {
-    "labels": "evaluator/labels.csv",
-    "digits": "evaluator/digits.csv.gz",
-    "test-inputs": "evaluator/test-inputs.npy",
-    "key": "gateway/researcher-1.key",
-    "record": "record/checkpoint",
-    "workspace": "researcher-2/workspace/notes.txt",
-}
-_SCRIPT = Path(__file__).with_name("probes.py")
+_SCRIPTS = Path(__file__).parent / "probes"
 _LOCKS = "share-file-locks"
-_SLOT = 9_999
 _RUN_S = 20.0
-
 
 LIMITS = {
     "network": "hard: a network namespace with nothing in it",
@@ -102,12 +47,16 @@ LIMITS = {
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """One attack: whether it works without the sandbox (it should, or proves nothing) and within it."""
+    """One attack: whether it works without the sandbox (it should, or proves nothing) and within it.
+
+    `blocked_by` names the mechanisms that each stop it.
+    """
 
     name: str
     area: str
     fires_without: bool
     fires_within: bool
+    blocked_by: tuple[str, ...]
     status: Status
     detail: str
 
@@ -131,7 +80,7 @@ class DoctorReport:
 
 
 def doctor(study_dir: Path | None = None) -> DoctorReport:
-    """Run every probe through a launcher of its own, with profile researcher; 1 to 3 s.
+    """Run every probe through a launcher of its own, with profile researcher; about 1 s.
 
     With a study directory the canaries lie in it, and its own directories are tried. They are removed again.
     """
@@ -139,26 +88,14 @@ def doctor(study_dir: Path | None = None) -> DoctorReport:
     if missing is not None:
         return DoctorReport("cannot-run", (), "none", {}, {}, missing)
     try:
-        with Launcher.spawn({"researcher"}) as launcher:
-            without, within = _tried(LauncherClient(launcher.sockets[0]), study_dir)
+        without, within = _tried(study_dir)
     except (SandboxError, TimeoutError) as error:
         return DoctorReport("cannot-run", (), "bubblewrap", LIMITS, {}, f"{error}")
-    results = [*_all_judged(without, within), *_closed_directories(study_dir)]
+    results = [*(_judged(name, without[name], within[name]) for name in PROBES)]
+    results += _closed_directories(study_dir)
     limits = {**LIMITS, "file locks": _lock_limit(without[_LOCKS][0], within[_LOCKS][0])}
     names = [result.name for result in results]
     return DoctorReport(_verdict(results), tuple(results), "bubblewrap", limits, attestation(names))
-
-
-def run_probes(client: LauncherClient, study_dir: Path | None = None) -> list[ProbeResult]:
-    """Try every probe outside, then in a researcher's sandbox of this client's launcher.
-
-    Raises `SandboxError` when the sandbox does not start, or lacks what a researcher needs.
-    """
-    return _all_judged(*_tried(client, study_dir))
-
-
-def _all_judged(without: _Findings, within: _Findings) -> list[ProbeResult]:
-    return [_judged(name, without[name], within[name]) for name in _AREAS]
 
 
 def _lock_limit(without: bool, within: bool) -> str:
@@ -170,15 +107,63 @@ def _lock_limit(without: bool, within: bool) -> str:
     return "hard: each sandbox has inodes of its own" if without else "unproven: this host has no such locks"
 
 
-def _tried(client: LauncherClient, study_dir: Path | None) -> tuple[_Findings, _Findings]:
-    with _planted(study_dir) as world:
-        return _outside(world), _inside(client, world)
+def _tried(study_dir: Path | None) -> tuple[Findings, Findings]:
+    """Everything without, and everything within, at the same time."""
+    with planted(study_dir) as world, _scratch() as folder, ThreadPoolExecutor(1) as beside:
+        without = beside.submit(_all_without, world, folder)
+        within = _all_within(world, folder)
+        return without.result(), within
+
+
+def _all_without(world: dict[str, Any], folder: Path) -> Findings:
+    return _outside(world) | lazily_collected(folder) | _ended_without(lazily_ended(folder))
+
+
+def _all_within(world: dict[str, Any], folder: Path) -> Findings:
+    with Launcher.spawn({"researcher"}) as launcher, contextlib.ExitStack() as stack:
+        client = LauncherClient(launcher.sockets[0])
+        inside = stack.enter_context(_start_inside(client, world))
+        answering = Answering(client, world["gateway"], folder.name)
+        endings = {end: Ending(client, folder, end) for end in ("kill", "exit", "launcher")}
+        for ending in endings.values():
+            stack.callback(ending.close)
+        left = {end: endings[end].end() for end in ("kill", "exit")}
+        found = answering.collect(folder) | _inside(inside)
+        left["launcher"] = endings["launcher"].end(launcher.process)
+        return found | _ended_within(left)
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="aar-"))
+    # A sandbox's uid does not walk here: the launcher binds its gateway.
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def _ended_without(left: set[str]) -> Findings:
+    """Killing what was started is all that a lazy launcher does, in each of the three ways."""
+    survivors = ", ".join(sorted(left)) or "nobody"
+    found = {f"outlive-{tag}": (tag in left, survivors) for tag in TAGS}
+    return found | {f"outlive-the-{end}": (bool(left), survivors) for end in ("kill", "program", "launcher")}
+
+
+def _ended_within(left: dict[str, set[str]]) -> Findings:
+    found = {}
+    for tag in TAGS:
+        ends = [end for end, names in left.items() if tag in names]
+        found[f"outlive-{tag}"] = bool(ends), f"left after: {', '.join(ends) or 'no end'}"
+    for end, name in (("kill", "kill"), ("exit", "program"), ("launcher", "launcher")):
+        found[f"outlive-the-{name}"] = bool(left[end]), f"left: {', '.join(sorted(left[end])) or 'nobody'}"
+    return found
 
 
 def attestation(probes: list[str]) -> dict[str, str]:
     """Which wall was probed: the same words, and so the same digest, on the same machine and version."""
     path = backend.find_bubblewrap()
-    spec = SandboxSpec(name="attested", profile="researcher", argv=tuple(sandbox_python()), gateway_dir="/gw")
+    spec = researcher_spec(name="attested", argv=sandbox_python(), gateway_dir="/gw", uid_slot=SLOT)
     options = bwrap_options(
         spec,
         runtime.layout_for("researcher"),
@@ -190,7 +175,7 @@ def attestation(probes: list[str]) -> dict[str, str]:
     told = {
         "backend": "bubblewrap",
         "version": backend.version(path),
-        "identity": "own-uid" if slot_uid(_SLOT) is None else "uid-per-sandbox",
+        "identity": "own-uid" if slot_uid(SLOT) is None else "uid-per-sandbox",
         "kernel": platform.release(),
         "probes": " ".join(probes),
         "filters_sha256": _sha256(seccomp.ceiling_filter(machine) + seccomp.main_filter(machine)),
@@ -203,108 +188,37 @@ def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-@contextlib.contextmanager
-def _planted(study_dir: Path | None) -> Iterator[dict[str, Any]]:
-    """Everything worth stealing, with a canary in it; the world that the probes are told."""
-    canary = f"aar-canary-{secrets.token_hex(16)}"
-    with contextlib.ExitStack() as stack:
-        base = Path(tempfile.mkdtemp(prefix="doctor-", dir=study_dir))
-        stack.callback(shutil.rmtree, base)
-        # Apart from a study's own path, which may be too long for a socket address.
-        sockets = Path(tempfile.mkdtemp(prefix="aar-"))
-        stack.callback(shutil.rmtree, sockets)
-        places = {}
-        for name, path in _PLANTS.items():
-            place = base / path
-            place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            place.write_text(f"{canary}\n")
-            places[name] = str(place)
-        for name in ("own", "other"):
-            _listen_unix(stack, sockets / name)
-        places["socket"] = str(sockets / "other" / "gw.sock")
-        abstract = stack.enter_context(socket.socket(socket.AF_UNIX))
-        abstract.bind(f"\0{canary}")
-        abstract.listen()
-        tcp = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-        udp = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-        udp.bind(("127.0.0.1", 0))
-        victim = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", "import time; time.sleep(60)", canary],
-            env={"CANARY": canary},
-            stdin=subprocess.DEVNULL,
-            # An interrupt at the terminal is for whoever started us.
-            start_new_session=True,
+def _outside(world: dict[str, Any]) -> Findings:
+    """The positive control: a plain process beside us, with a descriptor that somebody forgot."""
+    with open(world["places"]["labels"], "rb") as forgotten:
+        ran = subprocess.run(
+            [sys.executable, "-P", str(_SCRIPTS)],
+            input=as_input(world_outside(world)),
+            capture_output=True,
+            env={"PYTHONPATH": str(runtime.package_root().parent), "CANARY": world["canary"]},
+            pass_fds=[forgotten.fileno()],
+            timeout=_RUN_S,
+            check=False,
         )
-        stack.callback(victim.wait)
-        stack.callback(victim.kill)
-        held = stack.enter_context(open(os.path.realpath(os.__file__), "rb"))
-        # Another study's doctor may hold it already: then there is somebody to hear, too.
-        with contextlib.suppress(OSError):
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        scratch = base / "scratch"
-        scratch.mkdir()
-        study = base if study_dir is None else study_dir.resolve()
-        yield {
-            "canary": canary,
-            "places": places,
-            "study": [str(study), *(str(study / name) for name in ("record", *_PRIVATE))],
-            "gateway": str(sockets / "own"),
-            "abstract": canary,
-            "tcp_port": tcp.getsockname()[1],
-            "udp_port": udp.getsockname()[1],
-            "victim": victim.pid,
-            "planted": str(base),
-            "scratch": str(scratch),
-        }
-
-
-def _listen_unix(stack: contextlib.ExitStack, folder: Path) -> None:
-    """A gateway as its sandbox wants it: 0711 around a socket that belongs to the sandbox's uid."""
-    folder.mkdir()
-    folder.chmod(0o711)
-    listener = stack.enter_context(socket.socket(socket.AF_UNIX))
-    listener.bind(str(folder / "gw.sock"))
-    uid = slot_uid(_SLOT)
-    if uid is not None:
-        os.chown(folder / "gw.sock", uid, uid)
-    (folder / "gw.sock").chmod(0o600)
-    listener.listen()
-
-
-def _outside(world: dict[str, Any]) -> _Findings:
-    """The positive control: a plain process beside us."""
-    planted = world["planted"]
-    ran = subprocess.run(
-        [sys.executable, "-P", str(_SCRIPT)],
-        input=json.dumps({**world, "mode": "without", "roots": [planted], "writable": [planted]}).encode(),
-        capture_output=True,
-        env={"PYTHONPATH": str(runtime.package_root().parent), "CANARY": world["canary"]},
-        timeout=_RUN_S,
-        check=False,
-    )
     return _parsed(ran.stdout, f"the probes ended with {ran.returncode} outside: {_tail(ran.stderr)}")
 
 
-def _inside(client: LauncherClient, world: dict[str, Any]) -> _Findings:
-    asked = {
-        **world,
-        "mode": "within",
-        "roots": ["/"],
-        "writable": [*_WRITABLE_INSIDE, world["planted"]],
-        "scratch": "/workspace",
-    }
-    spec = SandboxSpec(
+def _start_inside(client: LauncherClient, world: dict[str, Any]) -> Running:
+    """The same attacks from a researcher's sandbox."""
+    spec = researcher_spec(
         name="doctor",
-        profile="researcher",
-        argv=(*sandbox_python(), "/brief/probes.py"),
-        files={"/brief/probes.py": _SCRIPT.read_bytes()},
+        argv=(*sandbox_python(), "/brief/probes"),
+        files={f"/brief/probes/{path.name}": path.read_bytes() for path in sorted(_SCRIPTS.glob("*.py"))},
         gateway_dir=world["gateway"],
-        uid_slot=_SLOT,
+        uid_slot=SLOT,
         cpu_s=20,
         wall_s=_RUN_S,
     )
-    with client.start(spec, stdin=json.dumps(asked).encode()) as running:
-        output = running.collect(timeout_s=_RUN_S + 5)
+    return client.start(spec, stdin=as_input(world_inside(world)))
+
+
+def _inside(running: Running) -> Findings:
+    output = running.collect(timeout_s=_RUN_S + 5)
     ended = output.exit
     trouble = f"the sandbox ended with {ended.reason} {ended.code} {ended.detail}: {_tail(output.stderr)}"
     found = _parsed(output.stdout, trouble)
@@ -314,7 +228,7 @@ def _inside(client: LauncherClient, world: dict[str, Any]) -> _Findings:
     return found
 
 
-def _parsed(stdout: bytes, trouble: str) -> _Findings:
+def _parsed(stdout: bytes, trouble: str) -> Findings:
     try:
         told = json.loads(stdout)["probes"]
     except ValueError:
@@ -327,14 +241,16 @@ def _tail(text: bytes) -> str:
 
 
 def _judged(name: str, without: tuple[bool, str], within: tuple[bool, str]) -> ProbeResult:
+    probe = PROBES[name]
     status: Status = "blocked"
     detail = within[1]
     if within[0]:
         status = "leak"
     elif not without[0]:
-        status = "absent" if name in _MAY_FAIL_OUTSIDE else "unproven"
-        detail = f"does not work outside either: {without[1]}"
-    return ProbeResult(name, _AREAS[name], without[0], within[0], status, detail)
+        status = "absent" if probe.needs else "unproven"
+        needs = f" (needs {probe.needs})" if probe.needs else ""
+        detail = f"does not work outside either{needs}: {without[1]}"
+    return ProbeResult(name, probe.area, without[0], within[0], probe.blocked_by, status, detail)
 
 
 def _verdict(results: list[ProbeResult]) -> Verdict:
@@ -347,7 +263,7 @@ def _verdict(results: list[ProbeResult]) -> Verdict:
 def _closed_directories(study_dir: Path | None) -> list[ProbeResult]:
     """The study's private directories: no probe from a sandbox, but no other account may look either."""
     results = []
-    for name in _PRIVATE if study_dir is not None else ():
+    for name in PRIVATE if study_dir is not None else ():
         place = Path(study_dir or ".") / name
         if place.is_dir():
             mode = place.stat().st_mode & 0o777
@@ -358,6 +274,7 @@ def _closed_directories(study_dir: Path | None) -> list[ProbeResult]:
                     "files",
                     True,
                     is_open,
+                    ("file modes",),
                     "leak" if is_open else "blocked",
                     f"{place} has mode {mode:04o}; want 0700: type `chmod 700 {place}`"
                     if is_open

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -11,10 +12,17 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """Processor seconds (user and system, reaped children included) and bytes of memory in use."""
+    """Processor seconds (user and system, reaped children included) and what is in use now.
+
+    `threads` counts those of all processes, `most_files` the open files of the process that has most;
+    `sessions` has one process of each session.
+    """
 
     cpu_s: float
     memory_bytes: int
+    threads: int = 0
+    most_files: int = 0
+    sessions: Mapping[int, int] = field(default_factory=dict)
 
 
 def tree_use(root: int) -> Use:
@@ -23,7 +31,8 @@ def tree_use(root: int) -> Use:
     Memory is anonymous and shared pages; a page that two processes share counts twice. Where the kernel lists
     no children (CONFIG_PROC_CHILDREN), `root` alone.
     """
-    ticks, memory_bytes, waiting = 0, 0, [root]
+    ticks, memory_bytes, threads, most_files, waiting = 0, 0, 0, 0, [root]
+    sessions: dict[int, int] = {}
     while waiting:
         pid = waiting.pop()
         fields = _stat(pid)
@@ -31,8 +40,11 @@ def tree_use(root: int) -> Use:
             continue
         ticks += sum(int(field) for field in fields[11:15])
         memory_bytes += _memory_bytes(pid)
+        threads += int(fields[17])
+        sessions[int(fields[3])] = pid
+        most_files = max(most_files, _open_files(pid))
         waiting += children_of(pid)
-    return Use(ticks / _TICKS_PER_S, memory_bytes)
+    return Use(ticks / _TICKS_PER_S, memory_bytes, threads, most_files, sessions)
 
 
 def parent_of(pid: int) -> int | None:
@@ -58,6 +70,14 @@ def _stat(pid: int) -> list[str] | None:
         return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
         return None
+
+
+def _open_files(pid: int) -> int:
+    """Open files of a process: from Linux 6.2 on the size of the directory that lists them."""
+    try:
+        return os.stat(f"/proc/{pid}/fd").st_size or len(os.listdir(f"/proc/{pid}/fd"))
+    except OSError:
+        return 0
 
 
 def _memory_bytes(pid: int) -> int:

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 Profile = Literal["researcher", "official-run", "bench", "probe"]
-Reason = Literal["exited", "wall", "cpu", "memory", "killed", "launch-failed"]
+Reason = Literal[
+    "exited", "wall", "cpu", "memory", "processes", "files", "disk", "output", "killed", "launch-failed"
+]
 
 PROFILES: frozenset[str] = frozenset(get_args(Profile))
 
@@ -112,7 +114,9 @@ class Exit:
     (killed from outside, or never started). It is a claim of the sandbox; `reason` is the launcher's word.
     `cpu_s` is user plus system time of everything that ran in it; processes that died with the sandbox count
     as last seen, up to 0.25 s before. `wall_s` runs from launch to the last reaped process. Both are seconds.
-    `detail` says more about "launch-failed", "memory" and "killed".
+    "processes" and "files" (open at once) are for one that worked for a second at that limit, "disk" for one
+    that did so with a file system full, or made too many files; "output" for one that wrote past the cap of
+    whoever read it. `detail` says more.
     """
 
     reason: Reason

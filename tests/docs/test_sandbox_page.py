@@ -1,0 +1,46 @@
+"""The page of the sandbox names every probe and every wall that there is."""
+
+from __future__ import annotations
+
+import platform
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+from aar.outside.sandbox import seccomp
+from aar.outside.sandbox.probes import CHANNELS, PROBES
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "sandbox.md").read_text("utf-8")
+
+
+def walls() -> list[str]:
+    """What the first table names, one wall a part."""
+    table = PAGE.partition("## What stops what")[2].partition("\n## ")[0]
+    return re.findall(r"^\| ([^|]+) \|", table, re.MULTILINE)[1:]
+
+
+def test_the_table_of_probes_is_that_of_the_code() -> None:
+    tool = runpy.run_path(str(ROOT / "tools" / "sandbox_page.py"))
+    assert tool["page"]() == PAGE, "run: PYTHONPATH=src python tools/sandbox_page.py"
+    assert PAGE.count("\n| `") == len(PROBES)
+
+
+def test_every_wall_that_stops_a_probe_has_a_row_and_every_row_stops_one() -> None:
+    named = {wall for probe in PROBES.values() for wall in probe.blocked_by}
+    rows = " | ".join(walls())
+    assert [wall for wall in named if wall.split()[0] not in rows] == []
+    assert [row for row in walls() if not any(wall.split()[0] in row for wall in named)] == []
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the page counts those of x86-64")
+def test_the_page_counts_the_calls_that_are_refused() -> None:
+    assert f"{len(seccomp.denied_calls('x86_64'))} calls refused on x86-64" in PAGE
+
+
+def test_each_channel_is_among_what_gets_through() -> None:
+    residues = PAGE.partition("## What gets through")[2].partition("\n## ")[0]
+    assert list(CHANNELS) == ["share-file-locks"]
+    assert "file locks" in residues

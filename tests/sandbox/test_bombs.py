@@ -1,0 +1,134 @@
+"""Bombs end for the right reason, their neighbour works on, and what rests at a limit is left alone."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from aar.outside.sandbox.client import LauncherClient, Running
+from aar.outside.sandbox.pressure import LOOKS, MOST_FILES_ON_DISK, Pressure
+from aar.outside.sandbox.processes import Use
+from aar.outside.sandbox.spec import SandboxSpec
+from bombs import BOMBS, Bomb
+
+pytestmark = pytest.mark.sandbox
+
+Build = Callable[..., SandboxSpec]
+
+# One unit of work a line, about a millisecond of it.
+NEIGHBOUR = """
+import hashlib
+while True:
+    for _ in range(40): hashlib.sha256(b'x' * 8192).digest()
+    print(flush=True)
+"""
+RESTING = """
+import os, time
+for _ in range(14):
+    if os.fork() == 0: time.sleep(30); os._exit(0)
+held = []
+try:
+    while True: held.append(os.open('/dev/null', os.O_RDONLY))
+except OSError: pass
+try:
+    with open('/tmp/all', 'wb') as out:
+        while True: out.write(bytes(1 << 20))
+except OSError: pass
+print('full', flush=True)
+time.sleep(30)
+"""
+
+
+def limits_of(bomb: Bomb) -> dict[str, Any]:
+    return {"memory_mib": 128, "processes": 24, "cpu_s": 60, "wall_s": 60.0, **bomb.limits}
+
+
+# Those that no other test has: memory, processor, time and output are in test_launcher.py.
+@pytest.mark.parametrize("name", ["fork", "disk", "files on disk", "open files", "errors"])
+def test_a_bomb_ends_for_its_reason(client: LauncherClient, python: Build, name: str) -> None:
+    bomb = BOMBS[name]
+    with client.start(python(bomb.code, **limits_of(bomb)), stdin=b"") as running:
+        ended = running.collect(timeout_s=90).exit
+    assert (ended.reason, ended.code) == (bomb.reason, -1)
+
+
+def test_what_rests_at_its_limits_is_left_alone(client: LauncherClient, python: Build) -> None:
+    with client.start(python(RESTING, processes=16, memory_mib=64), stdin=b"") as running:
+        assert running.stdout.readline() == b"full\n"
+        with pytest.raises(TimeoutError):
+            running.wait(0.25 * (LOOKS + 3))
+        running.kill()
+        assert running.wait(5).reason == "killed"
+
+
+def test_pressure_is_a_second_of_work_at_a_limit(python: Build) -> None:
+    spec = python("", processes=8)
+    at_limit, below = Use(0, 0, threads=9, most_files=3), Use(0, 0, threads=8, most_files=3)
+    told = [Pressure()]
+
+    def looks(*uses: Use, busy: float) -> list[str]:
+        told[0] = Pressure()
+        found = [
+            told[0].look(spec, use, None, cpu_s=busy * at * 0.25, now_s=100 + at * 0.25)
+            for at, use in enumerate(uses)
+        ]
+        return [one[0] for one in found if one]
+
+    assert looks(*[at_limit] * LOOKS, busy=1.0) == ["processes"]
+    assert looks(*[at_limit] * (LOOKS - 1), below, *[at_limit] * (LOOKS - 1), busy=1.0) == []
+    assert looks(*[at_limit] * 9, busy=0.01) == []
+    assert looks(*[Use(0, 0, most_files=512)] * LOOKS, busy=1.0) == ["files"]
+    assert MOST_FILES_ON_DISK < 3_000_000
+
+
+def test_the_hosts_files_are_not_counted_while_a_sandbox_is_set_up(
+    python: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aar.outside.sandbox.pressure.MOST_FILES_ON_DISK", 0)
+    assert Pressure().look(python(""), Use(0, 0), os.getpid(), cpu_s=1.0, now_s=1.0) is None
+
+
+def _rate(running: Running, seconds: float) -> float:
+    """Lines a second, over so many."""
+    until = time.monotonic() + seconds
+    lines = 0
+    while time.monotonic() < until:
+        running.stdout.readline()
+        lines += 1
+    return lines / seconds
+
+
+@pytest.mark.deep
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_bomb_takes_no_more_than_half_of_its_neighbour(
+    client: LauncherClient, python: Build, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    bomb = BOMBS[name]
+    kept = []
+    with client.start(python(NEIGHBOUR, cpu_s=600, wall_s=600.0, uid_slot=1), stdin=b"") as neighbour:
+        _rate(neighbour, 0.5)
+        for _ in range(3):
+            alone = _rate(neighbour, 1.0)
+            with client.start(python(bomb.code, uid_slot=2, **limits_of(bomb)), stdin=b"") as running:
+                rates = [*_rates_until_the_end(neighbour, running, bomb.reason)]
+            kept.append(statistics.mean(rates) / alone)
+    told = f"neighbour of the {name} bomb keeps {statistics.median(kept):.2f} of its speed"
+    with capsys.disabled():
+        os.write(2, f"\n{told}\n".encode())
+    assert statistics.median(kept) >= 0.5, told
+
+
+def _rates_until_the_end(neighbour: Running, bomb: Running, reason: str) -> Iterator[float]:
+    reader = threading.Thread(target=bomb.collect, kwargs={"timeout_s": 90})
+    reader.start()
+    while reader.is_alive():
+        yield _rate(neighbour, 0.2)
+    reader.join()
+    assert bomb.wait(1).reason == reason
