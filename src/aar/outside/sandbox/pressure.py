@@ -85,7 +85,7 @@ def _disk(init: int | None) -> tuple[str, int]:
         return "", 0
     for place in WRITABLE:
         try:
-            told = os.statvfs(f"/proc/{init}/root/{place}")
+            told = os.statvfs(Path("/proc", str(init), "root", place))
         except OSError:  # over, or between two roots
             continue
         files += told.f_files - told.f_ffree
