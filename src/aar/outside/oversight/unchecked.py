@@ -76,9 +76,10 @@ def _of_the_record(facts: Facts) -> Iterator[Unchecked]:
         )
     alarms = facts.projection.alarms
     if alarms:
+        answers = [answer_to(one["index"], record.leaves, facts.projection) for one in alarms]
+        silent = sum(not one.is_given for one in answers)
         yield Unchecked(
-            says=f"Alarms that stand in the record: {len(alarms)}; whether a person looked at each is not "
-            "known",
+            says=f"Alarms that stand in the record: {len(alarms)}, {silent} without a reviewer's answer",
             cites=cited([one["index"] for one in alarms]),
         )
 
