@@ -728,12 +728,12 @@ def running(pool: Pool = POOL) -> Forge:
     return forge
 
 
-def with_votes(votes: int) -> Forge:
+def with_comments(count: int) -> Forge:
     """The honest study with that many more entries."""
     forge = honest()
-    for number in range(votes):
-        value = {"on": At("result"), "value": 1 if number % 2 else -1}
-        forge.add(f"vote-{number}", "r2", "vote", value, before="closed")
+    for number in range(count):
+        body = {"on": At("result"), "text": f"remark {number}"}
+        forge.add(f"remark-{number}", "r2", "comment", body, before="closed")
     return forge
 
 

@@ -55,6 +55,7 @@ FIRST = {
     "payload.py": "test_payload.py",
     "prover.py": "test_evidence.py",
     "pgr.py": "test_pgr.py",
+    "queue_check.py": "test_workflow.py",
     "reader.py": "test_reader.py",
     "receipt.py": "test_receipt.py",
     "report.py": "test_report.py",

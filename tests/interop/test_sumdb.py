@@ -16,7 +16,7 @@ from aar.verify import merkle
 from aar.verify.reader import NotARecord, RecordReader
 from aar.verify.study import verify_study
 from forge import LOG as FORGE_LOG
-from forge import assert_ok, checkpoint, honest, with_votes
+from forge import assert_ok, checkpoint, honest, with_comments
 from programs import Sumdb
 from record.world import LOG, World, entries
 
@@ -160,7 +160,7 @@ def test_our_tiles_and_bundles_are_byte_for_byte_those_of_sumdb(sumdb: Sumdb, tm
 
 def study_by_sumdb(sumdb: Sumdb, directory: Path) -> Path:
     """The honest study with more than one bundle; its tiles and bundles are of Go's making."""
-    forge = with_votes(300)
+    forge = with_comments(300)
     leaves = forge.leaves()
     study = forge.write(directory, forge.files(leaves))
     shutil.rmtree(study / "record/tile")

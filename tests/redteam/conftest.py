@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from aar.outside.redteam.specimen import Specimen, read_specimen
-from forge import LOG, WITNESS, Forge, honest, with_votes
+from forge import LOG, WITNESS, Forge, honest, with_comments
 
 
 def specimen_of(forge: Forge, directory: Path) -> Specimen:
@@ -22,4 +22,4 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Specimen:
 
 @pytest.fixture(scope="session")
 def long(tmp_path_factory: pytest.TempPathFactory) -> Specimen:
-    return specimen_of(with_votes(560), tmp_path_factory.mktemp("long") / "study")
+    return specimen_of(with_comments(560), tmp_path_factory.mktemp("long") / "study")

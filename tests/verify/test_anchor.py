@@ -27,11 +27,11 @@ from forge import (
     sha256,
     tiles,
     tree_hash,
-    with_votes,
+    with_comments,
     write,
 )
 
-LONG = with_votes(600)
+LONG = with_comments(600)
 LEAVES = LONG.leaves()
 FILES = LONG.files(LEAVES)
 SIZE = len(LEAVES)
@@ -77,13 +77,13 @@ def verdict(tmp_path: Path, held: dict[str, bytes], files: dict[str, bytes] = FI
 
 def re_signed(place: int) -> dict[str, bytes]:
     """The same log with another vote at `place`, all of it signed anew, the witness beside it included."""
-    forge = with_votes(600)
-    forge[f"vote-{place}"].body["value"] *= -1
+    forge = with_comments(600)
+    forge[f"remark-{place}"].body["text"] += "!"
     return forge.files()
 
 
 def position(vote: int) -> int:
-    return LONG.position(f"vote-{vote}")
+    return LONG.position(f"remark-{vote}")
 
 
 def test_an_anchor_that_agrees_is_named_with_what_it_holds(tmp_path: Path, held: dict[str, bytes]) -> None:
@@ -223,7 +223,7 @@ def test_a_tile_that_a_mirror_lacks_is_named(tmp_path: Path) -> None:
 
 def test_a_copy_older_than_its_anchor_is_rolled_back(tmp_path: Path, held: dict[str, bytes]) -> None:
     shorter = LEAVES[:300]
-    forge = with_votes(600)
+    forge = with_comments(600)
     report = verdict(tmp_path, held, forge.files(shorter))
     assert {one.code for one in report.findings} == {"ROLLBACK"}
     assert report.findings[0].first_index == 300
@@ -246,7 +246,8 @@ def test_a_checkpoint_that_nobody_signed_is_named(tmp_path: Path, held: dict[str
 def test_a_checkpoint_under_another_name_is_named(tmp_path: Path, held: dict[str, bytes], wrong: str) -> None:
     path, note = anchored(checkpoint(LEAVES, size=300), 300)
     del held[path]
-    held[path.replace("300-", "301-") if wrong == "size" else path[:-1] + "z"[:0] + "0"] = note
+    other = path[:-1] + ("1" if path.endswith("0") else "0")
+    held[path.replace("300-", "301-") if wrong == "size" else other] = note
     report = verdict(tmp_path, held)
     assert_only(report, "WORM_DIVERGENCE", -1, "the size and the hash in its name")
 

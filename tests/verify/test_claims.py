@@ -64,10 +64,7 @@ def test_a_study_that_still_runs_holds(tmp_path: Path) -> None:
 
 
 def test_research_after_the_close_is_reported(forge: Forge, tmp_path: Path) -> None:
-    forge.add("late", "monitor", "task-leased", None).author = "gateway"
-    late = forge["late"]
-    late.signers = [forge.keys["gateway"]]
-    late.body = {"task": "walk", "researcher": "r1", "until_ms": 1, "epoch": 2, "direction": ""}
+    forge.add("late", "reviewer", "task-opened", task("more", 1))
     assert_only(verdict_on(forge, tmp_path), "ORDER", forge.position("late"), "nothing of the research")
 
 
@@ -255,7 +252,11 @@ def test_a_submission_belongs_to_a_plan_of_its_researcher(forge: Forge, tmp_path
 
 def test_a_plan_is_for_the_task_of_the_submission(forge: Forge, tmp_path: Path) -> None:
     plan = {"task": "search", "steps": [planned()], "amends": -1}
-    forge.add("plan-extra", "r1", "plan-declared", plan, before="submission-first")
+    # It held that task for a moment before the other did.
+    lease = {"task": "search", "researcher": "r1", "until_ms": 0, "epoch": 1, "direction": ""}
+    forge.add("lease-extra", "gateway", "task-leased", lease, before="lease-search")
+    forge["lease-search"].body["epoch"] = 2
+    forge.add("plan-extra", "r1", "plan-declared", plan, before="lease-search")
     forge["submission-first"].body["plan"] = At("plan-extra")
     assert_only(
         verdict_on(forge, tmp_path), "BODY", forge.position("submission-first"), "a plan of r1 for walk"

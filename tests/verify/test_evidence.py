@@ -28,12 +28,12 @@ from forge import (
     sha256,
     two_witnesses,
     verdict_on,
-    with_votes,
+    with_comments,
     write,
 )
 from verify.test_receipt import path_of, receipt
 
-LONG = with_votes(600)
+LONG = with_comments(600)
 LEAVES = LONG.leaves()
 FILES = LONG.files(LEAVES)
 SIZE = len(LEAVES)
@@ -69,7 +69,7 @@ def test_a_rollback_is_shown_by_the_larger_checkpoint(tmp_path: Path) -> None:
 
 
 def test_an_entry_left_out_is_shown_by_two_proofs_of_one_place(tmp_path: Path) -> None:
-    other = with_votes(600)
+    other = with_comments(600)
     other["vote-100"].body["value"] *= -1
     place = other.position("vote-100")
     study = write(tmp_path / "study", other.files())
@@ -122,7 +122,7 @@ def odd_body(forge: Forge) -> None:
 def test_a_bad_entry_that_the_log_signed_for_is_shown(
     tmp_path: Path, change: Callable[[Forge], None], code: str
 ) -> None:
-    forge = with_votes(600)
+    forge = with_comments(600)
     change(forge)
     report = verdict_on(forge, tmp_path)
     place = forge.position("vote-7")
@@ -142,7 +142,7 @@ def test_what_takes_more_of_the_record_is_said_to_be_committed(tmp_path: Path) -
 
 
 def test_a_gap_is_not_shown_by_one_entry_alone(tmp_path: Path) -> None:
-    forge = with_votes(600)
+    forge = with_comments(600)
     forge.drop("vote-7")
     leaves = forge.leaves()
     report = verdict_on(forge, tmp_path, files=forge.files(leaves))
@@ -208,7 +208,7 @@ def test_an_entry_that_is_there_was_not_left_out() -> None:
 
 
 def test_another_entry_under_another_checkpoint_was_not_put_in_its_place() -> None:
-    other = with_votes(600)
+    other = with_comments(600)
     other["vote-100"].body["value"] *= -1
     place, leaves = other.position("vote-100"), other.leaves()
     files = {HELD: receipt(place, LEAVES), HERE: checkpoint(LEAVES)}

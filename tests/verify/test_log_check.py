@@ -31,7 +31,7 @@ from forge import (
     tiles,
     two_witnesses,
     verdict_on,
-    with_votes,
+    with_comments,
     write,
 )
 from verify.test_receipt import path_of
@@ -44,7 +44,7 @@ BUNDLE = f"tile/entries/000.p/{SIZE}"
 TILE = f"tile/0/000.p/{SIZE}"
 
 # 600 entries and more: two full bundles, a level above, and a right edge.
-LARGE = with_votes(600)
+LARGE = with_comments(600)
 LARGE_LEAVES = LARGE.leaves()
 LARGE_FILES = LARGE.files(LARGE_LEAVES)
 LARGE_SIZE = len(LARGE_LEAVES)
@@ -70,7 +70,7 @@ def flipped(data: bytes, place: int) -> bytes:
 
 @pytest.mark.parametrize("size", [255, 256, 257, 512, 513])
 def test_a_log_of_full_tiles_holds(tmp_path: Path, size: int) -> None:
-    forge = with_votes(size - SIZE)
+    forge = with_comments(size - SIZE)
     report = verdict_on(forge, tmp_path)
     assert_ok(report)
     assert (report.tree_size, report.anchored_up_to) == (size, size)

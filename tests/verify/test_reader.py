@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from aar.verify.reader import NotARecord, RecordReader
-from forge import bundle, honest, sha256, with_votes, write
+from forge import bundle, honest, sha256, with_comments, write
 
 FORGE = honest()
 LEAVES = FORGE.leaves()
@@ -33,7 +33,7 @@ def test_all_published_leaves_are_read_in_order(record: Path) -> None:
 
 
 def test_leaves_are_read_across_bundles(tmp_path: Path) -> None:
-    forge = with_votes(500)
+    forge = with_comments(500)
     leaves = forge.leaves()
     reader = RecordReader(forge.write(tmp_path, forge.files(leaves)) / "record")
     assert list(reader.leaves()) == leaves

@@ -16,7 +16,7 @@ from aar.verify import study
 from aar.verify.entry_check import EntryCheck
 from aar.verify.signatures_ahead import Answers, Question, SignaturesAhead
 from aar.verify.study import verify_study
-from forge import Forge, with_votes
+from forge import Forge, with_comments
 
 KEY, OTHER = Signer("researcher-1", b"1" * 32), Signer("researcher-1", b"2" * 32)
 QUESTIONS: list[Question] = [
@@ -29,7 +29,7 @@ VOTES = 700
 
 @pytest.fixture(scope="module")
 def forge() -> Forge:
-    return with_votes(VOTES)
+    return with_comments(VOTES)
 
 
 @pytest.fixture(scope="module")
@@ -141,18 +141,18 @@ def test_the_answers_are_what_counts(
 
 def damaged() -> Forge:
     """What `EntryCheck` finds, in each of the bundles, some of it where signatures are asked about."""
-    forge = with_votes(VOTES)
-    forge["vote-10"].edit = lambda leaf: leaf.replace(b'"value":-1', b'"value":1')
-    forge["vote-300"].edit = lambda leaf: leaf.replace(b'"value":-1', b'"value":1')
-    forge["vote-301"].index = 7
-    forge["vote-302"].raw = b"noise"
-    forge["vote-400"].signers = [forge.keys["r1"]]
-    forge["vote-401"].signers = [forge.keys["r2"], forge.keys["r1"]]
+    forge = with_comments(VOTES)
+    forge["remark-10"].edit = lambda leaf: leaf.replace(b'"remark', b'"remArk')
+    forge["remark-300"].edit = lambda leaf: leaf.replace(b'"remark', b'"remArk')
+    forge["remark-301"].index = 7
+    forge["remark-302"].raw = b"noise"
+    forge["remark-400"].signers = [forge.keys["r1"]]
+    forge["remark-401"].signers = [forge.keys["r2"], forge.keys["r1"]]
     stranger = Signer("stranger", b"s" * 32)
-    forge["vote-500"].author, forge["vote-500"].signers = "stranger", [stranger]
-    forge["vote-501"].signers = [Signer("r2", b"s" * 32)]
-    forge["vote-650"].received_ms = 1
-    forge["vote-699"].body = {"on": 0, "value": 0}
+    forge["remark-500"].author, forge["remark-500"].signers = "stranger", [stranger]
+    forge["remark-501"].signers = [Signer("r2", b"s" * 32)]
+    forge["remark-650"].received_ms = 1
+    forge["remark-699"].body = {"on": 0, "text": ""}
     return forge
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aar.verify.report import Report
-from aar.verify.workflow import STRICT_ENOUGH, plan_faults, submission_faults
+from aar.verify.workflow import STRICT_ENOUGH, order_faults, plan_faults, submission_faults
 from forge import At, Forge, assert_only, honest, planned, verdict_on
 
 SCOPE = {"families": ["confidence", "channel"], "programs": 0, "submissions": 3}
@@ -74,6 +74,27 @@ def test_a_submission_that_leaves_the_plan_is_named(
     (fault,) = leaves(families, **changes)
     assert expected in fault[0]
     assert fault[1] == got
+
+
+NAMES = ["s1", "s2", "s3"]
+
+
+@pytest.mark.parametrize(
+    ("step", "done", "found"),
+    [
+        ("s1", {}, []),
+        ("s2", {"s1": [True, True]}, []),
+        ("s2", {}, ["step s1 to have its receipts before step s2"]),
+        ("s2", {"s1": [True, False]}, ["step s1 to have its receipts before step s2"]),
+        ("s1", {"s1": [True], "s2": [False]}, ["step s1 before step s2 begins"]),
+        ("s9", {"s1": [True]}, ["one of the human's steps: s1, s2, s3"]),
+    ],
+)
+def test_a_step_opens_after_the_one_before_and_is_over_when_the_next_begins(
+    step: str, done: dict[str, list[bool]], found: list[str]
+) -> None:
+    known = {**{name: [] for name in NAMES}, **done}
+    assert [expected for expected, _got in order_faults(NAMES, step, known)] == found
 
 
 # The same in a record.
@@ -226,3 +247,105 @@ def test_only_a_reviewer_lifts_a_pause(tmp_path: Path) -> None:
     resume.author, resume.signers = "monitor", [forge.keys["monitor"]]
     report = verdict_on(forge, tmp_path)
     assert ("AUTHOR_KEY", forge.position("resume")) in found(report)
+
+
+# Leases, steps and votes.
+
+
+def lease(**changes: Any) -> dict[str, Any]:
+    body = {"task": "walk", "researcher": "r2", "until_ms": 2**50, "epoch": 2, "direction": ""}
+    return {**body, **changes}
+
+
+def test_a_task_that_another_holds_is_not_leased(tmp_path: Path) -> None:
+    forge = honest()
+    # To a researcher that does nothing with it: only the lease itself is wrong.
+    forge.add("taken", "gateway", "task-leased", lease(), before="over-walk")
+    assert_only(verdict_on(forge, tmp_path), "ORDER", forge.position("taken"), "no lease of walk to another")
+
+
+def test_a_task_whose_lease_is_over_may_go_to_another(tmp_path: Path) -> None:
+    forge = honest()
+    forge.add("cut", "gateway", "task-leased", lease(researcher="r1", until_ms=0), before="over-walk")
+    forge.add("taken", "gateway", "task-leased", lease(epoch=3), before="over-walk")
+    assert verdict_on(forge, tmp_path).findings == []
+
+
+def test_leases_of_a_task_are_counted(tmp_path: Path) -> None:
+    forge = honest()
+    forge.add("again", "gateway", "task-leased", lease(researcher="r1", epoch=3), before="over-walk")
+    assert_only(verdict_on(forge, tmp_path), "ORDER", forge.position("again"), "lease 2 of walk")
+
+
+@pytest.mark.parametrize("change", [{"task": "absent"}, {}], ids=["absent", "closed"])
+def test_only_an_open_task_is_leased(change: dict[str, Any], tmp_path: Path) -> None:
+    forge = honest()
+    forge.add("late", "gateway", "task-leased", lease(**change), before="closed")
+    assert_only(verdict_on(forge, tmp_path), "ORDER", forge.position("late"), "a lease of an open task")
+
+
+def test_a_plan_is_by_who_holds_the_task(tmp_path: Path) -> None:
+    forge = honest()
+    body = {"task": "walk", "steps": [planned()], "amends": -1}
+    forge.add("meddling", "r2", "plan-declared", body, before="submission-first")
+    report = verdict_on(forge, tmp_path)
+    assert_only(report, "ORDER", forge.position("meddling"), "a plan of walk by who holds it, r1")
+
+
+def test_a_submission_is_by_who_holds_the_task(tmp_path: Path) -> None:
+    forge = honest()
+    cut = lease(researcher="r1", until_ms=0)
+    forge.add("cut", "gateway", "task-leased", cut, before="submission-worse")
+    forge.add("taken", "gateway", "task-leased", lease(epoch=3), before="submission-worse")
+    report = verdict_on(forge, tmp_path)
+    assert_only(report, "ORDER", forge.position("submission-worse"), "a submission of walk by who holds it")
+
+
+def test_a_task_that_is_closed_takes_nothing(tmp_path: Path) -> None:
+    forge = honest()
+    over = forge.drafts.pop(forge.position("over-walk"))
+    forge.drafts.insert(forge.position("submission-worse"), over)
+    report = verdict_on(forge, tmp_path)
+    assert_only(report, "ORDER", forge.position("submission-worse"), "who holds it, nobody")
+
+
+def fixed(*, second: str) -> Forge:
+    """The honest study, one of whose tasks has two steps; `second` is the first run of the second."""
+    forge = honest()
+    steps = [{"name": name, "what": "", "pipelines": ["[]"]} for name in ("s1", "s2")]
+    forge["task-walk"].body |= {"workflow": "fixed", "steps": steps}
+    forge[f"submission-{second}"].body["step"] = "s2"
+    return forge
+
+
+def test_the_human_s_steps_in_their_order_hold(tmp_path: Path) -> None:
+    assert verdict_on(fixed(second="worse"), tmp_path).findings == []
+
+
+def test_a_step_out_of_order_is_reported(tmp_path: Path) -> None:
+    forge = fixed(second="better")
+    assert_only(verdict_on(forge, tmp_path), "ORDER", forge.position("submission-worse"), "before step s2")
+
+
+def test_a_step_before_its_forerunner_s_receipt_is_reported(tmp_path: Path) -> None:
+    forge = fixed(second="worse")
+    receipt = forge.drafts.pop(forge.position("receipt-better"))
+    forge.drafts.insert(forge.position("submission-worse") + 1, receipt)
+    report = verdict_on(forge, tmp_path)
+    assert_only(report, "ORDER", forge.position("submission-worse"), "step s1 to have its receipts")
+
+
+@pytest.mark.parametrize(
+    ("author", "on", "code", "says"),
+    [
+        ("r1", "result", "BODY", "no vote for a finding of one's own"),
+        ("r2", "result", "BODY", "one vote of r2"),
+        ("r2", "comment", "REFS", "a vote on a finding"),
+    ],
+)
+def test_a_vote_is_on_another_s_finding_and_once(
+    author: str, on: str, code: str, says: str, tmp_path: Path
+) -> None:
+    forge = honest()
+    forge.add("late-vote", author, "vote", {"on": At(on), "value": 1}, before="closed")
+    assert_only(verdict_on(forge, tmp_path), code, forge.position("late-vote"), says)

@@ -18,7 +18,7 @@ from aar.formats.kinds import Kind, check_body, kind_named
 from aar.outside.projection import Projection, Task
 from aar.verify.decisions import CITABLE, claimed_by, faults, states
 from aar.verify.splits import run_label
-from aar.verify.workflow import STRICT_ENOUGH, plan_faults, submission_faults
+from aar.verify.workflow import STRICT_ENOUGH, order_faults, plan_faults, submission_faults
 
 Vouches = Callable[[VerifierKey, str, bytes], bool]
 # What may still be said when a study is closed: the human's side of it.
@@ -270,25 +270,13 @@ def _check_scope(projection: Projection, task: Task, body: Mapping[str, Any]) ->
 
 def check_step_order(projection: Projection, task_name: str, step: str) -> None:
     """A fixed workflow: step k+1 opens when step k was run and every run of it has its receipt."""
-    task = projection.tasks[task_name]
-    names = [one["name"] for one in task.steps]
-    _need(step in names, "step-order", f"step {step!r} is not one of the human's steps: {', '.join(names)}")
-    mine = [one for one in projection.submissions.values() if one.body["task"] == task_name]
-    for earlier in names[: names.index(step)]:
-        runs = [one for one in mine if one.body["step"] == earlier]
-        _need(
-            bool(runs) and all("explore" in one.receipts for one in runs),
-            "step-order",
-            f"step {step} is closed until step {earlier} has its receipts",
-            is_alarm=True,
-        )
-    for later in names[names.index(step) + 1 :]:
-        _need(
-            not any(one.body["step"] == later for one in mine),
-            "step-order",
-            f"step {step} is over: step {later} has begun",
-            is_alarm=True,
-        )
+    names = [one["name"] for one in projection.tasks[task_name].steps]
+    done: dict[str, list[bool]] = {name: [] for name in names}
+    for one in projection.submissions.values():
+        if one.body["task"] == task_name:
+            done[one.body["step"]].append("explore" in one.receipts)
+    for expected, got in order_faults(names, step, done):
+        raise Refused("step-order", f"want {expected}; got {got}", is_alarm=step in names)
 
 
 def _budget_charged(projection: Projection, _entry: Entry, body: Mapping[str, Any]) -> None:

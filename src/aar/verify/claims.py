@@ -32,10 +32,10 @@ from aar.verify.leaderboard import NO_NUMBERS, has_difference, has_interval
 from aar.verify.log_check import MAX_BLOB_BYTES
 from aar.verify.payload import Payload, parse_payload
 from aar.verify.pgr import UndefinedPGR
+from aar.verify.queue_check import QueueCheck
 from aar.verify.report import Finding, Report
 from aar.verify.resources import plain_bytes
 from aar.verify.splits import Deal, Pool, run_label, seeds_for
-from aar.verify.workflow import STRICT_ENOUGH, plan_faults, submission_faults
 
 # The kinds that this module, or the leaderboard, looks at; the others claim nothing that can be derived.
 CLAIMING = frozenset(
@@ -44,12 +44,14 @@ CLAIMING = frozenset(
         "study-closed",
         "task-opened",
         "task-leased",
+        "task-closed",
         "plan-declared",
         "submission",
         "budget-charged",
         "score-receipt",
         "score-revealed",
         "finding",
+        "vote",
         "alarm",
         "decision",
         "queue-paused",
@@ -66,16 +68,12 @@ class Claims:
         self._record = record
         self._blobs = blobs
         self._report = report
+        self._queue = QueueCheck(self._add)
         self._opened: Any = {}
         self._closed: Any = {}
         self._secret: bytes | None = None
         self._digests: dict[int, str] = {}
         self._plans: dict[int, tuple[str, str]] = {}
-        # By task: the plan declared last, and its steps.
-        self._plan_of: dict[str, tuple[int, Any]] = {}
-        self._in_step: dict[tuple[str, str], int] = {}
-        # The pause that holds, or -1.
-        self._paused = -1
         self._tasks: dict[str, Any] = {}
         self._used: dict[str, int] = {}
         self._submissions: dict[int, Any] = {}
@@ -87,6 +85,9 @@ class Claims:
         self._answered: set[tuple[int, str]] = set()
         self._released: dict[str, Any] = {}
         self._findings: dict[int, Any] = {}
+        # Of findings: who wrote them; of votes: by whom, and on what.
+        self._wrote: dict[int, str] = {}
+        self._voted: set[tuple[str, int]] = set()
         self._retracted: set[int] = set()
         # By finding: the entry that published it, unless a later decision took that back.
         self._published: dict[int, int] = {}
@@ -113,6 +114,7 @@ class Claims:
             if entry.kind == "study-opened" and not self._are_terms_sound(body):
                 return
             self._digests[leaf.index] = leaf.signed.text_digest
+            self._queue.check(leaf.index, entry)
             handler = getattr(self, "_check_" + entry.kind.replace("-", "_"), None)
             if handler is not None:
                 handler(leaf.index, leaf, body)
@@ -208,44 +210,13 @@ class Claims:
     def _check_task_opened(self, index: int, _leaf: Leaf, body: Any) -> None:
         if body["task"] in self._tasks:
             self._add("BUDGET", index, "a task opened once", f"{body['task']} again")
-        policy, wanted = self._opened["allocation"]["policy"], STRICT_ENOUGH[body["risk"]]
-        if policy == "risk-tiered" and body["workflow"] not in wanted:
-            self._add("BODY", index, f"{' or '.join(wanted)} for {body['risk']} risk", body["workflow"])
         self._tasks[body["task"]] = body
 
     def _check_plan_declared(self, index: int, leaf: Leaf, body: Any) -> None:
         self._plans[index] = (leaf.signed.entry.author, body["task"])
-        self._plan_of[body["task"]] = (index, body["steps"])
-        task = self._tasks.get(body["task"])
-        if task is not None and task["workflow"] == "hybrid":
-            for expected, got in plan_faults(task["scope"], body["steps"]):
-                self._add("BODY", index, expected, got)
-
-    def _check_task_leased(self, index: int, leaf: Leaf, body: Any) -> None:
-        # One that is over when it is said takes a task away: that is no new work.
-        if body["until_ms"] > leaf.signed.entry.at:
-            self._check_paused(index, "lease")
-
-    def _check_paused(self, index: int, what: str) -> None:
-        if self._paused >= 0:
-            self._add("ORDER", index, f"no {what} before the pause of entry {self._paused} is lifted", "one")
-
-    def _check_queue_paused(self, index: int, _leaf: Leaf, _body: Any) -> None:
-        if self._paused >= 0:
-            self._add("ORDER", index, f"one pause at a time: entry {self._paused} holds", "another")
-            return
-        self._paused = index
-
-    def _check_queue_resumed(self, index: int, _leaf: Leaf, body: Any) -> None:
-        if body["pause"] != self._paused:
-            holds = f"entry {self._paused}" if self._paused >= 0 else "none"
-            self._add("ORDER", index, f"the pause that holds, {holds}", f"entry {body['pause']}")
-            return
-        self._paused = -1
 
     def _check_submission(self, index: int, _leaf: Leaf, body: Any) -> None:
         self._submissions[index] = body
-        self._check_paused(index, "submission")
         self._require_blob(index, body["digest"])
         task = self._tasks.get(body["task"])
         if task is None:
@@ -264,21 +235,6 @@ class Claims:
             self._add(
                 "BODY", index, f"a plan of {body['researcher']} for {body['task']}", f"entry {body['plan']}"
             )
-        if task["workflow"] == "hybrid":
-            self._check_scope(index, task["scope"], body)
-
-    def _check_scope(self, index: int, scope: Any, body: Any) -> None:
-        """A hybrid workflow: what was handed in is inside the plan that was declared last before it."""
-        step = (body["task"], body["step"])
-        before, self._in_step[step] = self._in_step.get(step, 0), self._in_step.get(step, 0) + 1
-        plan, steps = self._plan_of.get(body["task"], (-1, ()))
-        if body["plan"] != plan:
-            self._add("BODY", index, f"the plan declared last, entry {plan}", f"entry {body['plan']}")
-            return
-        for expected, got in submission_faults(
-            scope, steps, step=body["step"], families=body["families"], before=before
-        ):
-            self._add("BODY", index, expected, got)
 
     def _require_blob(self, index: int, digest: str) -> None:
         if digest not in self._blobs and digest not in self._redacted:
@@ -400,6 +356,17 @@ class Claims:
             self._add("REFS", index, "parents that are findings", str(body["parents"]))
         # Only now: it is no parent of its own.
         self._findings[index] = body
+        self._wrote[index] = leaf.signed.entry.author
+
+    def _check_vote(self, index: int, leaf: Leaf, body: Any) -> None:
+        author, on = leaf.signed.entry.author, body["on"]
+        if on not in self._wrote:
+            self._add("REFS", index, "a vote on a finding", f"entry {on}")
+        elif self._wrote[on] == author:
+            self._add("BODY", index, "no vote for a finding of one's own", f"{author} on entry {on}")
+        elif (author, on) in self._voted:
+            self._add("BODY", index, f"one vote of {author} on entry {on}", "another")
+        self._voted.add((author, on))
 
     def _check_alarm(self, index: int, _leaf: Leaf, body: Any) -> None:
         self._alarms[index] = body

@@ -1,4 +1,4 @@
-"""Workflows: whether a plan and a submission of a hybrid task stay inside the scope that was declared.
+"""Workflows: whether a plan and a submission keep to the human's steps, or to the scope that was declared.
 
 One set of rules for whoever admits an entry and whoever verifies it later. The human's scope bounds the plan,
 the plan bounds what is handed in; whoever wants to leave it amends the plan first.
@@ -52,6 +52,26 @@ def submission_faults(
         yield f"{step}: families of the plan, {', '.join(planned['families']) or 'none'}", ", ".join(beyond)
     if before >= planned["submissions"]:
         yield f"{step}: at most {planned['submissions']} submissions", "one more"
+
+
+def order_faults(
+    names: Sequence[str], step: str, done: Mapping[str, Sequence[bool]]
+) -> Iterator[tuple[str, str]]:
+    """(expected, got) where a step of a fixed workflow is out of the human's order `names`.
+
+    `done` has, by step, whether each submission to it has its receipt: a step opens when the one before was
+    run and all of it is known, and is over when the next has begun.
+    """
+    if step not in names:
+        yield f"one of the human's steps: {', '.join(names)}", step
+        return
+    place = names.index(step)
+    for earlier in names[:place]:
+        if not done[earlier] or not all(done[earlier]):
+            yield f"step {earlier} to have its receipts before step {step}", "none, or not all of them"
+    for later in names[place + 1 :]:
+        if done[later]:
+            yield f"step {step} before step {later} begins", "after it"
 
 
 def _beyond(families: Sequence[str], allowed: Sequence[str]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 from aar.formats.checkpoint import Checkpoint
 from aar.formats.entry import format_leaf, parse_leaf
@@ -43,7 +44,8 @@ def edit_unseen(copy: Forgery, dice: Random, before: int) -> int:
     field = next(one for one in ("text", "reason", "steps") if one in entry.body)
     changed = f"changed {dice.randrange(1 << 20)}"
     if field == "steps":
-        copy.rewrite(chosen, with_body(steps=[{"name": "s1", "what": changed}]))
+        steps: Any = entry.body["steps"]
+        copy.rewrite(chosen, with_body(steps=[{**step, "what": changed} for step in steps]))
     else:
         copy.rewrite(chosen, with_body(**{field: changed}))
     copy.publish()
