@@ -14,7 +14,8 @@ import json
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice, product
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,10 @@ from typing import Any
 from aar.formats.entry import Leaf
 from aar.outside.gateway.blobs import Blobs
 from aar.outside.monitor.monitor import Monitor
+from aar.outside.oversight.limits import DEFAULT_LIMITS
+from aar.outside.oversight.terms import Terms, terms_as_body
+from aar.outside.oversight.watch import LimitWatch
+from aar.outside.projection import Projection
 from aar.simulation.parameters import ARMS, CLASSES
 from aar.simulation.study import simulate_study
 from aar.verify.reader import RecordReader
@@ -30,6 +35,7 @@ from aar.verify.statistics import binomial_interval
 # No lazy and no lying researcher in any of them.
 HONEST = ("free", "fixed", "undirected")
 MOST_ALLOWED = 0.01
+PAUSING = terms_as_body(Terms(limits=tuple(replace(one, action="pause") for one in DEFAULT_LIMITS)))["limits"]
 
 
 class Counts:
@@ -38,11 +44,14 @@ class Counts:
     def __init__(self) -> None:
         self.studies = self.entries = 0
         self.alarms: Counter[str] = Counter()
+        # Studies that their own limits paused, and that the default limits would, if they paused.
+        self.paused = self.paused_by_defaults = 0
 
     def add(self, leaves: Sequence[Leaf], blobs: Blobs) -> list[str]:
         """Fold one more record; what the monitor said of it, in words."""
-        monitor = Monitor(blobs.find)
-        found = []
+        monitor, found = Monitor(blobs.find), []
+        self.paused += is_paused(leaves, {})
+        self.paused_by_defaults += is_paused(leaves, {"limits": PAUSING})
         for leaf in leaves:
             if leaf.signed.entry.kind == "alarm":
                 continue
@@ -62,7 +71,23 @@ class Counts:
             "alarms": dict(sorted(self.alarms.items())),
             "rate": total / self.entries,
             "interval": [low, high],
+            "paused": self.paused,
+            "paused_if_defaults_did": self.paused_by_defaults,
         }
+
+
+def is_paused(leaves: Sequence[Leaf], changes: Mapping[str, Any]) -> bool:
+    """Whether the limits of a study's terms, with these changes, pause it somewhere."""
+    watch, projection, seen = LimitWatch(), Projection(), []
+    for leaf in leaves:
+        projection.fold(leaf)
+        seen.append(leaf)
+        if leaf.index == 0:
+            oversight = {**projection.opened["oversight"], **changes}
+            projection.opened = {**projection.opened, "oversight": oversight}
+        if any(one.kind == "queue-paused" for one in watch.look(seen, projection)):
+            return True
+    return False
 
 
 def records(directories: Sequence[str], seed: int, studies: int) -> Iterator[Path]:
@@ -102,7 +127,8 @@ def main() -> int:
         low, high = (100 * end for end in told["interval"])
         alarms = f"{counts.alarms.total()} alarms, {100 * told['rate']:.3f} % of entries"
         print(f"{counts.studies} honest studies, {counts.entries} entries: {alarms} [{low:.3f}, {high:.3f}]")
-    return 0 if counts.alarms.total() <= MOST_ALLOWED * counts.entries else 1
+        print(f"paused: {counts.paused}; if the default limits paused: {counts.paused_by_defaults}")
+    return 0 if counts.alarms.total() <= MOST_ALLOWED * counts.entries and not counts.paused else 1
 
 
 if __name__ == "__main__":

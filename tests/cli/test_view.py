@@ -79,6 +79,35 @@ def test_the_headline_tells_time_runs_entries_and_alarms() -> None:
     )
 
 
+PAUSED = {
+    "entry": 40,
+    "by": "monitor",
+    "signal": "transfer",
+    "value": "0.50",
+    "limit": "",
+    "reason": "far\x1b[2J",
+}
+
+
+def test_a_pause_is_shown_with_its_reason_and_what_lifts_it() -> None:
+    view = seen(paused=PAUSED)
+    assert "digits · PAUSED · " in headline(view)
+    assert view.paused.startswith("PAUSED since entry 40 by monitor: far")
+    assert "\x1b" not in view.paused
+    assert "(aar resume lifts it)" in view.paused
+    assert view.paused in drawn(view, width=120)
+    assert seen().paused == ""
+
+
+def test_the_plain_view_says_a_pause_once_and_its_end() -> None:
+    out = io.StringIO()
+    plain = PlainView(out)
+    for told in ({}, PAUSED, PAUSED, {}, {}):
+        plain.update(seen(paused=told))
+    assert out.getvalue().count("PAUSED since entry 40") == 1
+    assert out.getvalue().count("the queue goes on") == 1
+
+
 def test_the_state_of_a_process_that_ended_hides_what_the_gateway_remembers() -> None:
     view = study_view(status(), {"researcher-2": "failed (wall 0)"}, elapsed_s=1, phase="running")
     assert [one.state for one in view.researchers] == ["thinking", "failed (wall 0)"]

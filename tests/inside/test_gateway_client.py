@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -387,6 +389,55 @@ def test_a_gateway_that_does_not_come_back_is_lost(gateway: GatewayDouble, clien
 def test_where_no_gateway_is_it_is_lost(tmp_path: Any) -> None:
     with pytest.raises(GatewayLost, match="FileNotFoundError"):
         GatewayClient(str(tmp_path / "none.sock"), first_pause_s=0.0001).study()
+
+
+@pytest.mark.parametrize("verb", ["submit", "lease"])
+def test_while_the_queue_is_paused_it_waits_until_a_reviewer_lifts_it(
+    gateway: GatewayDouble, client: GatewayClient, verb: str
+) -> None:
+    gateway.refuse[verb] = Refuse("paused", 409)
+    done: list[Any] = []
+    asking = threading.Thread(
+        target=lambda: done.append(submit(client) if verb == "submit" else client.lease())
+    )
+    asking.start()
+    wait_for(lambda: gateway.calls[verb] >= 8)
+    assert done == []
+    del gateway.refuse[verb]
+    asking.join(10)
+    assert len(done) == 1
+
+
+def test_a_pause_that_outlasts_the_study_ends_with_the_study(
+    gateway: GatewayDouble, client: GatewayClient
+) -> None:
+    gateway.refuse["submit"] = Refuse("paused", 409)
+    refused: list[str] = []
+
+    def ask() -> None:
+        with pytest.raises(GatewayError) as caught:
+            submit(client)
+        refused.append(caught.value.code)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    wait_for(lambda: gateway.calls["submit"] >= 3)
+    gateway.refuse["submit"] = Refuse("study-closing", 403)
+    asking.join(10)
+    assert refused == ["study-closing"]
+
+
+def test_a_pause_holds_up_nothing_else_that_is_said(gateway: GatewayDouble, client: GatewayClient) -> None:
+    gateway.refuse["comment"] = Refuse("paused", 409)
+    with pytest.raises(GatewayError, match="refused: paused"):
+        client.comment(0, "hello")
+
+
+def wait_for(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 
 @pytest.mark.parametrize(("code", "status"), [("budget", 403), ("step-order", 409), ("bad-request", 400)])

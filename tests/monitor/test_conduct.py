@@ -22,6 +22,7 @@ def test_ideas_of_another_family_than_the_steps_are_a_deviation() -> None:
     plan = told.plan("a", {"name": "s", "families": ["prior"]})
     told.submit("a", METHOD, plan=plan, families=["prior"])
     told.submit("a", METHOD + "x = 1\n", plan=plan, families=[])
+    told.submit("a", METHOD + "x = print\n", plan=plan, families=["prior", "baseline"])
     assert told.codes == []
     told.submit("a", METHOD + "print(1)\n", plan=plan, families=["prior", "ensembles"])
     assert told.codes == ["plan-deviation"]

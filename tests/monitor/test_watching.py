@@ -9,6 +9,7 @@ import pytest
 
 from aar.outside.admission import Refused
 from aar.outside.gateway.record_service import MAX_ALARMS_PER_KIND, Draft
+from aar.outside.monitor.monitor import Monitor
 from outside.test_gateway import Gateway
 
 METHOD = {"method.py": "def predict(instance, rng):\n    return rng.random(3)\n"}
@@ -74,6 +75,18 @@ def test_an_alarm_is_no_reason_for_an_alarm_and_no_caller_waits_for_another(tmp_
     gateway.service.alarm(refused, who="researcher-1", what="POST")
     assert gateway.service.projection.tree_size == size + 1
     assert threading.active_count() < 20
+
+
+def test_an_entry_that_the_monitor_stumbles_over_ends_no_study(tmp_path: Path) -> None:
+    def unreadable(digest: str) -> bytes:
+        raise PermissionError(digest)
+
+    gateway = Gateway(tmp_path)
+    (first,) = lottery(gateway, 1)
+    gateway.service = gateway.start(monitor=Monitor(unreadable))
+    (alarm,) = gateway.service.projection.alarms
+    assert (alarm["code"], alarm["who"], alarm["evidence"]) == ("monitor-failed", "researcher-1", [first])
+    assert gateway.start(monitor=Monitor(unreadable)).projection.alarms == [alarm]
 
 
 def test_what_is_refused_is_not_seen(tmp_path: Path) -> None:

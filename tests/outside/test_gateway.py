@@ -81,7 +81,7 @@ class Gateway:
         }
         threading.Thread(target=self.service.publish_forever, daemon=True).start()
 
-    def start(self, *, is_watched: bool = False) -> RecordService:
+    def start(self, *, is_watched: bool = False, monitor: Monitor | None = None) -> RecordService:
         """A service on the record as it is now."""
         return RecordService(
             self.sequencer,
@@ -89,7 +89,7 @@ class Gateway:
             origin=ORIGIN,
             clock=self.clock,
             on_fatal=self.fatal.append,
-            monitor=Monitor(self.blobs.find) if is_watched else None,
+            monitor=Monitor(self.blobs.find) if is_watched else monitor,
         )
 
     def say(

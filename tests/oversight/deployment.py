@@ -6,6 +6,7 @@ import hashlib
 import time
 import tomllib
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from aar.lab.problems import PROBLEMS
 from aar.outside.oversight.examination import Reach, examine_plan, examine_study
 from aar.outside.oversight.facts import Facts, ReviewerFacts
 from aar.outside.oversight.memo import Memo, memo_of
-from aar.outside.oversight.terms import parse_terms
+from aar.outside.oversight.terms import parse_terms, terms_as_body
 from aar.outside.record.anchors.opening import open_anchor
 from aar.outside.sandbox.doctor import DoctorReport
 from aar.outside.study_file import StudyFile, parse_study
@@ -81,6 +82,7 @@ def record_of(file: StudyFile, report: DoctorReport) -> forgery.Forge:
     opened["heldout"] = []
     opened["anchors"] = [{"name": one.name, "kind": one.kind, "where": one.where} for one in file.anchors]
     opened["anchors_needed"] = file.anchors_needed
+    opened["oversight"] = terms_as_body(file.oversight)
     opened["sandbox"] |= {"backend": "bubblewrap", "digest": hashlib.sha256(attested).hexdigest()}
     return forge
 
@@ -157,10 +159,15 @@ def facts_of_plan(
 
 
 def with_tables(facts: Facts, *tables: str) -> Facts:
-    """The same deployment, and these tables in its study file."""
+    """The same deployment, with these tables in its study file and, where there is one, in its record."""
     assert facts.study_file is not None
     terms = parse_terms(tomllib.loads("".join(tables)).get("oversight"), "[oversight]")
-    return replace(facts, study_file=replace(facts.study_file, oversight=terms))
+    record = facts.record
+    if record is not None:
+        projection = copy(record.projection)
+        projection.opened = {**projection.opened, "oversight": terms_as_body(terms)}
+        record = replace(record, projection=projection)
+    return replace(facts, study_file=replace(facts.study_file, oversight=terms), record=record)
 
 
 def codes(memo: Memo) -> list[str]:

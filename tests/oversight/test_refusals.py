@@ -477,6 +477,12 @@ def test_a_study_file_that_parts_from_the_record_holds_the_verdict_up(deploy: De
     held_up(made.review(), "otherwise than the record of study.submissions")
 
 
+def test_terms_that_the_study_file_changed_afterwards_hold_the_verdict_up(deploy: Deploy) -> None:
+    made = deploy()
+    made.forge["opened"].body["oversight"]["purpose"] = "alignment"
+    held_up(made.review(), "otherwise than the record of oversight")
+
+
 def test_a_problem_of_unknown_purpose_holds_the_verdict_up(good: Facts) -> None:
     held_up(memo_of(replace(good, problems=("claims",))), "What problem digits is for")
 
@@ -515,8 +521,8 @@ def test_even_a_go_says_first_what_nobody_looked_at(good: Facts) -> None:
     for words in (
         "The verifier warns: trusted the keys in the study's own directory",
         "Alarms that stand in the record: 1",
-        "Ways out that the study file does not name",
-        "Whether the limits are those that were agreed on",
+        "Ways out that the terms do not name",
+        "Whether the limits are strict enough",
         "Who holds key reviewer",
         "Who runs the machines elsewhere",
         "What a witness apart from the operator saw",

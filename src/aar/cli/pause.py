@@ -41,14 +41,15 @@ def resume(options: argparse.Namespace) -> int:
 
 
 def answer(options: argparse.Namespace, study: StudyDirectory, projection: Projection) -> int:
-    """`aar review DIR answer N`: a reviewer's words on alarm N; to a limit's alarm they are the review."""
-    if options.number not in {one["index"] for one in projection.alarms}:
-        known = ", ".join(str(one["index"]) for one in projection.alarms) or "none"
-        raise CommandFailed(f"entry {options.number} is not an alarm; there is: {known}")
+    """`aar review DIR answer N`: a reviewer's words on alarm or pause N; a limit asks for no other review."""
+    asking = sorted({*(one["index"] for one in projection.alarms), *projection.pauses})
+    if options.number not in asking:
+        known = ", ".join(map(str, asking)) or "none"
+        raise CommandFailed(f"entry {options.number} is neither an alarm nor a pause; there is: {known}")
     if not options.note.strip():
         raise CommandFailed("review answer wants --note TEXT: what was looked at, and what was found")
     body = {"on": options.number, "text": options.note}
-    told = f"alarm {options.number} is answered"
+    told = f"entry {options.number} is answered"
     return _sign(study, projection, options, "comment", body, (options.number,), told)
 
 

@@ -478,8 +478,8 @@ def summary(projection: Projection, *, now_ms: int) -> dict[str, Any]:
 
 
 def pause_told(projection: Projection) -> dict[str, Any]:
-    """The pause that holds, and who entered it; empty while the queue runs."""
-    if projection.paused < 0:
+    """The pause that holds, and who entered it; empty while the queue runs, and once the study is closed."""
+    if projection.paused < 0 or projection.closed:
         return {}
     keys = ("signal", "value", "limit", "reason")
     return {

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from aar.outside.monitor.sighting import Sighting, shown
+from aar.verify.workflow import PLAIN_FAMILY
 
 # Votes from one to another beyond what the voter built upon; each way of a ring.
 RING_VOTES = 4
@@ -40,7 +41,7 @@ class Plans:
             why = f"step {body['step']} is none of its steps: {', '.join(sorted(steps)[:16])}"
         else:
             declared, most = step.get("families", []), step.get("submissions", 0)
-            strange = [one for one in body.get("families", []) if one not in declared]
+            strange = [one for one in body.get("families", []) if one not in declared and one != PLAIN_FAMILY]
             if declared and strange:
                 why = f"step {body['step']} names {', '.join(declared)}, handed in was {', '.join(strange)}"
             elif most and self._used[used] > most:

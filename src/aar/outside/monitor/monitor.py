@@ -39,7 +39,10 @@ class Monitor:
         if entry.kind == "alarm":
             self._alarms.add((body["code"], body["who"], tuple(body["evidence"])))
             return
-        self._untold += self._seen(leaf, entry.kind, entry.author, body)
+        try:
+            self._untold += self._seen(leaf, entry.kind, entry.author, body)
+        except Exception as error:  # noqa: BLE001 - what a stranger wrote must not end the study of the others
+            self._untold.append(_unread(leaf, error))
 
     def untold(self) -> list[Sighting]:
         """What was seen since the last call and is no alarm of the record yet."""
@@ -74,3 +77,15 @@ class Monitor:
         if kind in SPOKEN and author in self._researchers:
             yield from self._bursts.said(index, leaf.received_ms, author)
             yield from hidden_in(index, author, body)
+
+
+def _unread(leaf: Leaf, error: Exception) -> Sighting:
+    """The entry is in the record all the same; that the monitor has nothing to say of it is said."""
+    entry = leaf.signed.entry
+    who = entry.body.get("researcher", entry.author)
+    return Sighting(
+        code="monitor-failed",
+        who=str(who),
+        what=f"the monitor could not read entry {leaf.index}, a {entry.kind}: {type(error).__name__}",
+        evidence=(leaf.index,),
+    )

@@ -45,13 +45,18 @@ def limit_text(limit: Limit) -> str:
 def answers_of(leaves: Sequence[Leaf], projection: Projection) -> dict[str, Answer]:
     """By the text of each limit that raised an alarm: the newest one, and who answered it first."""
     raised = {one["index"]: one["attempt"] for one in projection.alarms if one["code"] == LIMIT_CODE}
-    found = {text: Answer(alarm=index) for index, text in raised.items()}
-    for leaf in leaves:
+    return {text: answer_to(index, leaves, projection) for index, text in raised.items()}
+
+
+def answer_to(index: int, leaves: Sequence[Leaf], projection: Projection) -> Answer:
+    """The first comment of a reviewer on the entry at `index`, an alarm or a pause."""
+    for leaf in leaves[index + 1 :]:
         entry = leaf.signed.entry
-        if entry.kind != "comment" or projection.roles.get(entry.author) != "reviewer":
-            continue
         body: Any = entry.body
-        text = raised.get(body["on"], "")
-        if text and found[text].alarm == body["on"] and not found[text].is_given:
-            found[text] = Answer(alarm=body["on"], comment=leaf.index, reviewer=entry.author)
-    return found
+        if (
+            entry.kind == "comment"
+            and projection.roles.get(entry.author) == "reviewer"
+            and body["on"] == index
+        ):
+            return Answer(alarm=index, comment=leaf.index, reviewer=entry.author)
+    return Answer(alarm=index)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aar.formats.canonical import Value, format_canonical
+from aar.outside.oversight.answers import answer_to
 from aar.outside.oversight.facts import Facts
 from aar.outside.oversight.limits import Judged
 from aar.outside.oversight.refusals import untried_stores
@@ -75,9 +76,10 @@ def _of_the_record(facts: Facts) -> Iterator[Unchecked]:
         )
     alarms = facts.projection.alarms
     if alarms:
+        answers = [answer_to(one["index"], record.leaves, facts.projection) for one in alarms]
+        silent = sum(not one.is_given for one in answers)
         yield Unchecked(
-            says=f"Alarms that stand in the record: {len(alarms)}; whether a person looked at each is not "
-            "known",
+            says=f"Alarms that stand in the record: {len(alarms)}, {silent} without a reviewer's answer",
             cites=cited([one["index"] for one in alarms]),
         )
 
@@ -162,7 +164,8 @@ def _of_the_monitors(facts: Facts, judged: Sequence[Judged]) -> Iterator[Uncheck
                 holds=True,
             )
     paused = facts.projection.paused
-    if paused >= 0:
+    leaves = facts.record.leaves if facts.record is not None else ()
+    if paused >= 0 and not answer_to(paused, leaves, facts.projection).is_given:
         reason = facts.projection.pauses[paused]["reason"]
         yield Unchecked(
             says=f"What paused the queue, which no reviewer has lifted: {reason}",

@@ -7,7 +7,7 @@ who looked and said to go on is not asked the same again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from aar.formats.entry import Leaf
 from aar.outside.oversight.answers import LIMIT_CODE, limit_text
 from aar.outside.oversight.limits import DEFAULT_LIMITS, Judged, interval_text, judge_limits
 from aar.outside.oversight.signals import Signal, signals_in
-from aar.outside.oversight.terms import Limit, terms_in
+from aar.outside.oversight.terms import HumanBaseline, Limit, Terms, terms_in
 from aar.outside.projection import Projection
 
 # Entries after which a signal may have changed, and those after which it is always looked at.
@@ -39,10 +39,6 @@ class Passed:
     body: dict[str, Any]
     refs: tuple[int, ...]
 
-    @property
-    def is_pause(self) -> bool:
-        return self.kind == "queue-paused"
-
 
 class LimitWatch:
     """Looks at the limits of a study's first entry when there is reason to."""
@@ -51,6 +47,8 @@ class LimitWatch:
         self._looked_at = 0
         self._read_to = 0
         self._is_due = False
+        # By entry that lifted a pause: the signals' values at that moment.
+        self._at_resume: dict[int, dict[str, float | None]] = {}
 
     def look(self, leaves: Sequence[Leaf], projection: Projection) -> list[Passed]:
         """What the monitor has to enter now; `projection` is the fold of `leaves`."""
@@ -62,51 +60,83 @@ class LimitWatch:
             return []
         self._is_due, self._looked_at = False, len(leaves)
         terms = terms_in(projection.opened["oversight"])
-        limits = terms.limits or DEFAULT_LIMITS
-        signals = signals_in(leaves, projection, terms.human, {one.signal for one in limits})
-        found: list[Passed] = []
-        for one in judge_limits(signals, terms.limits):
-            if one.state == "passed":
-                found += _told(one, projection, is_pausing=any(told.is_pause for told in found))
-        return found
-
-
-def _told(judged: Judged, projection: Projection, *, is_pausing: bool) -> list[Passed]:
-    text, evidence = limit_text(judged.limit), _evidence(judged.signal, projection)
-    said = f"{judged.signal.name} is {interval_text(judged.signal)}"
-    if judged.limit.action == "pause":
-        if is_pausing or projection.paused >= 0 or not _is_farther(judged, projection, text):
+        limits = tuple(one for one in terms.limits or DEFAULT_LIMITS if _is_estimable(one, terms))
+        if not limits:
             return []
-        body: dict[str, Any] = {
-            "signal": judged.signal.name,
-            "value": f"{judged.signal.value:.4f}"[:32],
-            "limit": text,
-            "reason": f"{said}, the limit is {text}: a reviewer looks, and lifts it with aar resume",
-            "evidence": list(evidence),
-        }
-        return [Passed(kind="queue-paused", body=body, refs=evidence)]
+        names = {one.signal for one in limits}
+        judged = judge_limits(signals_in(leaves, projection, terms.human, names), limits)
+        passed = [one for one in judged if one.state == "passed"]
+        found = [told for one in passed if one.limit.action != "pause" for told in _alarm(one, projection)]
+        pausing = (one for one in passed if one.limit.action == "pause" and projection.paused < 0)
+        first = next((one for one in pausing if self._is_news(one, leaves, terms.human, names)), None)
+        return found if first is None else [*found, _pause(first, projection)]
+
+    def _is_news(
+        self, judged: Judged, leaves: Sequence[Leaf], human: HumanBaseline | None, names: Collection[str]
+    ) -> bool:
+        """Whether this limit made no pause, or its signal is twice as far beyond as when that was lifted."""
+        text, value = limit_text(judged.limit), judged.signal.value
+        lifted = _lifted(leaves, text)
+        if lifted < 0 or value is None:
+            return True
+        if lifted not in self._at_resume:
+            then = leaves[: lifted + 1]
+            signals = signals_in(then, Projection.of(then), human, names)
+            self._at_resume[lifted] = {one.name: one.value for one in signals}
+        before = self._at_resume[lifted][judged.signal.name]
+        least = LEAST_BEYOND if before is None else max(beyond(judged.limit, before), LEAST_BEYOND)
+        return beyond(judged.limit, value) > 2 * least
+
+
+def _is_estimable(limit: Limit, terms: Terms) -> bool:
+    """A cost is of no use without the people's to compare it with, and takes a walk over the whole record."""
+    return limit.signal != "cost-per-pgr" or terms.human is not None
+
+
+def _lifted(leaves: Sequence[Leaf], text: str) -> int:
+    """The entry that lifted the last pause by this limit, or -1 where none was."""
+    pause = lifted = -1
+    for leaf in leaves:
+        body: Any = leaf.signed.entry.body
+        if leaf.signed.entry.kind == "queue-paused" and body["limit"] == text:
+            pause = leaf.index
+        elif leaf.signed.entry.kind == "queue-resumed" and body["pause"] == pause:
+            lifted = leaf.index
+    return lifted
+
+
+def _pause(judged: Judged, projection: Projection) -> Passed:
+    text, evidence = limit_text(judged.limit), _evidence(judged.signal, projection)
+    body: dict[str, Any] = {
+        "signal": judged.signal.name,
+        "value": f"{judged.signal.value:.4f}"[:32],
+        "limit": text,
+        "reason": f"{_said(judged)}: a reviewer looks, and lifts it with aar resume",
+        "evidence": list(evidence),
+    }
+    return Passed(kind="queue-paused", body=body, refs=evidence)
+
+
+def _alarm(judged: Judged, projection: Projection) -> list[Passed]:
+    """The alarm about a limit, unless the record has it."""
+    text, evidence = limit_text(judged.limit), _evidence(judged.signal, projection)
     if any(one["code"] == LIMIT_CODE and one["attempt"] == text for one in projection.alarms):
         return []
-    asks = {"require-review": "a reviewer answers with a comment on this entry"}.get(
-        judged.limit.action, "nothing is held up"
-    )
-    alarm = {
+    asks = "nothing is held up"
+    if judged.limit.action == "require-review":
+        asks = "a reviewer answers with a comment on this entry"
+    body: dict[str, Any] = {
         "code": LIMIT_CODE,
         "who": "",
-        "what": f"{said}, the limit is {text}: {asks}"[:2_000],
+        "what": f"{_said(judged)}: {asks}"[:2_000],
         "evidence": list(evidence),
         "attempt": text,
     }
-    return [Passed(kind="alarm", body=alarm, refs=evidence)]
+    return [Passed(kind="alarm", body=body, refs=evidence)]
 
 
-def _is_farther(judged: Judged, projection: Projection, text: str) -> bool:
-    """Whether there was no pause by this limit, or the value is twice as far beyond it as at the last."""
-    value = judged.signal.value
-    before = [float(one["value"]) for one in projection.pauses.values() if one["limit"] == text]
-    if not before or value is None:
-        return True
-    return beyond(judged.limit, value) > 2 * max(beyond(judged.limit, before[-1]), LEAST_BEYOND)
+def _said(judged: Judged) -> str:
+    return f"{judged.signal.name} is {interval_text(judged.signal)}, the limit is {limit_text(judged.limit)}"
 
 
 def beyond(limit: Limit, value: float) -> float:
