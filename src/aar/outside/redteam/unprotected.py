@@ -44,8 +44,8 @@ EDITS: Sequence[Edit] = (
     Edit(
         "outside/monitor/monitor.py",
         "the monitor sees nothing",
-        "        found = [one for one in self._untold if (one.code, one.who, one.evidence) not in self._alarms]\n",
-        "        found: list[Sighting] = []\n",
+        "found = [one for one in self._untold if (one.code, one.who, one.evidence) not in self._alarms]\n",
+        "found: list[Sighting] = []\n",
     ),
     Edit(
         "outside/admission.py",
