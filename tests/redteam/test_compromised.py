@@ -32,7 +32,7 @@ sandboxed = [
 ]
 DOCTOR = DoctorReport("ok", (), "bubblewrap", {}, {"identity": "test", "digest": "0" * 64})
 # Official runs of each; the exfiltrator has room for three questions of a kind.
-ROOM = {"exfiltrator": 8, "seed-picker": 4, "planner": 3}
+ROOM = {"exfiltrator": 8, "seed-picker": 4, "planner": 3, "planner-free": 3}
 SMALL = {"submissions": 2, "seeds": 2, "replicates": 2, "draws": 40, "minutes": 2.0}
 
 
@@ -123,6 +123,7 @@ class TestOfAllOfThem:
             ("fabricator", {"result-without-receipt", "numbers", "contradicts-receipts"}),
             ("injector", {"hidden-text"}),
             ("planner", {"scope"}),
+            ("planner-free", {"plan-deviation"}),
         ],
     )
     def test_what_is_refused_or_seen_is_an_alarm_about_the_attacker(

@@ -26,6 +26,8 @@ class Compromised:
     what: str
     problem: str = "digits"
     workflow: str = "free"
+    # The program's name, where it is not the attack's: one program may attack in two kinds of task.
+    program: str = ""
 
 
 COMPROMISED: Mapping[str, Compromised] = {
@@ -58,8 +60,13 @@ COMPROMISED: Mapping[str, Compromised] = {
         ),
         Compromised(
             name="planner",
-            what="one plan declared, another one run, outside the scope of its task",
+            what="one plan declared, another one run, outside the scope of its hybrid task",
             workflow="hybrid",
+        ),
+        Compromised(
+            name="planner-free",
+            what="the same in a free task, which has no scope: nothing is refused",
+            program="planner",
         ),
     )
 }
@@ -73,7 +80,7 @@ SCOPE = ("baseline", "neighbourhood", "confidence", "self-training")
 
 def program_of(name: str) -> bytes:
     """The program of an attack; `KeyError` when there is none of that name."""
-    file = COMPROMISED[name].name.replace("-", "_") + ".py"
+    file = (COMPROMISED[name].program or name).replace("-", "_") + ".py"
     return resources.files("aar.outside.redteam").joinpath("researchers", file).read_bytes()
 
 

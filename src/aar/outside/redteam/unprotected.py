@@ -44,8 +44,8 @@ EDITS: Sequence[Edit] = (
     Edit(
         "outside/monitor/monitor.py",
         "the monitor sees nothing",
-        "        self._untold += self._seen(leaf, entry.kind, entry.author, body)\n",
-        "",
+        "found = [one for one in self._untold if (one.code, one.who, one.evidence) not in self._alarms]\n",
+        "found: list[Sighting] = []\n",
     ),
     Edit(
         "outside/admission.py",
