@@ -135,7 +135,7 @@ def test_a_class_where_fixed_is_competitive_makes_the_answer_no() -> None:
             ("digits", FREE): [0.51, 0.52, 0.485, 0.50],
         }
     )
-    assert told.endswith("No: on digits it is competitive, less than 0.05 behind.")
+    assert told.endswith("No: on digits the fixed workflow is competitive, less than 0.05 behind.")
     assert first.startswith("On claims: free less fixed +0.30")
     assert first.endswith("free is ahead.")
     assert "the interval includes 0: no winner, and fixed is competitive" in second

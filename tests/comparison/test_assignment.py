@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aar.outside.comparison.assignment import assign, looks_after, origin_of, researchers_seed
+from aar.outside.comparison.assignment import assign, is_look_after, looks_after, origin_of, researchers_seed
 from comparison_plans import a_plan
 
 
@@ -57,3 +57,11 @@ def test_looks_are_at_equal_distances_and_the_last_one_is_at_the_end() -> None:
     assert looks_after(a_plan(repeats=10, looks=3)) == (3, 6, 10)
     assert looks_after(a_plan(repeats=2, looks=2)) == (1, 2)
     assert looks_after(a_plan()) == ()
+
+
+def test_a_look_comes_after_the_last_run_of_its_repeat_and_there_are_as_many_as_were_stated() -> None:
+    plan = a_plan(("fixed", "free", "hybrid"), repeats=7, looks=3)
+    looks = [run for run in assign(plan) if is_look_after(plan, run)]
+    assert [run.repeat for run in looks] == [2, 4, 7]
+    assert [run.number for run in looks] == [12, 24, 42]
+    assert not any(is_look_after(a_plan(), run) for run in assign(a_plan()))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from small_study import SMALL
+from small_study import SMALL, TINY_COMPARISON
 
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("aar", "check", "src", "tools", "pyproject.toml", "requirements.lock", "requirements-dev.lock")
@@ -75,6 +75,7 @@ def test_the_readme_links_to_files_that_exist() -> None:
         "docs/own-data.md",
         "docs/simulate.md",
         "docs/oversight.md",
+        "docs/ab.md",
         "docs/tasks.md",
         "docs/sandbox.md",
         "docs/decisions/README.md",
@@ -181,6 +182,14 @@ def test_the_commands_of_the_oversight_page_run_in_order_and_print_what_it_says(
 @pytest.mark.timeout(600)
 def test_the_commands_of_the_sandbox_page_run_in_order_and_print_what_it_says(tmp_path: Path) -> None:
     run_shown((ROOT / "docs" / "sandbox.md").read_text("utf-8"), a_checkout(tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_commands_of_the_page_on_comparisons_run_in_order_and_print_what_it_says(tmp_path: Path) -> None:
+    checkout = a_checkout(tmp_path)
+    (checkout / "study.toml").write_text(TINY_COMPARISON, "utf-8")
+    run_shown((ROOT / "docs" / "ab.md").read_text("utf-8"), checkout)
 
 
 @pytest.mark.slow

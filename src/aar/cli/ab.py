@@ -37,7 +37,8 @@ from aar.outside.comparison.plan import (
     stop_rule_looks,
 )
 from aar.outside.comparison.report import Ended, report_json, report_markdown
-from aar.outside.comparison.runner import Means, RunUnjudged, RunUnusable, Step, plan_kept, run_all
+from aar.outside.comparison.run_check import RunUnjudged, RunUnusable
+from aar.outside.comparison.runner import Means, Step, plan_kept, run_all
 from aar.outside.control_plane import ServiceEnded
 from aar.outside.keyring import write_durably
 from aar.outside.staff_client import GatewayGone

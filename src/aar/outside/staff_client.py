@@ -16,6 +16,9 @@ from aar.formats.entry import Entry, sign_entry
 from aar.formats.keys import Signer
 
 TIMEOUT_S = 90.0
+# The gateway closes a connection on which nothing was said for two minutes, and an official run may take as
+# long: a connection that was idle for half of that is left, and a new one opened.
+IDLE_S = 60.0
 
 
 class GatewayRefused(Exception):
@@ -91,6 +94,9 @@ class StaffClient:
 
     def _call(self, method: str, target: str, body: bytes | None) -> dict[str, Any]:
         connection: _UnixConnection | None = getattr(self._local, "connection", None)
+        if connection is not None and time.monotonic() - self._local.used_s > IDLE_S:
+            connection.close()
+            connection = None
         if connection is None:
             connection = self._local.connection = _UnixConnection(self._path, self._timeout_s)
         try:
@@ -101,6 +107,7 @@ class StaffClient:
             connection.close()
             self._local.connection = None
             raise GatewayGone(f"the gateway does not answer: {error}") from error
+        self._local.used_s = time.monotonic()
         if response.status != 200:
             raise GatewayRefused(answer["error"]["code"], answer["error"]["message"])
         return answer

@@ -26,7 +26,7 @@ class Comparison:
     `keeps_up` of `blocks` have `other` no further than the margin behind `one`; `share` is Wilson's interval
     of that. `adjusted` is the p-value of no difference, `adjusted_margin` twice the one-sided one of `other`
     being the margin or more behind; both after Holm, over all comparisons of all classes (those over all
-    problems stand alone and are not adjusted).
+    problems among themselves).
     """
 
     problem: str
@@ -188,16 +188,35 @@ def _differences(cells: Cells, problem: str, one: str, other: str) -> list[float
 
 
 def _comparisons(plan: Plan, cells: Cells) -> tuple[Comparison, ...]:
-    level, margin = float(plan.level), float(plan.margin)
     rows = []
     for problem in plan.problems:
         for one, other in pairs_of(plan):
             if (problem, one) in cells:
                 differences = _differences(cells, problem, one, other)
-                found = estimate(differences, level)
+                found = estimate(differences, float(plan.level))
                 if found is not None:
                     rows.append((problem, one, other, found, differences))
+    return _adjusted(plan, rows)
+
+
+def _overall(plan: Plan, cells: Cells) -> tuple[Comparison, ...]:
+    """Over all problems, each counting the same; nothing of one alone, or while one has no whole block."""
+    rows = []
+    for one, other in pairs_of(plan):
+        if len(plan.problems) > 1 and all((problem, one) in cells for problem in plan.problems):
+            parts = [_differences(cells, problem, one, other) for problem in plan.problems]
+            found = pooled(parts, float(plan.level))
+            if found is not None:
+                rows.append((ALL, one, other, found, [value for part in parts for value in part]))
+    return _adjusted(plan, rows)
+
+
+def _adjusted(
+    plan: Plan, rows: Sequence[tuple[str, str, str, Estimate, Sequence[float]]]
+) -> tuple[Comparison, ...]:
+    """Comparisons that are claimed together: problem, one, other, estimate, differences of each."""
     adjusted = holm([found.p_value() for *_names, found, _differences in rows])
+    margin = float(plan.margin)
     adjusted_margin = holm([found.p_value_not_below(margin) for *_names, found, _differences in rows])
     return tuple(
         _comparison(plan, *row, adjusted=p, adjusted_margin=q)
@@ -230,32 +249,6 @@ def _comparison(
         adjusted_margin=adjusted_margin,
         alpha=float(1 - plan.level),
     )
-
-
-def _overall(plan: Plan, cells: Cells) -> tuple[Comparison, ...]:
-    """Over all problems, each counting the same; nothing of one alone, or while one has no whole block."""
-    rows: list[Comparison] = []
-    if len(plan.problems) < 2:
-        return ()
-    for one, other in pairs_of(plan):
-        if not all((problem, one) in cells for problem in plan.problems):
-            continue
-        parts = [_differences(cells, problem, one, other) for problem in plan.problems]
-        found = pooled(parts, float(plan.level))
-        if found is not None:
-            rows.append(
-                _comparison(
-                    plan,
-                    ALL,
-                    one,
-                    other,
-                    found,
-                    [value for part in parts for value in part],
-                    adjusted=found.p_value(),
-                    adjusted_margin=found.p_value_not_below(float(plan.margin)),
-                )
-            )
-    return tuple(rows)
 
 
 def _level(problem: str, arm: str, found: Sequence[Outcome], level: float) -> Level:

@@ -31,7 +31,8 @@ def _answer(plan: Plan, arm: str, rows: Sequence[Comparison]) -> str:
     if ahead or near:
         parts = [f"on {_names(ahead)} the {REFERENCE} workflow is ahead"] if ahead else []
         if near:
-            parts.append(f"on {_names(near)} it is competitive, less than {plan.margin} behind")
+            who = "it" if ahead else f"the {REFERENCE} workflow"
+            parts.append(f"on {_names(near)} {who} is competitive, less than {plan.margin} behind")
         return f"{question} No: {'; '.join(parts)}."
     none = f"no class of problem was found in which the {REFERENCE} workflow is shown to be competitive"
     if len(wins) == len(rows):

@@ -42,6 +42,12 @@ def looks_after(plan: Plan) -> tuple[int, ...]:
     return tuple(plan.repeats * number // plan.looks for number in range(1, plan.looks + 1))
 
 
+def is_look_after(plan: Plan, run: Run) -> bool:
+    """Whether the stop rule looks once this run is over: the last one of its repeat."""
+    is_last = run.number % (len(plan.arms) * len(plan.problems)) == 0
+    return is_last and run.repeat in looks_after(plan)
+
+
 def origin_of(plan: Plan, run: Run) -> str:
     """The log's origin of a run: a second record of the same run has the same one, and no other run has."""
     return f"aar.local/study-{_digest('origin', plan.digest, str(run.number))[:16]}"

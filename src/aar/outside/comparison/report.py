@@ -98,7 +98,7 @@ def report_markdown(ended: Ended) -> str:
             "difference",
             "interval",
             "p (Holm)",
-            "within the margin",
+            f"second at most {plan.margin} behind",
             "interval",
         ],
         [_comparison_cells(one) for one in (*analysis.comparisons, *analysis.overall)],

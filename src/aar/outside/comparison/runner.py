@@ -7,7 +7,7 @@ carries another plan, or that was not run as the plan says, ends the comparison:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,27 +15,18 @@ from aar.formats.entry import Leaf
 from aar.formats.errors import FormatError
 from aar.formats.keys import Signer
 from aar.outside.comparison.analysis import analyse, is_decided
-from aar.outside.comparison.arms import budget_of
-from aar.outside.comparison.assignment import Run, assign, looks_after, origin_of, researchers_seed
+from aar.outside.comparison.assignment import Run, assign, is_look_after, origin_of, researchers_seed
 from aar.outside.comparison.directory import ComparisonDirectory
 from aar.outside.comparison.outcome import Outcome, outcome_of
 from aar.outside.comparison.plan import Plan, PlanError, differences, format_plan, parse_plan
 from aar.outside.comparison.report import Ended
-from aar.outside.projection import Projection
+from aar.outside.comparison.run_check import RunUnjudged, RunUnusable, check_run, plan_entered
 from aar.outside.sandbox.doctor import DoctorReport
 from aar.outside.study_directory import StudyDirectory, service_uids
 from aar.outside.study_file import StudyFile
 from aar.outside.study_run import StudyRun, read_projection
 from aar.verify.reader import NotARecord, RecordReader
 from aar.verify.report import Report
-
-
-class RunUnusable(Exception):
-    """A run's record does not hold, or is not of this comparison; the message is one line."""
-
-
-class RunUnjudged(RunUnusable):
-    """A run's record cannot be verified, or is not there: that accuses nobody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +51,7 @@ def plan_kept(directory: ComparisonDirectory, verify: Verify) -> Plan | None:
     study = directory.study(1)
     if not _is_entered(study):
         return written
-    kept = parse_plan(_comparison_of(study, _verified(study, verify), 1))
+    kept = parse_plan(plan_entered(_verified(study, verify), 1))
     if written is None:
         raise PlanError(f"{directory.plan_file} is gone; put it back: it is {format_plan(kept)}")
     if written != kept:
@@ -94,8 +85,7 @@ def run_all(directory: ComparisonDirectory, plan: Plan, means: Means) -> Ended:
     looks = 0
     for run in assign(plan):
         outcomes[run.number] = runs.finish(run)
-        is_repeat_over = run.number % (len(plan.arms) * len(plan.problems)) == 0
-        if is_repeat_over and run.repeat in looks_after(plan):
+        if is_look_after(plan, run):
             looks += 1
             if run.repeat < plan.repeats and is_decided(plan, analyse(plan, outcomes)):
                 break
@@ -130,9 +120,8 @@ class _Runs:
             self._means.on_step(Step(run=run, outcome=None, seconds=0.0))
             self._do(run, study, study_file)
         leaves = _verified(study, self._means.verify)
-        projection = Projection.of(leaves)
-        _check_run(study, projection, leaves, self._plan, run, study_file)
-        self._check_witness(run, projection)
+        check_run(leaves, self._plan, run, study_file)
+        self._check_witness(run, leaves)
         outcome = outcome_of(leaves)
         seconds = 0.0 if is_finished else time.monotonic() - began
         self._means.on_step(Step(run=run, outcome=outcome, seconds=seconds))
@@ -171,9 +160,10 @@ class _Runs:
         if later:
             raise RunUnusable(f"{told}, and run {later[0]:03}, which came after it, is there: put it back")
 
-    def _check_witness(self, run: Run, projection: Projection) -> None:
-        self._witnesses = self._witnesses or projection.opened["witnesses"]
-        if projection.opened["witnesses"] != self._witnesses:
+    def _check_witness(self, run: Run, leaves: list[Leaf]) -> None:
+        opened: Any = leaves[0].signed.entry.body
+        self._witnesses = self._witnesses or opened["witnesses"]
+        if opened["witnesses"] != self._witnesses:
             raise RunUnusable(
                 f"run {run.number:03} was cosigned by another witness than the first one: all runs of a "
                 "comparison have the one that remembers them"
@@ -212,59 +202,3 @@ def _verified(study: StudyDirectory, verify: Verify) -> list[Leaf]:
         f"{name} does not verify: {first.code} {first.resource}: want {first.expected}, got {first.got}; "
         f"see ./aar verify {study.path}"
     )
-
-
-def _comparison_of(study: StudyDirectory, leaves: list[Leaf], number: int) -> str:
-    """The plan that a run's first entry carries."""
-    body: Any = leaves[0].signed.entry.body
-    comparison = body["comparison"]
-    if comparison.get("run") != number:
-        says = f"run {comparison['run']}" if comparison else "nothing of a comparison"
-        raise RunUnusable(f"run {study.path.name}: its entry 0 says {says}, want run {number}")
-    return str(comparison["plan"])
-
-
-def _check_run(
-    study: StudyDirectory,
-    projection: Projection,
-    leaves: list[Leaf],
-    plan: Plan,
-    run: Run,
-    study_file: StudyFile,
-) -> None:
-    """`RunUnusable` unless the record is of this run, and was run on the terms that the plan fixed."""
-    name = f"run {run.number:03}"
-    if _comparison_of(study, leaves, run.number) != format_plan(plan):
-        raise RunUnusable(f"{name} carries another plan than run 001: it is not of this comparison")
-    if projection.origin != origin_of(plan, run):
-        raise RunUnusable(f"{name} has origin {projection.origin}, want {origin_of(plan, run)}")
-    opened, budget = projection.opened, budget_of(study_file)
-    said: Mapping[str, object] = {
-        "problem": opened["problem"],
-        "researchers": len(opened["researchers"]),
-        "budget": opened["budget"],
-        "runs": opened["runs"],
-        "draws": opened["interval"]["draws"],
-        "heldout": opened["heldout"],
-        "allocation": opened["allocation"],
-        "tasks": [leaf.signed.entry.body for leaf in leaves if leaf.signed.entry.kind == "task-opened"],
-    }
-    wanted: Mapping[str, object] = {
-        "problem": study_file.problem,
-        "researchers": budget.researchers,
-        "budget": {
-            "submissions": budget.submissions,
-            "confirmations": study_file.confirmations,
-            "seconds": budget.seconds,
-        },
-        "runs": {"seeds": budget.seeds, "replicates": budget.replicates},
-        "draws": budget.draws,
-        "heldout": [],
-        "allocation": {"policy": study_file.allocation, "directions": list(study_file.directions)},
-        "tasks": [task.as_body() for task in study_file.tasks],
-    }
-    for term, value in wanted.items():
-        if said[term] != value:
-            raise RunUnusable(f"{name}: its {term} are not those of the plan: {said[term]!r:.120}")
-    if not projection.closed:
-        raise RunUnusable(f"{name} is not closed: nothing can be said of it yet")
