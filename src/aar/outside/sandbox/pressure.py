@@ -38,7 +38,8 @@ class Pressure:
         Without the right to (CAP_SYS_ADMIN) the kernel takes ten a second; the next look goes on.
         """
         for session, pid in use.sessions.items() if len(use.sessions) > MOST_SESSIONS else ():
-            if session in self.slowed:
+            # bubblewrap itself is in the launcher's.
+            if session in self.slowed or session == os.getsid(0):
                 continue
             try:
                 Path(f"/proc/{pid}/autogroup").write_text(_LAST)
