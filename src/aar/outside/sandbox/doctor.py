@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 import json
+import marshal
 import platform
 import shutil
 import subprocess
@@ -13,6 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any, Literal
 
@@ -222,13 +225,26 @@ def _start_inside(client: LauncherClient, world: dict[str, Any]) -> Running:
     spec = researcher_spec(
         name="doctor",
         argv=(*sandbox_python(), "/brief/probes"),
-        files={f"/brief/probes/{path.name}": path.read_bytes() for path in sorted(_SCRIPTS.glob("*.py"))},
+        files=_handed_in(),
         gateway_dir=world["gateway"],
         uid_slot=SLOT,
         cpu_s=20,
         wall_s=_RUN_S,
     )
     return client.start(spec, stdin=as_input(world_inside(world)))
+
+
+def _handed_in() -> dict[str, bytes]:
+    """The attacks, and beside each what Python would make of it first: 50 ms that need not be spent again."""
+    files = {}
+    for path in sorted(_SCRIPTS.glob("*.py")):
+        files[f"/brief/probes/{path.name}"] = path.read_bytes()
+        code = marshal.dumps(SourceFileLoader(path.stem, str(path)).get_code(path.stem))
+        # Not to be compared with its source (PEP 552): flags 1, and a hash that nobody reads.
+        head = importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little") + bytes(8)
+        name = Path(importlib.util.cache_from_source(path.name)).name
+        files[f"/brief/probes/__pycache__/{name}"] = head + code
+    return files
 
 
 def _inside(running: Running) -> Findings:
