@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from aar.outside.sandbox.bombs import BOMBS, bomb_spec
+from aar.outside.sandbox.bombs import BOMBS, IN_THE_DOCTOR, bomb_spec
 from aar.outside.sandbox.client import Launcher, LauncherClient, Running
 from aar.outside.sandbox.pressure import LOOKS, MOST_FILES_ON_DISK, Pressure
 from aar.outside.sandbox.processes import Use
@@ -45,13 +45,25 @@ time.sleep(30)
 """
 
 
-# Those that no other test has: memory, processor, time and output are in test_launcher.py.
-@pytest.mark.parametrize("name", ["fork", "disk", "files on disk", "open files", "errors"])
+# The doctor has the others, in tests/e2e/test_command_line.py; here they are lit one by one.
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("errors", "open files") else pytest.param(name, marks=pytest.mark.deep)
+        for name in BOMBS
+    ],
+)
 def test_a_bomb_ends_for_its_reason(client: LauncherClient, name: str) -> None:
     bomb = BOMBS[name]
     with client.start(bomb_spec(name, "probe", 0), stdin=b"") as running:
         ended = running.collect(timeout_s=90).exit
     assert (ended.reason, ended.code) == (bomb.reason, -1)
+
+
+def test_the_doctor_has_a_bomb_for_each_limit_that_it_names() -> None:
+    assert {BOMBS[name].reason for name in IN_THE_DOCTOR} == {
+        *("output", "processes", "memory", "disk", "files", "wall")
+    }
 
 
 def test_what_rests_at_its_limits_is_left_alone(client: LauncherClient, python: Build) -> None:

@@ -90,6 +90,9 @@ while True:
     "time": Bomb("wall", "import time\nwhile True: time.sleep(1)", {"wall_s": 1.0}),
 }
 
+# One for each limit: the others take longer, and are for tests.
+IN_THE_DOCTOR = ("output", "fork", "memory", "disk", "files on disk", "open files", "time")
+
 
 def bomb_spec(name: str, profile: str, uid_slot: int) -> SandboxSpec:
     """A small sandbox with this bomb in it."""
@@ -100,12 +103,10 @@ def bomb_spec(name: str, profile: str, uid_slot: int) -> SandboxSpec:
 
 
 def ends_of_bombs(client: LauncherClient) -> dict[str, Exit]:
-    """Light them all at once, each in a researcher's sandbox of a small size; how each ended."""
+    """Light one for each limit, all at once, in researchers' sandboxes of a small size; how each ended."""
     with contextlib.ExitStack() as stack:
         lit = {
             name: stack.enter_context(client.start(bomb_spec(name, "researcher", SLOT), stdin=b""))
-            for name in BOMBS
+            for name in IN_THE_DOCTOR
         }
-        # Those that are ended by their reader are read first.
-        order = sorted(lit, key=lambda name: BOMBS[name].reason != "output")
-        return {name: lit[name].collect(timeout_s=_PATIENCE_S).exit for name in order}
+        return {name: running.collect(timeout_s=_PATIENCE_S).exit for name, running in lit.items()}
