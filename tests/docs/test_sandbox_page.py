@@ -6,11 +6,13 @@ import platform
 import re
 import runpy
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from aar.outside.sandbox import seccomp
 from aar.outside.sandbox.probes import CHANNELS, PROBES
+from aar.outside.sandbox.spec import Reason
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "sandbox.md").read_text("utf-8")
@@ -25,7 +27,17 @@ def walls() -> list[str]:
 def test_the_table_of_probes_is_that_of_the_code() -> None:
     tool = runpy.run_path(str(ROOT / "tools" / "sandbox_page.py"))
     assert tool["page"]() == PAGE, "run: PYTHONPATH=src python tools/sandbox_page.py"
-    assert PAGE.count("\n| `") == len(PROBES)
+    assert tool["table"]().count("\n| `") == len(PROBES)
+
+
+def test_every_reason_for_an_end_has_a_row() -> None:
+    table = PAGE.partition("## How a sandbox ends")[2].partition("\n## ")[0]
+    named = [
+        word
+        for row in re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE)
+        for word in re.findall("`([^`]+)`", row)
+    ]
+    assert sorted(named) == sorted(get_args(Reason))
 
 
 def test_every_wall_that_stops_a_probe_has_a_row_and_every_row_stops_one() -> None:

@@ -53,6 +53,9 @@ def test_doctor_holds_on_this_machine(commands: Commands) -> None:
     assert report["verdict"] == "ok"
     assert len(report["probes"]) >= 15
     assert all(not probe["fires_within"] for probe in report["probes"])
+    bombs = {name: text for name, text in report["limits"].items() if name.endswith(" bomb")}
+    assert len(bombs) == 7
+    assert all(text.startswith("hard: ended after") for text in bombs.values()), bombs
     assert {"labels", "keys"} & {probe["area"] for probe in report["probes"]} or report["probes"]
 
 

@@ -7,15 +7,15 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from pathlib import Path
 
 import pytest
 
-from aar.outside.sandbox.client import LauncherClient, Running
+from aar.outside.sandbox.bombs import BOMBS, IN_THE_DOCTOR, bomb_spec
+from aar.outside.sandbox.client import Launcher, LauncherClient, Running
 from aar.outside.sandbox.pressure import LOOKS, MOST_FILES_ON_DISK, Pressure
 from aar.outside.sandbox.processes import Use
 from aar.outside.sandbox.spec import SandboxSpec
-from bombs import BOMBS, Bomb
 
 pytestmark = pytest.mark.sandbox
 
@@ -45,17 +45,25 @@ time.sleep(30)
 """
 
 
-def limits_of(bomb: Bomb) -> dict[str, Any]:
-    return {"memory_mib": 128, "processes": 24, "cpu_s": 60, "wall_s": 60.0, **bomb.limits}
-
-
-# Those that no other test has: memory, processor, time and output are in test_launcher.py.
-@pytest.mark.parametrize("name", ["fork", "disk", "files on disk", "open files", "errors"])
-def test_a_bomb_ends_for_its_reason(client: LauncherClient, python: Build, name: str) -> None:
+# The doctor has the others, in tests/e2e/test_command_line.py; here they are lit one by one.
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("errors", "open files") else pytest.param(name, marks=pytest.mark.deep)
+        for name in BOMBS
+    ],
+)
+def test_a_bomb_ends_for_its_reason(client: LauncherClient, name: str) -> None:
     bomb = BOMBS[name]
-    with client.start(python(bomb.code, **limits_of(bomb)), stdin=b"") as running:
+    with client.start(bomb_spec(name, "probe", 0), stdin=b"") as running:
         ended = running.collect(timeout_s=90).exit
     assert (ended.reason, ended.code) == (bomb.reason, -1)
+
+
+def test_the_doctor_has_a_bomb_for_each_limit_that_it_names() -> None:
+    assert {BOMBS[name].reason for name in IN_THE_DOCTOR} == {
+        *("output", "processes", "memory", "disk", "files", "wall")
+    }
 
 
 def test_what_rests_at_its_limits_is_left_alone(client: LauncherClient, python: Build) -> None:
@@ -87,6 +95,28 @@ def test_pressure_is_a_second_of_work_at_a_limit(python: Build) -> None:
     assert MOST_FILES_ON_DISK < 3_000_000
 
 
+def test_a_sandbox_of_many_sessions_goes_behind_the_others_and_the_launcher_does_not(
+    client: LauncherClient, python: Build, launcher: Launcher
+) -> None:
+    own = Path(f"/proc/{launcher.process.pid}/autogroup")
+    if not own.exists():
+        pytest.skip("this kernel divides its time otherwise")
+    code = """
+import os, time
+for _ in range(8):
+    if os.fork() == 0: os.setsid(); time.sleep(30)
+time.sleep(3)
+for pid in filter(str.isdigit, os.listdir('/proc')):
+    print(open(f'/proc/{pid}/autogroup').read().split()[-1])
+"""
+    before = own.read_text()
+    with client.start(python(code), stdin=b"") as running:
+        told = running.collect(timeout_s=30).stdout
+    assert own.read_text() == before
+    # Its first two processes are in the launcher's session.
+    assert told.count(b"19\n") >= 8, told
+
+
 def test_the_hosts_files_are_not_counted_while_a_sandbox_is_set_up(
     python: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,7 +146,7 @@ def test_a_bomb_takes_no_more_than_half_of_its_neighbour(
         _rate(neighbour, 0.5)
         for _ in range(3):
             alone = _rate(neighbour, 1.0)
-            with client.start(python(bomb.code, uid_slot=2, **limits_of(bomb)), stdin=b"") as running:
+            with client.start(bomb_spec(name, "probe", 2), stdin=b"") as running:
                 rates = [*_rates_until_the_end(neighbour, running, bomb.reason)]
             kept.append(statistics.mean(rates) / alone)
     told = f"neighbour of the {name} bomb keeps {statistics.median(kept):.2f} of its speed"

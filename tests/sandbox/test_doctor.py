@@ -22,7 +22,7 @@ from aar.outside.sandbox.doctor import DoctorReport, doctor
 from aar.outside.sandbox.plants import planted
 from aar.outside.sandbox.probes import PROBES
 from aar.outside.sandbox.probes.leftovers import TAGS
-from aar.outside.sandbox.spec import SandboxError, SandboxSpec
+from aar.outside.sandbox.spec import Exit, SandboxError, SandboxSpec
 from aar.outside.sandbox.terminal import terminal_safe
 
 pytestmark = pytest.mark.sandbox
@@ -95,7 +95,7 @@ def test_the_attestation_binds_what_was_probed(report: DoctorReport) -> None:
 
 def test_the_limits_say_which_are_soft(report: DoctorReport) -> None:
     # As an ordinary user there is no overlay, and runtime files are shared.
-    soft = {"memory"} if os.geteuid() == 0 else {"memory", "file locks"}
+    soft = {"memory", "files on disk"} | ({"file locks"} if os.geteuid() != 0 else set())
     assert {name for name, text in report.limits.items() if text.startswith("soft")} == soft
     assert all(text.startswith(("hard", "soft")) for text in report.limits.values())
 
@@ -136,6 +136,11 @@ def test_a_sandbox_without_what_a_researcher_needs_is_not_ok(client: LauncherCli
         (Path(world["gateway"]) / "gw.sock").unlink()
         with doctors._start_inside(client, world) as running, pytest.raises(SandboxError, match="gateway"):
             doctors._inside(running)
+
+
+def test_a_bomb_that_ends_for_another_reason_is_a_leak() -> None:
+    assert doctors._bomb_limit("fork", Exit("processes", -1, 1.0, 1.1)).startswith("hard: ended after 1.1 s")
+    assert doctors._bomb_limit("fork", Exit("wall", -1, 60.0, 60.0)).startswith("leak: ")
 
 
 def test_what_outlives_its_sandbox_is_a_leak_by_name(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from aar.outside.sandbox import backend
+from aar.outside.sandbox.argv import Bind, Layout
 from aar.outside.sandbox.identity import slot_uid, uid_for
-from aar.outside.sandbox.runtime import MAY_ENTER_SANDBOX, layout_for
+from aar.outside.sandbox.runtime import MAY_ENTER_SANDBOX, directories_of, layout_for, moved
 from aar.outside.sandbox.spec import PROFILES, SandboxUnavailable
 
 WHOLE = [(0, 0, 4_294_967_295)]
@@ -104,3 +105,25 @@ def test_no_profile_sees_our_outside_or_whole_trees_of_the_host(profile: str) ->
     for tree in ("/", "/usr", "/usr/lib", "/usr/share", "/usr/local", "/usr/lib/python3", "/etc"):
         assert tree not in {bind.source for bind in layout.binds}
     assert len({bind.dest for bind in layout.binds}) == len(layout.binds)
+
+
+def test_a_directory_within_another_is_seen_through_that(tmp_path: Path) -> None:
+    for name in ("site/numpy", "site/numpy-more", "lib"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "site" / "one.so").touch()
+    sources = [f"{tmp_path}/{name}" for name in ("site/numpy", "site/numpy-more", "lib", "site/one.so")]
+    layout = Layout(binds=tuple(Bind(source, f"/opt/{at}") for at, source in enumerate(sources)))
+    assert directories_of(layout) == [f"{tmp_path}/lib", f"{tmp_path}/site"]
+    places = {f"{tmp_path}/lib": "/stage/0", f"{tmp_path}/site": "/stage/1"}
+    assert [bind.source for bind in moved(layout, places).binds] == [
+        *("/stage/1/numpy", "/stage/1/numpy-more", "/stage/0", "/stage/1/one.so")
+    ]
+    # Without the one that holds them, each needs a place of its own.
+    assert directories_of(Layout(binds=layout.binds[:3])) == sources[:3]
+
+
+def test_what_is_mounted_there_from_elsewhere_keeps_a_place_of_its_own() -> None:
+    if os.stat("/dev").st_dev == os.stat("/dev/shm").st_dev:
+        pytest.skip("/dev/shm is no mount here")
+    layout = Layout(binds=(Bind("/dev", "/opt/a"), Bind("/dev/shm", "/opt/b")))
+    assert directories_of(layout) == ["/dev", "/dev/shm"]

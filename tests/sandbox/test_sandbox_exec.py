@@ -56,7 +56,7 @@ def test_a_command_gets_what_a_researcher_gets_and_its_streams_and_status_come_b
 
 def test_a_sandbox_that_ends_without_a_status_says_its_reason(backend: None) -> None:
     hungry = (
-        "import os, time\nfor _ in range(6):\n  if os.fork() == 0: kept = b'x' * (250 << 20); time.sleep(20)"
+        "import os, time\nfor _ in range(5):\n  if os.fork() == 0: kept = b'x' * (230 << 20); time.sleep(20)"
     )
     done = execute("--", "python3", "-c", hungry + "\ntime.sleep(20)")
     assert done.returncode == EXIT_SANDBOX_ENDED

@@ -143,15 +143,15 @@ def attacked(bubblewrap: bubblewraps.Bubblewrap, world: dict[str, Any], wall: st
 
     bubblewraps.bwrap_options = options  # type: ignore[assignment]
     bubblewraps.limited = (lambda spec: list(spec.argv)) if wall == "resource limit" else limited
-    scripts = sorted(doctors._SCRIPTS.glob("*.py"))
+    scripts = doctors._handed_in()
     spec: SandboxSpec = researcher_spec(
         name="lacking",
         argv=(*sandbox_python(), "/brief/probes"),
-        files={f"/brief/probes/{path.name}": b"" for path in scripts},
+        files=scripts,
         gateway_dir=world["gateway"],
         uid_slot=SLOT,
     )
-    files = [memory_file(path.read_bytes()) for path in scripts]
+    files = [memory_file(content) for content in scripts.values()]
     reader, writer = os.pipe()
     # Not all of it is searched each time, and what a researcher needs is not asked for: it takes long enough.
     roots = ["/"] if wall == "mount view" else ["/brief", "/tmp", "/etc"]

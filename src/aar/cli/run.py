@@ -272,12 +272,14 @@ def doctor(options: argparse.Namespace) -> int:
     missing = missing_backend()
     if missing is not None:
         raise CommandFailed(f"no sandbox: {missing}", EXIT_NO_BACKEND)
-    report = examine(None)
+    report = examine(None, bombs=True)
     if options.json:
         say_json(dataclasses.asdict(report), indent=1)
     else:
         for probe in report.probes:
-            say(f"  {probe.status:<9} {probe.area:<12} {probe.name:<34} {probe.detail}")
+            say(f"  {probe.status:<9} {probe.area:<17} {probe.name:<34} {probe.detail}")
+        for name, text in report.limits.items():
+            say(f"  limit     {name:<17} {text}")
         say(f"{report.verdict}: {report.backend}, {len(report.probes)} probes {report.detail}".rstrip())
     return {"ok": EXIT_OK, "cannot-run": EXIT_NO_BACKEND}.get(report.verdict, EXIT_LEAK)
 

@@ -49,7 +49,10 @@ class Doors:
 
     def release(self) -> None:
         """Tell the program that all are there."""
-        self._open["main"].send(b"x")
+        try:
+            self._open["main"].send(b"x")
+        except OSError as error:
+            raise SandboxError(f"a sandbox full of leftovers ended before it was told to: {error}") from None
 
     def left(self, within_s: float) -> set[str]:
         """Names of those that are still there after so many seconds, or none as soon as all are gone."""

@@ -38,7 +38,8 @@ class Pressure:
         Without the right to (CAP_SYS_ADMIN) the kernel takes ten a second; the next look goes on.
         """
         for session, pid in use.sessions.items() if len(use.sessions) > MOST_SESSIONS else ():
-            if session in self.slowed:
+            # bubblewrap itself is in the launcher's.
+            if session in self.slowed or session == os.getsid(0):
                 continue
             try:
                 Path(f"/proc/{pid}/autogroup").write_text(_LAST)
@@ -77,15 +78,16 @@ class Pressure:
 def _disk(init: int | None) -> tuple[str, int]:
     """Which file system is full, "" for none, and how many files there are in all."""
     full, files = "", 0
+    root = f"/proc/{init}/root"
     try:
         # Until it is set up it still has our root, where the host's files would be counted.
-        if init is None or os.path.samestat(os.stat(f"/proc/{init}/root"), os.stat("/")):
+        if init is None or os.path.samestat(os.stat(root), os.stat("/")):
             return "", 0
     except OSError:
         return "", 0
     for place in WRITABLE:
         try:
-            told = os.statvfs(Path("/proc", str(init), "root", place))
+            told = os.statvfs(os.path.join(root, place))
         except OSError:  # over, or between two roots
             continue
         files += told.f_files - told.f_ffree

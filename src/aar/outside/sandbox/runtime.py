@@ -57,21 +57,30 @@ def layout_for(profile: str) -> Layout:
 
 
 def directories_of(layout: Layout) -> list[str]:
-    """The directories that hold the sources of its binds: a source itself, or the one that a file is in."""
-    return list(dict.fromkeys(_directory_of(bind.source) for bind in layout.binds))
+    """The directories that hold the sources of its binds: a source itself, or the one that a file is in.
+
+    One that lies in another, on the same file system, is left to that: each costs a mount at every start.
+    """
+    found = dict.fromkeys(_directory_of(bind.source) for bind in layout.binds)
+    return [one for one in found if not any(_holds(other, one) for other in found)]
 
 
 def moved(layout: Layout, places: Mapping[str, str]) -> Layout:
     """The same view, with each of `directories_of` replaced by where it is now."""
     binds = []
     for bind in layout.binds:
-        directory = _directory_of(bind.source)
+        own = _directory_of(bind.source)
+        directory = own if own in places else next(other for other in places if _holds(other, own))
         binds.append(Bind(places[directory] + bind.source.removeprefix(directory), bind.dest))
     return replace(layout, binds=tuple(binds))
 
 
 def _directory_of(source: str) -> str:
     return source if os.path.isdir(source) else os.path.dirname(source)
+
+
+def _holds(directory: str, other: str) -> bool:
+    return other.startswith(f"{directory}/") and os.stat(directory).st_dev == os.stat(other).st_dev
 
 
 def package_root() -> Path:

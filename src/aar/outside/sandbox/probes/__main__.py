@@ -50,10 +50,7 @@ def main() -> None:
     for name in _AREAS:
         load(name)
     world = json.load(sys.stdin)
-    told = {
-        name: attempt.attempted(lambda attack=probe.attack: attack(world))
-        for name, probe in {**attempt.PROBES, **attempt.CHANNELS}.items()
-    }
+    told = attempt.all_tried(world, {**attempt.PROBES, **attempt.CHANNELS})
     json.dump({"probes": told, "own": own_use(attempt) if world["mode"] == "within" else {}}, sys.stdout)
 
 

@@ -53,7 +53,8 @@ class Probe:
     """One attack: its area, the mechanisms that each stop it, and where it may fail outside, too.
 
     `needs` is what a kernel may lack, an administrator may forbid, or only root can do: without it the attack
-    need not work outside, and there is then nothing here that a sandbox must stop.
+    need not work outside, and there is then nothing here that a sandbox must stop. One that `wants_root` runs
+    as root of namespaces of its own, where it can make them.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Probe:
     says: str
     needs: str = ""
     attack: Callable[[World], Found] | None = None
+    wants_root: bool = False
 
 
 PROBES: dict[str, Probe] = {}
@@ -70,14 +72,18 @@ CHANNELS: dict[str, Probe] = {}
 
 
 def probe(
-    area: str, *blocked_by: str, needs: str = "", among: dict[str, Probe] = PROBES
+    area: str,
+    *blocked_by: str,
+    needs: str = "",
+    wants_root: bool = False,
+    among: dict[str, Probe] = PROBES,
 ) -> Callable[[Callable[[World], Found]], Callable[[World], Found]]:
     """Register an attack under its own name; its docstring says what it does."""
 
     def register(attack: Callable[[World], Found]) -> Callable[[World], Found]:
         name = attack.__name__.replace("_", "-")
         says = " ".join((attack.__doc__ or "").partition("\n\n")[0].split())
-        among[name] = Probe(name, area, blocked_by, says.rstrip("."), needs, attack)
+        among[name] = Probe(name, area, blocked_by, says.rstrip("."), needs, attack, wants_root)
         return attack
 
     return register
@@ -134,14 +140,28 @@ def in_child(attack: Callable[[], Found]) -> Found:
     return bool(fired), str(detail)
 
 
-def as_root_of_its_own(spaces: int, attack: Callable[[], Found]) -> Found:
-    """In a child that first makes itself namespaces, where it may; else what it is must do."""
+def all_tried(world: World, probes: dict[str, Probe]) -> dict[str, Found]:
+    """Try every attack; those that want to be root together, in a child that makes itself namespaces.
 
-    def attempt() -> Found:
-        libc.unshare(NEWUSER | spaces)
-        return attack()
+    Where it may not make any, what it is must do. A child that dies in between has found nothing.
+    """
+    found: dict[str, Found] = {}
 
-    return in_child(attempt)
+    def as_root() -> Found:
+        libc.unshare(NEWUSER | NEWNS | NEWUTS | NEWNET)
+        tried = {name: _tried(one, world) for name, one in probes.items() if one.wants_root}
+        return True, json.dumps(tried)
+
+    survived, told = in_child(as_root)
+    together = json.loads(told) if survived else {}
+    for name, one in probes.items():
+        if one.attack is not None:
+            found[name] = tuple(together.get(name, (False, told))) if one.wants_root else _tried(one, world)
+    return found
+
+
+def _tried(one: Probe, world: World) -> Found:
+    return attempted(lambda: one.attack(world) if one.attack is not None else (False, "judged outside"))
 
 
 def reads(world: World, name: str) -> Found:

@@ -9,13 +9,13 @@ import stat
 from collections.abc import Iterable
 
 from aar.outside.sandbox.probes.attempt import (
-    NEWNS,
     Found,
     World,
-    as_root_of_its_own,
     connects,
     holds,
+    in_child,
     libc,
+    opened,
     opens,
     outcome,
     probe,
@@ -256,62 +256,50 @@ def open_by_file_handle(world: World) -> Found:
         os.close(root)
 
 
-@probe("namespaces", "system-call filter", "no capabilities")
+@probe("namespaces", "system-call filter", "no capabilities", wants_root=True)
 def mount_file_system(world: World) -> Found:
     """Mount something over the workspace."""
-    return as_root_of_its_own(
-        NEWNS, lambda: outcome(libc.mount(b"probe", world["scratch"].encode(), b"tmpfs", 0, None))
-    )
+    return outcome(libc.mount(b"probe", world["scratch"].encode(), b"tmpfs", 0, None))
 
 
-@probe("namespaces", "system-call filter", "no capabilities")
+@probe("namespaces", "system-call filter", "no capabilities", wants_root=True)
 def unmount_a_mask(world: World) -> Found:
     """Take away the mount that hides something."""
-
-    def attack() -> Found:
-        masks = world["masks"]
-        if not masks:
-            masks = [os.path.dirname(world["places"]["labels"])]
-            libc.mount(b"mask", masks[0].encode(), b"tmpfs", 0, None)
-        for mask in masks:
-            if libc.umount2(mask.encode(), _MNT_DETACH) == 0:
-                return True, mask
-        return outcome(-1)
-
-    return as_root_of_its_own(NEWNS, attack)
+    masks = world["masks"]
+    if not masks:
+        masks = [os.path.dirname(world["places"]["labels"])]
+        libc.mount(b"mask", masks[0].encode(), b"tmpfs", 0, None)
+    for mask in masks:
+        if libc.umount2(mask.encode(), _MNT_DETACH) == 0:
+            return True, mask
+    return outcome(-1)
 
 
-@probe("namespaces", "system-call filter", "no capabilities")
+@probe("namespaces", "system-call filter", "no capabilities", wants_root=True)
 def remount_writable(world: World) -> Found:
     """Make a read-only mount writable."""
-
-    def attack() -> Found:
-        place = world["remount"].encode()
-        if world["mode"] == "without":
-            libc.mount(place, place, None, _MS_BIND, None)
-        return outcome(libc.mount(None, place, None, _MS_REMOUNT | _MS_BIND, None))
-
-    return as_root_of_its_own(NEWNS, attack)
+    place = world["remount"].encode()
+    if world["mode"] == "without":
+        libc.mount(place, place, None, _MS_BIND, None)
+    return outcome(libc.mount(None, place, None, _MS_REMOUNT | _MS_BIND, None))
 
 
-@probe("namespaces", "system-call filter", "no capabilities")
+@probe("namespaces", "system-call filter", "no capabilities", wants_root=True)
 def change_root(world: World) -> Found:
     """Make another directory the root, from which an old descriptor leads out."""
-    return as_root_of_its_own(0, lambda: outcome(libc.chroot(world["scratch"].encode())))
+    return in_child(lambda: outcome(libc.chroot(world["scratch"].encode())))
 
 
-@probe("namespaces", "system-call filter", "no capabilities")
+@probe("namespaces", "system-call filter", "no capabilities", wants_root=True)
 def open_file_system(_world: World) -> Found:
     """Make a file system by the newer mount calls, which filters forget."""
-    return as_root_of_its_own(NEWNS, lambda: outcome(syscall("fsopen", b"tmpfs", 0)))
+    return opened(syscall("fsopen", b"tmpfs", 0))
 
 
-@probe("namespaces", "system-call filter", "no capabilities")
+@probe("namespaces", "system-call filter", "no capabilities", wants_root=True)
 def clone_mount_tree(_world: World) -> Found:
     """Copy the whole tree of mounts to a descriptor."""
-    return as_root_of_its_own(
-        NEWNS, lambda: outcome(syscall("open_tree", _AT_FDCWD, b"/", _OPEN_TREE_CLONE_ALL))
-    )
+    return opened(syscall("open_tree", _AT_FDCWD, b"/", _OPEN_TREE_CLONE_ALL))
 
 
 @probe("our code", "mount view")
@@ -331,7 +319,10 @@ def _files(world: World) -> list[str]:
 
 def _walked(root: str) -> Iterable[str]:
     for folder, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if os.path.join(folder, name) not in _SKIPPED]
+        # What Python keeps beside its modules is made of them.
+        folders[:] = [
+            name for name in folders if name != "__pycache__" and os.path.join(folder, name) not in _SKIPPED
+        ]
         yield from (os.path.join(folder, name) for name in names)
 
 

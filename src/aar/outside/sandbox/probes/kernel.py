@@ -19,7 +19,6 @@ from aar.outside.sandbox.probes.attempt import (
     NEWUTS,
     Found,
     World,
-    as_root_of_its_own,
     in_child,
     libc,
     not_empty,
@@ -258,20 +257,16 @@ def clone3_namespace(_world: World) -> Found:
     return in_child(lambda: _cloned("clone3", arguments, _CLONE_ARGS_BYTES))
 
 
-@probe("namespaces", "system-call filter", "no capabilities")
+@probe("namespaces", "system-call filter", "no capabilities", wants_root=True)
 def join_namespace(_world: World) -> Found:
     """Enter a namespace by a file of /proc."""
-
-    def attack() -> Found:
-        return outcome(libc.setns(os.open("/proc/self/ns/uts", os.O_RDONLY), NEWUTS))
-
-    return as_root_of_its_own(NEWUTS, attack)
+    return outcome(libc.setns(os.open("/proc/self/ns/uts", os.O_RDONLY), NEWUTS))
 
 
-@probe("namespaces", "system-call filter", "no capabilities")
+@probe("namespaces", "system-call filter", "no capabilities", wants_root=True)
 def set_host_name(_world: World) -> Found:
     """Give the machine another name."""
-    return as_root_of_its_own(NEWUTS, lambda: outcome(libc.sethostname(b"probe", 5)))
+    return outcome(libc.sethostname(b"probe", 5))
 
 
 def _cloned(name: str, *arguments: Any) -> Found:

@@ -7,7 +7,7 @@ import os
 import socket
 import struct
 
-from aar.outside.sandbox.probes.attempt import NEWNET, Found, World, as_root_of_its_own, connects, probe
+from aar.outside.sandbox.probes.attempt import Found, World, connects, probe
 
 _AF_VSOCK, _AF_PACKET = 40, 17
 _RARE_FAMILIES = {"alg": 38, "x25": 9, "key": 15, "rds": 21, "can": 29, "tipc": 30, "bluetooth": 31,
@@ -84,29 +84,25 @@ def learn_resolver(_world: World) -> Found:
         return "nameserver" in table.read(), "/etc/resolv.conf"
 
 
-@probe("network", "no capabilities", "user namespace")
+@probe("network", "no capabilities", "user namespace", wants_root=True)
 def open_raw_socket(_world: World) -> Found:
     """Write packets by hand."""
-    return as_root_of_its_own(NEWNET, lambda: _opened(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP))
+    return _opened(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
 
 
-@probe("network", "system-call filter", "no capabilities", needs="CONFIG_PACKET")
+@probe("network", "system-call filter", "no capabilities", needs="CONFIG_PACKET", wants_root=True)
 def open_packet_socket(_world: World) -> Found:
     """Listen to every packet of an interface."""
-    return as_root_of_its_own(NEWNET, lambda: _opened(_AF_PACKET, socket.SOCK_RAW, 0))
+    return _opened(_AF_PACKET, socket.SOCK_RAW, 0)
 
 
-@probe("network", "no capabilities", "user namespace")
+@probe("network", "no capabilities", "user namespace", wants_root=True)
 def configure_network(_world: World) -> Found:
     """Change an interface, as the first step to one that leads out."""
-
-    def attack() -> Found:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            request = fcntl.ioctl(sock, _SIOCGIFMTU, struct.pack("16si12x", b"lo", 0))
-            fcntl.ioctl(sock, _SIOCSIFMTU, request)
-        return True, "lo"
-
-    return as_root_of_its_own(NEWNET, attack)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        request = fcntl.ioctl(sock, _SIOCGIFMTU, struct.pack("16si12x", b"lo", 0))
+        fcntl.ioctl(sock, _SIOCSIFMTU, request)
+    return True, "lo"
 
 
 @probe("network", "system-call filter")

@@ -90,7 +90,8 @@ def take_descriptor(_world: World) -> Found:
 @probe("host processes", "process namespace")
 def slow_host_process(world: World) -> Found:
     """Give a process of the host a lower priority."""
-    os.setpriority(os.PRIO_PROCESS, world["victim"], 1)
+    now = os.getpriority(os.PRIO_PROCESS, world["victim"])
+    os.setpriority(os.PRIO_PROCESS, world["victim"], min(now + 1, 19))
     return True, f"process {world['victim']}"
 
 
