@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from aar.outside.study_directory import StudyDirectory
+from aar.outside.study_run import read_projection
 from small_study import SMALL, Commands
 
 pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
@@ -31,9 +33,8 @@ def paused(commands: Commands, study: Path, process: subprocess.Popen[str], *, w
     """The pause that holds, as soon as one does; nothing once the study is over."""
     deadline = time.monotonic() + wait_s
     while time.monotonic() < deadline and process.poll() is None:
-        done = commands.run("status", str(study), "--json")
-        if done.returncode == 0 and (told := json.loads(done.stdout)["paused"]):
-            return told
+        if study.is_dir() and read_projection(StudyDirectory(study)).paused >= 0:
+            return json.loads(commands.run("status", str(study), "--json").stdout)["paused"]
         time.sleep(0.2)
     return {}
 
@@ -82,12 +83,11 @@ def test_a_study_whose_time_ends_while_it_is_paused_closes_in_order(commands: Co
     text = SMALL.replace("minutes = 2", "minutes = 0.25")
     process = commands.start("run", commands.study_file(text), "--dir", str(study), "--json")
     deadline = time.monotonic() + 60
-    while True:
-        done = commands.run("pause", str(study), "--reason", "lunch")
-        if done.returncode == 0:
-            break
-        assert time.monotonic() < deadline, done.stderr
+    while not (study.is_dir() and read_projection(StudyDirectory(study)).tasks):
+        assert time.monotonic() < deadline
         time.sleep(0.1)
+    done = commands.run("pause", str(study), "--reason", "lunch")
+    assert done.returncode == 0, done.stderr
     out, error = process.communicate(timeout=120)
     assert process.returncode == 0, error
     assert json.loads(out)["verdict"] == "ok"

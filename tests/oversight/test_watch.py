@@ -55,7 +55,7 @@ def test_a_limit_that_notifies_is_told_once(tmp_path: Path) -> None:
     gateway = watched(tmp_path, share(0.3, "notify"))
     steps(gateway, 5)
     (alarm,) = gateway.service.projection.alarms
-    assert (alarm["code"], alarm["who"]) == ("limit", "")
+    assert (alarm["code"], alarm["who"]) == ("limit", "the study")
     assert alarm["attempt"] == "steps-without-human above 0.3: notify"
     assert "nothing is held up" in alarm["what"]
     assert entries(gateway, "queue-paused") == []

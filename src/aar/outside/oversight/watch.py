@@ -127,7 +127,7 @@ def _alarm(judged: Judged, projection: Projection) -> list[Passed]:
         asks = "a reviewer answers with a comment on this entry"
     body: dict[str, Any] = {
         "code": LIMIT_CODE,
-        "who": "",
+        "who": "the study",
         "what": f"{_said(judged)}: {asks}"[:2_000],
         "evidence": list(evidence),
         "attempt": text,
