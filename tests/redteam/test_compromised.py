@@ -14,15 +14,18 @@ from pathlib import Path
 
 import pytest
 
+from aar.formats.entry import Leaf
 from aar.formats.keys import Signer
 from aar.outside.redteam import unprotected
 from aar.outside.redteam.among_honest import ATTACKER, Laboratory, Plan, runs_of
 from aar.outside.redteam.compromised import COMPROMISED, SCOPE, program_of
-from aar.outside.redteam.study_outcome import Outcome
-from aar.outside.redteam.trial import Trial
+from aar.outside.redteam.study_outcome import Outcome, read_outcome
+from aar.outside.redteam.trial import Trial, own_account
 from aar.outside.sandbox.backend import missing_backend
 from aar.outside.sandbox.doctor import DoctorReport
 from aar.outside.study_run import Moment
+from aar.verify.reader import RecordReader
+from aar.verify.study import verify_study
 from small_study import SOURCE, Commands
 
 sandboxed = [
@@ -38,14 +41,18 @@ SMALL = {"submissions": 2, "seeds": 2, "replicates": 2, "draws": 40, "minutes": 
 
 @dataclass
 class Crowd:
-    """A study in which the first researcher is honest and every other one is one of them."""
+    """A study in which the first researcher is honest and every other one is one of them; verified once."""
 
     trial: Trial
     number: dict[str, int]
+    verdict: str
+    leaves: list[Leaf]
 
     def outcome(self, attack: str) -> Outcome:
-        name = f"researcher-{self.number[attack]}"
-        return Trial(self.trial.directory, self.trial.text, name).outcome()
+        """As each of them alone among the others; nobody for the empty name."""
+        name = f"researcher-{self.number[attack]}" if attack else ""
+        account = own_account(self.trial.directory / "log", name)
+        return read_outcome(self.leaves, attacker=name, refusals={}, verdict=self.verdict, account=account)
 
 
 def crowd_text(programs: Path) -> str:
@@ -85,7 +92,9 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Crowd:
         on_moment=lambda _moment: None,
         is_reviewed=False,
     )
-    return Crowd(trial, {name: number for number, name in enumerate(COMPROMISED, 2)})
+    leaves = list(RecordReader(trial.directory / "record").entries())
+    number = {name: number for number, name in enumerate(COMPROMISED, 2)}
+    return Crowd(trial, number, verify_study(trial.directory).verdict, leaves)
 
 
 class TestOfAllOfThem:
@@ -144,22 +153,21 @@ class TestOfAllOfThem:
         self, crowd: Crowd, tmp_path: Path
     ) -> None:
         commands = Commands(tmp_path)
-        for words in (("forum",), ("status",), ("leaderboard",), ("review",), ("task", "list")):
-            name, *more = words
-            done = commands.run(name, str(crowd.trial.directory), *more)
+        for name, shown in (("forum", "\\x1b[2J"), ("status", "proposed #")):
+            done = commands.run(name, str(crowd.trial.directory))
             assert done.returncode == 0, done.stderr
             acting = [one for one in done.stdout if one != "\n" and unicodedata.category(one)[0] == "C"]
-            assert acting == [], words
-        assert "\\x1b[2J" in commands.run("forum", str(crowd.trial.directory)).stdout
+            assert acting == [], name
+            assert shown in done.stdout
 
     def test_the_programs_are_those_that_the_study_says_it_was_opened_with(self, crowd: Crowd) -> None:
         kept = sorted(path.stem for path in (crowd.trial.directory / "programs").iterdir())
         assert kept == sorted(f"researcher-{number}" for number in crowd.number.values())
 
     def test_no_honest_researcher_is_alarmed_about(self, crowd: Crowd) -> None:
-        leaves_about = Trial(crowd.trial.directory, crowd.trial.text, "").outcome().honest_alarms
+        all_alarms = crowd.outcome("").honest_alarms
         about_attackers = [crowd.outcome(name).alarms for name in COMPROMISED]
-        assert sum(leaves_about.values()) == sum(sum(one.values()) for one in about_attackers)
+        assert sum(all_alarms.values()) == sum(sum(one.values()) for one in about_attackers)
 
 
 ONE_PROGRAM = f"""
