@@ -169,6 +169,22 @@ def test_runs_that_failed_are_no_draws() -> None:
     assert told.codes == []
 
 
+def test_a_confirmation_is_no_draw_and_tells_nobody_of_a_method() -> None:
+    told = Told()
+    for seed in (1, 2, 3):
+        told.score(told.submit("a", SEEDED.format(seed=seed, factor=0.5)), tier="confirm")
+    told.submit("b", SEEDED.format(seed=1, factor=0.5))
+    assert told.codes == []
+
+
+def test_a_rung_that_is_repeated_is_no_value_of_a_draws_own() -> None:
+    told = Told()
+    for seed, improved, pgr in ((1, 1, "0.3000"), (2, 0, "0.9000"), (3, 0, "0.9000")):
+        released = {"pgr": pgr, "low": pgr, "high": pgr, "improved": improved}
+        told.score(told.submit("a", SEEDED.format(seed=seed, factor=0.5)), released=released)
+    assert told.codes == ["resubmitted-for-luck"]
+
+
 def test_methods_whose_snapshots_are_gone_are_told_by_their_digests_alone() -> None:
     told = Told()
     told.monitor = Monitor(lambda _digest: None)

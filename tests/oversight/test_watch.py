@@ -150,6 +150,15 @@ def test_what_a_crash_swallowed_is_entered_at_the_next_start(tmp_path: Path) -> 
     assert gateway.start(is_watched=True).projection.paused > 0
 
 
+def test_a_closed_study_is_not_paused(tmp_path: Path) -> None:
+    gateway = Gateway(tmp_path, oversight=terms_as_body(Terms(limits=(share(0.3, "pause"),))))
+    steps(gateway, 1)
+    projection = Projection.of(gateway.service.leaves)
+    assert len(LimitWatch().look(gateway.service.leaves, projection)) == 1
+    projection.closed = {"reason": "tasks-done"}
+    assert LimitWatch().look(gateway.service.leaves, projection) == []
+
+
 def test_the_cost_of_looking_stays_in_proportion_to_the_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

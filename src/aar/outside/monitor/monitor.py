@@ -72,7 +72,7 @@ class Monitor:
         elif kind == "finding":
             self._votes.finding(index, author, body)
             yield from self._statements.finding(index, author, body)
-        elif kind == "vote" and author in self._researchers:
+        elif kind == "vote":
             yield from self._votes.vote(index, author, body)
         if kind in SPOKEN and author in self._researchers:
             yield from self._bursts.said(index, leaf.received_ms, author)
