@@ -142,6 +142,8 @@ def both(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={"PYTHONPATH": SITE, **THREADS},
+        # As one within has: on some kernels a session is what gets a share of the processors.
+        start_new_session=True,
     )
     spec = probe_spec(*sandbox_python(), "-c", code, *within, **changes)
     with bare, client.start(spec) as running:
@@ -180,7 +182,8 @@ def imports(client: LauncherClient, rounds: int) -> None:
 
     def without() -> float:
         words = [*WITHOUT, "-c", IMPORT]
-        return float(subprocess.check_output(words, env={"PYTHONPATH": SITE, **THREADS}))
+        env = {"PYTHONPATH": SITE, **THREADS}
+        return float(subprocess.check_output(words, env=env, start_new_session=True))
 
     def within() -> float:
         spec = probe_spec(*sandbox_python(), "-c", IMPORT, profile="bench")

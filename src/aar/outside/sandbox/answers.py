@@ -27,7 +27,7 @@ _CAP_BYTES = 1 << 16
 _ATTACKS = ("flood", "tell")
 _KILLED_ITSELF = ("exited", 128 + 9)
 _PATIENCE_S = 0.05
-_RUN_S = 20.0
+_RUN_S = 60.0
 # Of these, a terminal is left with none; what is shown instead is plain.
 _ACTS = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 _MAX_MARKS = 8

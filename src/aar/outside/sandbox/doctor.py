@@ -37,7 +37,7 @@ Verdict = Literal["ok", "leak", "unproven", "cannot-run"]
 
 _SCRIPTS = Path(__file__).parent / "probes"
 _LOCKS = "share-file-locks"
-_RUN_S = 20.0
+_RUN_S = 60.0
 
 LIMITS = {
     "network": "hard: a network namespace with nothing in it",

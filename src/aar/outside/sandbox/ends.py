@@ -21,9 +21,11 @@ from aar.outside.sandbox.spec import SandboxError
 
 _SCRIPT = Path(__file__).parent / "probes" / "leftovers.py"
 _ALL = {"main", *TAGS}
-_UP_S = 10.0
-# A namespace dies in milliseconds; one that is not gone by then is not going.
-_GONE_S = 2.0
+# Less than the leftovers' own lives: one that died of age must not pass for ended.
+_UP_S = 20.0
+# A namespace dies in milliseconds, and later on a machine that is busy; one that is still there is not going.
+_GONE_S = 5.0
+_WALL_S = 60.0
 _LOOK_S = 0.05
 
 
@@ -127,7 +129,7 @@ class Ending:
                 gateway_dir=str(folder / f"end-{end}"),
                 uid_slot=SLOT,
                 cpu_s=20,
-                wall_s=20.0,
+                wall_s=_WALL_S,
             ),
             stdin=b"",
             discard_output=True,

@@ -139,7 +139,7 @@ def _start_victim(stack: contextlib.ExitStack, canary: str, labels: str) -> int:
     """A process of the host with the canary on its command line and in its environment, and a labels file."""
     with open(labels, "rb") as held:
         victim = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", "import time; time.sleep(60)", canary],
+            [sys.executable, "-I", "-S", "-c", "import time; time.sleep(300)", canary],
             env={"CANARY": canary},
             stdin=held,
             # An interrupt at the terminal is for whoever started us.

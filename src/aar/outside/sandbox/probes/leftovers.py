@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 
 TAGS = ("as-daemon", "ignoring-signals", "stopped", "by-running-on", "by-hopping", "by-thread")
-_LIFE_S = 20
+_LIFE_S = 60
 
 
 def stay(door: socket.socket, tag: str) -> None:
