@@ -78,6 +78,10 @@ def test_the_readme_links_to_files_that_exist() -> None:
         "docs/ab.md",
         "docs/tasks.md",
         "docs/sandbox.md",
+        "docs/redteam-study.md",
+        "docs/own-researcher.md",
+        "docs/monitor.md",
+        "docs/exercises.md",
         "docs/decisions/README.md",
     ):
         page = ROOT / name
