@@ -1,6 +1,6 @@
 """Counts how often the monitor calls out honest work, and how often a limit would pause an honest study.
 
-    .venv/bin/python tools/monitor_false_alarms.py [--seed N] [--studies N] [--json] [DIR...]
+    .venv/bin/python tools/monitor_false_alarms.py [--seed N] [--studies N] [--arms A,B] [--json] [DIR...]
 
 Without DIR: honest modelled researchers over real records (`aar.simulation`), every class of problem, free,
 fixed and without directions. With DIR: studies that honest researchers ran, read from their records. Each
@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 from aar.formats.entry import Leaf
-from aar.outside.gateway.blobs import Blobs
 from aar.outside.monitor.monitor import Monitor
 from aar.outside.oversight.limits import DEFAULT_LIMITS
 from aar.outside.oversight.terms import Terms, terms_as_body
@@ -47,9 +46,9 @@ class Counts:
         # Studies that their own limits paused, and that the default limits would, if they paused.
         self.paused = self.paused_by_defaults = 0
 
-    def add(self, leaves: Sequence[Leaf], blobs: Blobs) -> list[str]:
+    def add(self, leaves: Sequence[Leaf], blobs: Path) -> list[str]:
         """Fold one more record; what the monitor said of it, in words."""
-        monitor, found = Monitor(blobs.find), []
+        monitor, found = Monitor(lambda digest: stored(blobs / digest)), []
         self.paused += is_paused(leaves, {})
         self.paused_by_defaults += is_paused(leaves, {"limits": PAUSING})
         for leaf in leaves:
@@ -76,6 +75,11 @@ class Counts:
         }
 
 
+def stored(path: Path) -> bytes | None:
+    """A blob where it lies: the studies are only read."""
+    return path.read_bytes() if path.is_file() else None
+
+
 def is_paused(leaves: Sequence[Leaf], changes: Mapping[str, Any]) -> bool:
     """Whether the limits of a study's terms, with these changes, pause it somewhere."""
     watch, projection, seen = LimitWatch(), Projection(), []
@@ -90,12 +94,14 @@ def is_paused(leaves: Sequence[Leaf], changes: Mapping[str, Any]) -> bool:
     return False
 
 
-def records(directories: Sequence[str], seed: int, studies: int) -> Iterator[Path]:
+def records(
+    directories: Sequence[str], seed: int, studies: int, arms: Sequence[str] = HONEST
+) -> Iterator[Path]:
     """Study directories: those that are named, or simulated ones, each there until the next is asked for."""
     if directories:
         yield from map(Path, directories)
         return
-    kinds = product(range(studies), HONEST, CLASSES)
+    kinds = product(range(studies), arms, CLASSES)
     with tempfile.TemporaryDirectory(prefix="aar-honest-") as scratch:
         for place, (number, arm, name) in enumerate(islice(kinds, studies)):
             kept = Path(scratch) / str(place)
@@ -108,14 +114,13 @@ def main() -> int:
     parser.add_argument("directories", nargs="*", metavar="DIR")
     parser.add_argument("--seed", type=int, default=1, metavar="N")
     parser.add_argument("--studies", type=int, default=200, metavar="N")
+    parser.add_argument("--arms", default=",".join(HONEST), help="of aar simulate; one-lazy is not honest")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     counts, said = Counts(), []
-    for path in records(options.directories, options.seed, options.studies):
-        reader = RecordReader(path / "record")
-        with tempfile.TemporaryDirectory() as scratch:
-            blobs = Blobs(path / "record" / "blobs", Path(scratch))
-            said += [f"{path.name}: {one}" for one in counts.add(list(reader.entries()), blobs)]
+    for path in records(options.directories, options.seed, options.studies, options.arms.split(",")):
+        leaves = list(RecordReader(path / "record").entries())
+        said += [f"{path.name}: {one}" for one in counts.add(leaves, path / "record" / "blobs")]
         if sys.stderr.isatty():
             sys.stderr.write(f"\r{counts.studies} studies, {counts.alarms.total()} alarms")
     told = counts.as_json()
@@ -126,7 +131,7 @@ def main() -> int:
             print(f"  {one}")
         low, high = (100 * end for end in told["interval"])
         alarms = f"{counts.alarms.total()} alarms, {100 * told['rate']:.3f} % of entries"
-        print(f"{counts.studies} honest studies, {counts.entries} entries: {alarms} [{low:.3f}, {high:.3f}]")
+        print(f"{counts.studies} studies, {counts.entries} entries: {alarms} [{low:.3f}, {high:.3f}]")
         print(f"paused: {counts.paused}; if the default limits paused: {counts.paused_by_defaults}")
     return 0 if counts.alarms.total() <= MOST_ALLOWED * counts.entries and not counts.paused else 1
 
