@@ -136,15 +136,24 @@ def _write(place: Path, canary: str) -> str:
 
 
 def _start_victim(stack: contextlib.ExitStack, canary: str, labels: str) -> int:
-    """A process of the host with the canary on its command line and in its environment, and a labels file."""
+    """A process of the host with the canary on its command line and in its environment, and a labels file.
+
+    It waits at the read end of a pipe of ours and ends with us, however we end.
+    """
+    lifeline, held_by_us = os.pipe()
+    stack.callback(os.close, held_by_us)
     with open(labels, "rb") as held:
         victim = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", "import time; time.sleep(300)", canary],
+            [sys.executable, "-I", "-S", "-c", f"import os; os.read({lifeline}, 1)", canary],
             env={"CANARY": canary},
             stdin=held,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=[lifeline],
             # An interrupt at the terminal is for whoever started us.
             start_new_session=True,
         )
+    os.close(lifeline)
     stack.callback(victim.wait)
     stack.callback(victim.kill)
     return victim.pid
