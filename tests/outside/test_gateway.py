@@ -252,6 +252,30 @@ def test_a_lost_researcher_s_task_goes_to_another_and_after_three_it_is_dead(gat
     assert gateway.desks["researcher-1"].lease({}, {})["task"] is None
 
 
+HYBRID = {
+    "workflow": "hybrid",
+    "steps": [],
+    "scope": {"families": ["neighbourhood"], "programs": 1, "submissions": 4},
+}
+
+
+def test_who_comes_back_to_a_hybrid_task_goes_on_under_its_own_last_plan(gateway: Gateway) -> None:
+    body = {**TASK_TERMS, "task": "t3", "title": "t3", "direction": "", "submissions": 2, "priority": 9}
+    gateway.say(gateway.signers, "reviewer-a", "task-opened", {**body, **HYBRID})
+    control = ControlDesk(gateway.staff, gateway.desks, stop=lambda: None)
+    steps = [{"name": "s", "what": "", "submissions": 2}]
+    plans = {}
+    for name in ("researcher-1", "researcher-2", "researcher-1"):
+        desk = gateway.desks[name]
+        task = desk.lease({}, {})["task"]
+        # Another's plan is not told as its own.
+        assert (task["task"], task["plan"]) == ("t3", plans.get(name, -1))
+        plans[name] = desk.plan({"task": "t3", "steps": steps, "amends": -1}, {})["index"]
+        last = plans[name]
+        control.gone({"researcher": name}, {})
+    assert gateway.submit("researcher-1", "t3", last, "a") > plans["researcher-2"] > last
+
+
 def test_a_lease_says_what_its_holder_was_told(gateway: Gateway) -> None:
     task = gateway.desks["researcher-1"].lease({}, {})["task"]
     (lease,) = gateway.service.projection.leases

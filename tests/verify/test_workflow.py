@@ -271,6 +271,30 @@ def test_a_task_whose_lease_is_over_may_go_to_another(tmp_path: Path) -> None:
     assert verdict_on(forge, tmp_path).findings == []
 
 
+def there_and_back(forge: Forge) -> None:
+    """The task goes to another, who plans something else, and back before the last submission."""
+    before = "submission-worse"
+    forge.add("cut", "gateway", "task-leased", lease(researcher="r1", until_ms=0), before=before)
+    forge.add("taken", "gateway", "task-leased", lease(epoch=3, until_ms=0), before=before)
+    other = {"task": "walk", "steps": [planned("s2", "channel", submissions=3)], "amends": -1}
+    forge.add("meanwhile", "r2", "plan-declared", other, before=before)
+    forge.add("back", "gateway", "task-leased", lease(researcher="r1", epoch=4), before=before)
+
+
+def test_who_comes_back_to_a_hybrid_task_goes_on_under_its_own_last_plan(tmp_path: Path) -> None:
+    forge = hybrid()
+    there_and_back(forge)
+    assert verdict_on(forge, tmp_path).findings == []
+
+
+def test_who_comes_back_to_a_hybrid_task_is_held_to_its_own_last_plan(tmp_path: Path) -> None:
+    forge = hybrid()
+    _old_plan(forge)
+    there_and_back(forge)
+    report = verdict_on(forge, tmp_path)
+    assert_only(report, "BODY", forge.position("submission-worse"), "the plan declared last")
+
+
 def test_leases_of_a_task_are_counted(tmp_path: Path) -> None:
     forge = honest()
     forge.add("again", "gateway", "task-leased", lease(researcher="r1", epoch=3), before="over-walk")

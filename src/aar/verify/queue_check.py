@@ -28,6 +28,8 @@ class _Task:
     epoch: int = 0
     plan: int = -1
     planned: list[Body] = field(default_factory=list)
+    # The last plan of each who held it: of who comes back to a task its own holds again.
+    plans: dict[str, tuple[int, list[Body]]] = field(default_factory=dict)
     steps: dict[str, list[int]] = field(default_factory=dict)
     is_closed: bool = False
 
@@ -78,6 +80,7 @@ class QueueCheck:
                 f"{body['researcher']}, {task.until_ms - entry.at} ms before its end",
             )
         task.holder, task.until_ms, task.epoch = body["researcher"], body["until_ms"], body["epoch"]
+        task.plan, task.planned = task.plans.get(task.holder, (-1, []))
 
     def _check_task_closed(self, _index: int, _entry: Entry, body: Any) -> None:
         if body["task"] in self._tasks:
@@ -87,7 +90,7 @@ class QueueCheck:
         task = self._held("plan", index, body["task"], entry.author)
         if task is None:
             return
-        task.plan, task.planned = index, body["steps"]
+        task.plan, task.planned = task.plans[task.holder] = index, body["steps"]
         if task.body["workflow"] == "hybrid":
             for expected, got in plan_faults(task.body["scope"], body["steps"]):
                 self._add("BODY", index, expected, got)
