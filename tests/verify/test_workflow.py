@@ -308,6 +308,38 @@ def test_only_an_open_task_is_leased(change: dict[str, Any], tmp_path: Path) -> 
     assert_only(verdict_on(forge, tmp_path), "ORDER", forge.position("late"), "a lease of an open task")
 
 
+def test_only_a_researcher_of_the_study_gets_a_lease(tmp_path: Path) -> None:
+    forge = honest()
+    forge.add("cut", "gateway", "task-leased", lease(researcher="r1", until_ms=0), before="over-walk")
+    forge.add("taken", "gateway", "task-leased", lease(researcher="nobody", epoch=3), before="over-walk")
+    report = verdict_on(forge, tmp_path)
+    assert_only(report, "ORDER", forge.position("taken"), "a lease to a researcher of the study")
+
+
+@pytest.mark.parametrize("task", ["absent", "walk"], ids=["absent", "closed"])
+def test_only_an_open_task_ends(task: str, tmp_path: Path) -> None:
+    forge = honest()
+    body = {"task": task, "researcher": "r1", "outcome": "done", "reason": ""}
+    forge.add("again", "gateway", "task-closed", body, before="closed")
+    assert_only(verdict_on(forge, tmp_path), "ORDER", forge.position("again"), "the end of an open task")
+
+
+def test_a_plan_is_for_a_task_that_was_opened(tmp_path: Path) -> None:
+    forge = honest()
+    body = {"task": "absent", "steps": [planned()], "amends": -1}
+    forge.add("astray", "r2", "plan-declared", body, before="submission-first")
+    assert_only(verdict_on(forge, tmp_path), "ORDER", forge.position("astray"), "a task that was opened")
+
+
+@pytest.mark.parametrize("amended", ["submission-first", "task-walk"])
+def test_a_plan_amends_an_earlier_one_of_its_task(amended: str, tmp_path: Path) -> None:
+    forge = honest()
+    body = {"task": "walk", "steps": [planned()], "amends": At(amended)}
+    forge.add("astray", "r1", "plan-declared", body, before="submission-better").refs = [At(amended)]
+    report = verdict_on(forge, tmp_path)
+    assert_only(report, "BODY", forge.position("astray"), "an earlier plan for walk to amend")
+
+
 def test_a_plan_is_by_who_holds_the_task(tmp_path: Path) -> None:
     forge = honest()
     body = {"task": "walk", "steps": [planned()], "amends": -1}
