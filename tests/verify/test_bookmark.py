@@ -88,7 +88,9 @@ def test_a_whole_verification_leaves_the_same_bookmark(tmp_path: Path) -> None:
 
 
 def changed_entry(files: dict[str, bytes]) -> None:
-    files["record/tile/entries/001"] = files["record/tile/entries/001"].replace(b'"value":1', b'"value":2', 1)
+    path = "record/tile/entries/001"
+    assert b'"text":"remark' in files[path]
+    files[path] = files[path].replace(b'"text":"remark', b'"text":"Remark', 1)
 
 
 def changed_edge(files: dict[str, bytes]) -> None:
