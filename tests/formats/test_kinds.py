@@ -203,6 +203,11 @@ def test_a_hybrid_task_has_a_scope_and_no_steps_and_another_has_none():
             {**PLAN, "steps": [{**PLAN["steps"][0], "submissions": -1}]},
             "submissions: .* from 0 to",
         ),
+        (
+            "plan-declared",
+            {**PLAN, "steps": [{**PLAN["steps"][0], "families": ["a b"]}]},
+            r"families\[0\]: .* a name",
+        ),
         ("submission", {**SUBMISSION, "families": ["a b"]}, r"families\[0\]: .* a name"),
         ("task-leased", {**LEASE, "direction": 1}, "direction: .* 0 to"),
         ("queue-paused", {**PAUSE, "signal": "x" * 65}, "signal: .* 0 to 64"),
