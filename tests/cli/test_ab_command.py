@@ -54,3 +54,12 @@ def test_a_directory_that_is_something_else_is_left_as_it_is(
     assert main(["ab", "--dir", str(tmp_path)]) == EXIT_BAD_INPUT
     assert "nothing was begun" in capsys.readouterr().err
     assert {one.name for one in tmp_path.iterdir()} == {"notes", "small.toml"}
+
+
+def test_an_empty_name_of_a_directory_is_refused_and_no_comparison_is_begun_elsewhere(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["ab", "--dir", ""]) == EXIT_BAD_INPUT
+    assert "--dir '': want the name of a directory" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -161,6 +161,18 @@ HYBRID = next(body for kind, body in BODIES if kind == "task-opened" and body["w
 SCOPE: Any = HYBRID["scope"]
 PLAN: Any = next(body for kind, body in BODIES if kind == "plan-declared")
 PAUSE: Any = next(body for kind, body in BODIES if kind == "queue-paused")
+SUBMISSION: dict[str, Any] = {
+    "task": "walk",
+    "researcher": "r1",
+    "plan": 3,
+    "step": "s1",
+    "name": "m",
+    "families": ["prior"],
+    "digest": "0a" * 32,
+    "size": 1,
+    "request": "a",
+}
+LEASE = {"task": "walk", "researcher": "r1", "until_ms": 1, "epoch": 1, "direction": ""}
 
 
 def test_a_hybrid_task_has_a_scope_and_no_steps_and_another_has_none():
@@ -186,6 +198,21 @@ def test_a_hybrid_task_has_a_scope_and_no_steps_and_another_has_none():
             {**PLAN, "steps": [{"name": "s1", "what": ""}]},
             "exactly families, name",
         ),
+        (
+            "plan-declared",
+            {**PLAN, "steps": [{**PLAN["steps"][0], "submissions": -1}]},
+            "submissions: .* from 0 to",
+        ),
+        (
+            "plan-declared",
+            {**PLAN, "steps": [{**PLAN["steps"][0], "families": ["a b"]}]},
+            r"families\[0\]: .* a name",
+        ),
+        ("submission", {**SUBMISSION, "families": ["a b"]}, r"families\[0\]: .* a name"),
+        ("task-leased", {**LEASE, "direction": 1}, "direction: .* 0 to"),
+        ("queue-paused", {**PAUSE, "signal": "x" * 65}, "signal: .* 0 to 64"),
+        ("queue-paused", {**PAUSE, "value": "x" * 33}, "value: .* 0 to 32"),
+        ("queue-paused", {**PAUSE, "limit": "x" * 201}, "limit: .* 0 to 200"),
         ("queue-paused", {**PAUSE, "reason": ""}, "reason: .* 1 to"),
         ("queue-paused", {**PAUSE, "evidence": [-1]}, r"evidence\[0\]: .* an integer from 0"),
         ("queue-resumed", {"pause": -1, "reason": "x"}, "pause: .* an integer from 0"),
@@ -193,11 +220,25 @@ def test_a_hybrid_task_has_a_scope_and_no_steps_and_another_has_none():
     ],
 )
 def test_what_bounds_a_task_or_pauses_a_queue_has_its_shape(kind: str, body: Any, says: str):
+    check_body("submission", SUBMISSION)
+    check_body("task-leased", LEASE)
     refused(kind, body, says)
 
 
 OPENED: Any = opening()
 LIMIT = {"signal": "x", "side": "above", "value": "1.00", "action": "pause"}
+HUMAN = {"pgr": "0.23", "hours": "1.00", "source": "a table"}
+DOWNSTREAM = {"name": "x", "kind": "other", "gate": "none", "researchers": []}
+PROGRAM = {"researcher": "r1", "sha256": "ab" * 32}
+
+
+def terms(**changes: Any) -> dict[str, Any]:
+    return {**OPENED["oversight"], **changes}
+
+
+def test_the_queue_is_paused_by_the_monitor_or_a_reviewer_and_resumed_by_a_reviewer():
+    assert KINDS["queue-paused"].authors == ("monitor", "reviewer")
+    assert KINDS["queue-resumed"].authors == ("reviewer",)
 
 
 @pytest.mark.parametrize(
@@ -232,6 +273,17 @@ LIMIT = {"signal": "x", "side": "above", "value": "1.00", "action": "pause"}
             {**OPENED["oversight"], "downstream": [{"name": "x", "kind": "other", "gate": "none"}]},
             "exactly gate, kind, name, researchers",
         ),
+        ("oversight", terms(limits=[{**LIMIT, "signal": "a b"}]), "signal: .* a name"),
+        ("oversight", terms(limits=[{**LIMIT, "side": "beside"}]), "side: .* one of 'above', 'below'"),
+        ("oversight", terms(human={**HUMAN, "hours": "1"}), "hours: .* a decimal"),
+        ("oversight", terms(human={**HUMAN, "source": ""}), "source: .* 1 to 1000"),
+        ("oversight", terms(human={**HUMAN, "source": "x" * 1_001}), "source: .* 1 to 1000"),
+        ("oversight", terms(downstream=[{**DOWNSTREAM, "gate": ""}]), "gate: .* a name"),
+        ("oversight", terms(downstream=[{**DOWNSTREAM, "kind": ""}]), "kind: .* a name"),
+        ("oversight", terms(downstream=[{**DOWNSTREAM, "researchers": [1]}]), r"researchers\[0\]: .* a name"),
+        ("programs", [{**PROGRAM, "researcher": "a b"}], "researcher: .* a name"),
+        ("programs", [PROGRAM] * 513, "0 to 512 items"),
+        ("comparison", {"plan": "{}", "run": -1}, "run: .* an integer from 0"),
         ("comparison", {"plan": ""}, "comparison: .* exactly plan, run"),
         ("comparison", {"plan": "", "run": 0}, "plan: .* 2 to"),
         ("programs", [{"researcher": "r1", "sha256": "ab"}], "sha256: .* 64 lower-case hex"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -63,3 +64,17 @@ def test_a_file_that_an_imported_module_reads_belongs_to_the_method() -> None:
     assert (
         fingerprint_of({**files, "part.py": files["part.py"].replace("read", "readline")}).same != found.same
     )
+
+
+def test_a_method_of_many_long_files_is_read_as_far_as_the_bound_and_method_py_first() -> None:
+    """Eight such files were seconds in which the gateway answered nobody."""
+    files = {f"a{number}.py": "a = 1\n" * 5_000 for number in range(8)}
+    reads = METHOD + "\nimport a0, a1, a2, a3, a4, a5, a6, a7\n"
+    began = time.process_time()
+    found = fingerprint_of({**files, "method.py": reads})
+    assert time.process_time() - began < 4
+    assert found.same == fingerprint_of({**files, "method.py": reads + "# a comment\n"}).same
+    assert found.same != fingerprint_of({**files, "method.py": reads, "a7.py": "a = 2\n"}).same
+    # What is beyond the bound is taken as bytes.
+    assert found.same != fingerprint_of({**files, "method.py": reads, "a7.py": files["a7.py"] + "#\n"}).same
+    assert found.same == fingerprint_of({**files, "method.py": reads, "a0.py": files["a0.py"] + "#\n"}).same

@@ -193,3 +193,10 @@ def test_methods_whose_snapshots_are_gone_are_told_by_their_digests_alone() -> N
     assert told.codes == []
     told.submit("a", METHOD)
     assert told.codes == ["duplicate-submission"]
+
+
+def test_values_that_lie_in_one_wide_interval_but_not_in_each_others_are_no_lottery() -> None:
+    told = Told()
+    for seed, pgr, half in ((1, "0.3000", 0.3), (2, "0.2000", 0.01), (3, "0.4000", 0.01)):
+        told.score(told.submit("a", SEEDED.format(seed=seed, factor=0.5)), pgr, half=half)
+    assert told.codes == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from aar.outside.monitor.words import stated_in
@@ -128,3 +130,25 @@ def test_a_half_without_an_interval_scatters_as_the_other() -> None:
     assert told.codes == []
     told.reveal(receipt, "sealed", "0.3000", "0.2200", "0.3800")
     assert told.codes == ["public-above-sealed"]
+
+
+def test_a_finding_full_of_numbers_takes_no_time() -> None:
+    told, words = Told(), "pgr 0.1 " * 1_000
+    began = time.process_time()
+    told.find("a", words)
+    assert time.process_time() - began < 1
+    assert told.codes == ["contradicts-receipts"]
+
+
+@pytest.mark.parametrize(
+    ("words", "values"),
+    [
+        ("PGR 0.4, then PGR 0.6 if all goes well", [0.4, 0.6]),
+        ("PGR 0.4, I hope for PGR 0.6, PGR 0.7", [0.4]),
+        ("PGR 0.4 rose, by the way, PGR 0.6 and PGR 0.7", [0.4]),
+    ],
+)
+def test_what_stands_before_a_hope_or_a_difference_is_stated_and_what_follows_is_not(
+    words: str, values: list[float]
+) -> None:
+    assert [one.value for one in stated_in(words, "")] == values

@@ -13,7 +13,7 @@ from aar.formats.entry import Entry, sign_entry
 from aar.formats.keys import Signer, format_vkey
 from aar.lab.method_directory import method_files
 from aar.lab.pipeline import parse_pipeline
-from aar.lab.snapshot import METHOD
+from aar.lab.snapshot import METHOD, families_of
 from aar.outside.admission import Refused
 from aar.outside.gateway import researcher_desk
 from aar.outside.gateway.blobs import Blobs
@@ -252,6 +252,30 @@ def test_a_lost_researcher_s_task_goes_to_another_and_after_three_it_is_dead(gat
     assert gateway.desks["researcher-1"].lease({}, {})["task"] is None
 
 
+HYBRID = {
+    "workflow": "hybrid",
+    "steps": [],
+    "scope": {"families": ["neighbourhood"], "programs": 1, "submissions": 4},
+}
+
+
+def test_who_comes_back_to_a_hybrid_task_goes_on_under_its_own_last_plan(gateway: Gateway) -> None:
+    body = {**TASK_TERMS, "task": "t3", "title": "t3", "direction": "", "submissions": 2, "priority": 9}
+    gateway.say(gateway.signers, "reviewer-a", "task-opened", {**body, **HYBRID})
+    control = ControlDesk(gateway.staff, gateway.desks, stop=lambda: None)
+    steps = [{"name": "s", "what": "", "submissions": 2}]
+    plans = {}
+    for name in ("researcher-1", "researcher-2", "researcher-1"):
+        desk = gateway.desks[name]
+        task = desk.lease({}, {})["task"]
+        # Another's plan is not told as its own.
+        assert (task["task"], task["plan"]) == ("t3", plans.get(name, -1))
+        plans[name] = desk.plan({"task": "t3", "steps": steps, "amends": -1}, {})["index"]
+        last = plans[name]
+        control.gone({"researcher": name}, {})
+    assert gateway.submit("researcher-1", "t3", last, "a") > plans["researcher-2"] > last
+
+
 def test_a_lease_says_what_its_holder_was_told(gateway: Gateway) -> None:
     task = gateway.desks["researcher-1"].lease({}, {})["task"]
     (lease,) = gateway.service.projection.leases
@@ -268,6 +292,42 @@ def test_the_families_of_a_pipeline_are_read_from_its_bytes_and_a_program_has_no
     submissions = gateway.service.projection.submissions
     assert submissions[one].body["families"] == ["confidence", "baseline"]
     assert submissions[other].body["families"] == []
+
+
+@pytest.mark.parametrize(
+    ("config", "families"),
+    [
+        ('[["knn/2", {}], ["probe", {}]]', ("neighbourhood", "baseline")),
+        ('[["\\u006bnn", {}]]', ("neighbourhood",)),
+        ('[["KNN", {}]]', ()),
+        ('[["\uff4bnn", {}]]', ()),
+        ('[[["knn"], {}]]', ()),
+        ("[[7, {}]]", ()),
+        ('[["knn"]]', ()),
+        ('{"ab": 1}', ()),
+        ('\ufeff[["knn", {}]]', ()),
+        ("[" * 100_000, ()),
+        ('[["knn", {"k": ' + "9" * 5_000 + "}]]", ()),
+    ],
+)
+def test_families_are_those_of_the_blocks_by_name_whatever_their_version(
+    config: str, families: tuple[str, ...]
+) -> None:
+    assert families_of({"method.py": METHOD, "config.json": config}) == families
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"method.py": METHOD.replace("\n", "\r\n")},
+        {"method.py": METHOD + "\n"},
+        {"CONFIG.json": ""},
+        {"aar.py": ""},
+    ],
+    ids=["other line ends", "a line more", "a name in other case", "another module"],
+)
+def test_what_is_not_the_pipeline_s_two_files_to_the_byte_has_no_families(files: dict[str, str]) -> None:
+    assert families_of({"method.py": METHOD, "config.json": '[["knn", {}]]', **files}) == ()
 
 
 def test_one_researchers_queue_does_not_keep_the_others_waiting(gateway: Gateway) -> None:

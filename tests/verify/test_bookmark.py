@@ -24,10 +24,10 @@ from forge import (
 )
 
 # Two full bundles, a level above, and a right edge.
-VOTES = 600
+REMARKS = 600
 
 
-LONG = with_comments(VOTES)
+LONG = with_comments(REMARKS)
 LEAVES = LONG.leaves()
 FILES = LONG.files(LEAVES)
 SIZE = len(LEAVES)
@@ -88,7 +88,9 @@ def test_a_whole_verification_leaves_the_same_bookmark(tmp_path: Path) -> None:
 
 
 def changed_entry(files: dict[str, bytes]) -> None:
-    files["record/tile/entries/001"] = files["record/tile/entries/001"].replace(b'"value":1', b'"value":2', 1)
+    path = "record/tile/entries/001"
+    assert b'"text":"remark' in files[path]
+    files[path] = files[path].replace(b'"text":"remark', b'"text":"Remark', 1)
 
 
 def changed_edge(files: dict[str, bytes]) -> None:
@@ -172,8 +174,8 @@ def test_what_is_wrong_with_the_new_is_named_as_ever(
 
 
 def test_another_history_than_was_verified_is_a_fork(tmp_path: Path) -> None:
-    other = with_comments(VOTES)
-    other["vote-7"].body["value"] *= -1
+    other = with_comments(REMARKS)
+    other["remark-7"].body["text"] += ", and more"
     study = write(tmp_path / "study", other.files())
     report = verify_new(study, bookmark_at(300), policy=FILES["policy"])
     assert [one.code for one in report.findings] == ["FORK"]
@@ -183,8 +185,8 @@ def test_another_history_than_was_verified_is_a_fork(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [256, 300])
 def test_a_new_entry_of_a_stranger_or_out_of_order_is_named(tmp_path: Path, size: int) -> None:
-    other = with_comments(VOTES)
-    other["vote-400"].kind = "gossip"
+    other = with_comments(REMARKS)
+    other["remark-400"].kind = "gossip"
     report = verify_new(write(tmp_path / "a", other.files()), bookmark_at(size), policy=FILES["policy"])
     assert [one.code for one in report.findings] == ["UNKNOWN_KIND"]
 

@@ -70,8 +70,8 @@ def test_a_rollback_is_shown_by_the_larger_checkpoint(tmp_path: Path) -> None:
 
 def test_an_entry_left_out_is_shown_by_two_proofs_of_one_place(tmp_path: Path) -> None:
     other = with_comments(600)
-    other["vote-100"].body["value"] *= -1
-    place = other.position("vote-100")
+    other["remark-100"].body["text"] += ", and more"
+    place = other.position("remark-100")
     study = write(tmp_path / "study", other.files())
     report = verify_study(study, policy=FILES["policy"], receipts=[receipt(place, LEAVES)])
     assert {one.code for one in report.findings} == {"OMISSION", "FORK"}
@@ -108,11 +108,11 @@ def test_a_quorum_that_was_not_met_is_shown(tmp_path: Path) -> None:
 
 
 def odd_kind(forge: Forge) -> None:
-    forge["vote-7"].kind = "gossip"
+    forge["remark-7"].kind = "gossip"
 
 
 def odd_body(forge: Forge) -> None:
-    forge["vote-7"].body["value"] = 2
+    forge["remark-7"].body["text"] = ""
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_bad_entry_that_the_log_signed_for_is_shown(
     forge = with_comments(600)
     change(forge)
     report = verdict_on(forge, tmp_path)
-    place = forge.position("vote-7")
+    place = forge.position("remark-7")
     assert [(one.code, one.first_index) for one in report.findings] == [(code, place)]
     outcome, why = judged(report)
     assert (outcome, f"signed for entry {place}" in why) == (SHOWN, True)
@@ -143,7 +143,7 @@ def test_what_takes_more_of_the_record_is_said_to_be_committed(tmp_path: Path) -
 
 def test_a_gap_is_not_shown_by_one_entry_alone(tmp_path: Path) -> None:
     forge = with_comments(600)
-    forge.drop("vote-7")
+    forge.drop("remark-7")
     leaves = forge.leaves()
     report = verdict_on(forge, tmp_path, files=forge.files(leaves))
     assert report.verdict == "ok"  # the forge closes the gap
@@ -209,8 +209,8 @@ def test_an_entry_that_is_there_was_not_left_out() -> None:
 
 def test_another_entry_under_another_checkpoint_was_not_put_in_its_place() -> None:
     other = with_comments(600)
-    other["vote-100"].body["value"] *= -1
-    place, leaves = other.position("vote-100"), other.leaves()
+    other["remark-100"].body["text"] += ", and more"
+    place, leaves = other.position("remark-100"), other.leaves()
     files = {HELD: receipt(place, LEAVES), HERE: checkpoint(LEAVES)}
     files[f"entry-{place}.tlog-proof"] = receipt(place, leaves)
     assert judge("OMISSION", place, files, POLICY)[0] == REPORTED

@@ -271,6 +271,30 @@ def test_a_task_whose_lease_is_over_may_go_to_another(tmp_path: Path) -> None:
     assert verdict_on(forge, tmp_path).findings == []
 
 
+def there_and_back(forge: Forge) -> None:
+    """The task goes to another, who plans something else, and back before the last submission."""
+    before = "submission-worse"
+    forge.add("cut", "gateway", "task-leased", lease(researcher="r1", until_ms=0), before=before)
+    forge.add("taken", "gateway", "task-leased", lease(epoch=3, until_ms=0), before=before)
+    other = {"task": "walk", "steps": [planned("s2", "channel", submissions=3)], "amends": -1}
+    forge.add("meanwhile", "r2", "plan-declared", other, before=before)
+    forge.add("back", "gateway", "task-leased", lease(researcher="r1", epoch=4), before=before)
+
+
+def test_who_comes_back_to_a_hybrid_task_goes_on_under_its_own_last_plan(tmp_path: Path) -> None:
+    forge = hybrid()
+    there_and_back(forge)
+    assert verdict_on(forge, tmp_path).findings == []
+
+
+def test_who_comes_back_to_a_hybrid_task_is_held_to_its_own_last_plan(tmp_path: Path) -> None:
+    forge = hybrid()
+    _old_plan(forge)
+    there_and_back(forge)
+    report = verdict_on(forge, tmp_path)
+    assert_only(report, "BODY", forge.position("submission-worse"), "the plan declared last")
+
+
 def test_leases_of_a_task_are_counted(tmp_path: Path) -> None:
     forge = honest()
     forge.add("again", "gateway", "task-leased", lease(researcher="r1", epoch=3), before="over-walk")
@@ -282,6 +306,38 @@ def test_only_an_open_task_is_leased(change: dict[str, Any], tmp_path: Path) -> 
     forge = honest()
     forge.add("late", "gateway", "task-leased", lease(**change), before="closed")
     assert_only(verdict_on(forge, tmp_path), "ORDER", forge.position("late"), "a lease of an open task")
+
+
+def test_only_a_researcher_of_the_study_gets_a_lease(tmp_path: Path) -> None:
+    forge = honest()
+    forge.add("cut", "gateway", "task-leased", lease(researcher="r1", until_ms=0), before="over-walk")
+    forge.add("taken", "gateway", "task-leased", lease(researcher="nobody", epoch=3), before="over-walk")
+    report = verdict_on(forge, tmp_path)
+    assert_only(report, "ORDER", forge.position("taken"), "a lease to a researcher of the study")
+
+
+@pytest.mark.parametrize("task", ["absent", "walk"], ids=["absent", "closed"])
+def test_only_an_open_task_ends(task: str, tmp_path: Path) -> None:
+    forge = honest()
+    body = {"task": task, "researcher": "r1", "outcome": "done", "reason": ""}
+    forge.add("again", "gateway", "task-closed", body, before="closed")
+    assert_only(verdict_on(forge, tmp_path), "ORDER", forge.position("again"), "the end of an open task")
+
+
+def test_a_plan_is_for_a_task_that_was_opened(tmp_path: Path) -> None:
+    forge = honest()
+    body = {"task": "absent", "steps": [planned()], "amends": -1}
+    forge.add("astray", "r2", "plan-declared", body, before="submission-first")
+    assert_only(verdict_on(forge, tmp_path), "ORDER", forge.position("astray"), "a task that was opened")
+
+
+@pytest.mark.parametrize("amended", ["submission-first", "task-walk"])
+def test_a_plan_amends_an_earlier_one_of_its_task(amended: str, tmp_path: Path) -> None:
+    forge = honest()
+    body = {"task": "walk", "steps": [planned()], "amends": At(amended)}
+    forge.add("astray", "r1", "plan-declared", body, before="submission-better").refs = [At(amended)]
+    report = verdict_on(forge, tmp_path)
+    assert_only(report, "BODY", forge.position("astray"), "an earlier plan for walk to amend")
 
 
 def test_a_plan_is_by_who_holds_the_task(tmp_path: Path) -> None:

@@ -66,6 +66,8 @@ def ab(options: argparse.Namespace) -> int:
 
 
 def _ab(options: argparse.Namespace) -> int:
+    if options.dir is not None and not options.dir:
+        raise CommandFailed("--dir '': want the name of a directory")
     directory = ComparisonDirectory(Path(options.dir) if options.dir else _new_directory())
     is_old = directory.is_comparison
     try:

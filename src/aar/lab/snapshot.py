@@ -55,8 +55,10 @@ def families_of(files: Mapping[str, str]) -> tuple[str, ...]:
         return ()
     try:
         steps = json.loads(files[CONFIG])
-        return tuple(dict.fromkeys(FAMILY_OF[name] for name, _parameters in steps))
-    except (ValueError, KeyError, TypeError, RecursionError):
+        # A block of a later version is written "NAME/2": the idea is the same.
+        names = (name.partition("/")[0] for name, _parameters in steps)
+        return tuple(dict.fromkeys(FAMILY_OF[name] for name in names))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return ()
 
 

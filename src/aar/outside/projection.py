@@ -212,6 +212,9 @@ class Projection:
         task.lease_until_ms = body["until_ms"]
         task.epoch = body["epoch"]
         task.told = body["direction"]
+        # Of who comes back to a task its own last plan holds, not that of who had it meanwhile.
+        own = [one for one in task.plan_entries if self.authors[one] == body["researcher"]]
+        task.plan = max(own, default=-1)
         if body["researcher"] not in task.holders:
             task.holders.append(body["researcher"])
         # One that was over when it was given takes the task away: nobody was told anything.

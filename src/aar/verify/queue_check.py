@@ -28,6 +28,9 @@ class _Task:
     epoch: int = 0
     plan: int = -1
     planned: list[Body] = field(default_factory=list)
+    # The last plan of each who held it: of who comes back to a task its own holds again.
+    plans: dict[str, tuple[int, list[Body]]] = field(default_factory=dict)
+    declared: set[int] = field(default_factory=set)
     steps: dict[str, list[int]] = field(default_factory=dict)
     is_closed: bool = False
 
@@ -38,6 +41,7 @@ class QueueCheck:
     def __init__(self, add: Add) -> None:
         self._add = add
         self._policy = ""
+        self._researchers: frozenset[str] = frozenset()
         self._tasks: dict[str, _Task] = {}
         self._scored: set[int] = set()
         # The pause that holds, or -1.
@@ -52,6 +56,7 @@ class QueueCheck:
 
     def _check_study_opened(self, _index: int, _entry: Entry, body: Any) -> None:
         self._policy = body["allocation"]["policy"]
+        self._researchers = frozenset(body["researchers"])
 
     def _check_task_opened(self, index: int, _entry: Entry, body: Any) -> None:
         wanted = STRICT_ENOUGH[body["risk"]]
@@ -65,6 +70,8 @@ class QueueCheck:
         if task is None or task.is_closed:
             self._add("ORDER", index, "a lease of an open task", body["task"])
             return
+        if body["researcher"] not in self._researchers:
+            self._add("ORDER", index, "a lease to a researcher of the study", body["researcher"])
         # One that is over when it is said takes a task away: that is no new work.
         if body["until_ms"] > entry.at:
             self._check_paused(index, "lease")
@@ -78,16 +85,27 @@ class QueueCheck:
                 f"{body['researcher']}, {task.until_ms - entry.at} ms before its end",
             )
         task.holder, task.until_ms, task.epoch = body["researcher"], body["until_ms"], body["epoch"]
+        task.plan, task.planned = task.plans.get(task.holder, (-1, []))
 
-    def _check_task_closed(self, _index: int, _entry: Entry, body: Any) -> None:
-        if body["task"] in self._tasks:
-            self._tasks[body["task"]].is_closed = True
+    def _check_task_closed(self, index: int, _entry: Entry, body: Any) -> None:
+        task = self._tasks.get(body["task"])
+        if task is None or task.is_closed:
+            self._add("ORDER", index, "the end of an open task", body["task"])
+            return
+        task.is_closed = True
 
     def _check_plan_declared(self, index: int, entry: Entry, body: Any) -> None:
+        if body["task"] not in self._tasks:
+            self._add("ORDER", index, "a plan for a task that was opened", body["task"])
         task = self._held("plan", index, body["task"], entry.author)
         if task is None:
             return
-        task.plan, task.planned = index, body["steps"]
+        if body["amends"] >= 0 and body["amends"] not in task.declared:
+            self._add(
+                "BODY", index, f"an earlier plan for {body['task']} to amend", f"entry {body['amends']}"
+            )
+        task.declared.add(index)
+        task.plan, task.planned = task.plans[task.holder] = index, body["steps"]
         if task.body["workflow"] == "hybrid":
             for expected, got in plan_faults(task.body["scope"], body["steps"]):
                 self._add("BODY", index, expected, got)

@@ -23,6 +23,7 @@ from aar.lab.pipeline import parse_pipeline_text
 
 # A parser goes down once per level, and the snapshot is a stranger's: what is deeper is taken as bytes.
 MOST_SOURCE_BYTES = 32_768
+MOST_OF_ALL_FILES = 65_536
 MOST_DEPTH = 40
 MOST_TOKENS_OF_A_LINE = 600
 MOST_BRANCHES = 200
@@ -57,13 +58,25 @@ class Fingerprint:
 
 def fingerprint_of(files: Mapping[str, str]) -> Fingerprint:
     """Of a snapshot's files; of what cannot be read as a program, by its bytes."""
-    trees = {name: tree for name, text in files.items() if name.endswith(".py") and (tree := _parsed(text))}
+    trees = _trees(files)
     same, variant = [], []
     for name in sorted(_relevant(files, trees)):
         one, other = _told(files[name], trees.get(name))
         same.append((name, one))
         variant.append((name, other))
     return Fingerprint(_digest(same), _digest(variant))
+
+
+def _trees(files: Mapping[str, str]) -> dict[str, ast.Module]:
+    """The modules among them by name, `method.py` first, as long as all of them stay within the bound."""
+    found, size = {}, 0
+    for name in sorted(files, key=lambda one: (one != "method.py", one)):
+        if name.endswith(".py"):
+            size += len(files[name])
+            tree = _parsed(files[name]) if size <= MOST_OF_ALL_FILES else None
+            if tree is not None:
+                found[name] = tree
+    return found
 
 
 def pipeline_fingerprint(text: str) -> str | None:

@@ -7,7 +7,7 @@ does that often enough gets the best of many draws. Trying other values of a par
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,7 +108,7 @@ class Methods:
                 evidence=(first.index, mine.index),
             )
             return
-        others = [one for one in self._by_same.get(prints.same, []) if one.digest != mine.digest]
+        others = (one for one in self._by_same.get(prints.same, []) if one.digest != mine.digest)
         first = self._earlier(mine, others)
         if first is not None:
             yield Sighting(
@@ -119,7 +119,7 @@ class Methods:
                 evidence=(first.index, mine.index),
             )
 
-    def _earlier(self, mine: _HandedIn, handed_in: list[_HandedIn]) -> _HandedIn | None:
+    def _earlier(self, mine: _HandedIn, handed_in: Iterable[_HandedIn]) -> _HandedIn | None:
         """The first of them that this one repeats.
 
         Two who have the same idea at the same time repeat nobody: another's counts once its receipt was there
@@ -159,6 +159,8 @@ def _whose(first: _HandedIn, mine: _HandedIn) -> str:
 def _is_noise(released: list[Mapping[str, Any]]) -> bool:
     """Whether every value that was told lies within the interval of every other one."""
     told = [one for one in released if one.get("improved")]
-    return all(
-        float(one["low"]) <= float(other["pgr"]) <= float(one["high"]) for one in told for other in told
-    )
+    if not told:
+        return True
+    values = [float(one["pgr"]) for one in told]
+    is_low = max(float(one["low"]) for one in told) <= min(values)
+    return is_low and max(values) <= min(float(one["high"]) for one in told)

@@ -143,10 +143,10 @@ def _autonomous_subtasks(leaves: Sequence[Leaf], projection: Projection) -> Sign
     plans = {
         leaf.index: leaf.signed.entry.body for leaf in leaves if leaf.signed.entry.kind == "plan-declared"
     }
-    worked = [task for task in projection.tasks.values() if task.plan >= 0]
+    worked = [task for task in projection.tasks.values() if task.plan_entries]
     made = []
     for task in worked:
-        body: Any = plans[task.plan]
+        body: Any = plans[task.plan_entries[-1]]
         made.append(float(len(body["steps"])) if task.workflow == "free" else 0.0)
     proposals = projection.proposals
     approved = sum(one["state"] == "approved" for one in proposals.values())
@@ -156,7 +156,7 @@ def _autonomous_subtasks(leaves: Sequence[Leaf], projection: Projection) -> Sign
         "human's",
         "plan-declared, by task",
         made,
-        cites=(*cited([task.plan for task in worked]), *cited(list(proposals))) or ("entry 0",),
+        cites=(*cited([task.plan_entries[-1] for task in worked]), *cited(list(proposals))) or ("entry 0",),
         nothing="no researcher has declared a plan yet",
         detail=f"{len(proposals)} follow-up tasks proposed, {approved} of them opened by a reviewer",
     )

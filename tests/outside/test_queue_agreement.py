@@ -1,0 +1,172 @@
+"""What the gateway admits to the queue, the verifier finds nothing wrong with; what it refuses, it finds."""
+
+from __future__ import annotations
+
+import copy
+import random
+from typing import Any
+
+import pytest
+
+from aar.formats.entry import Entry, Leaf, sign_entry
+from aar.outside.admission import Refused, check_admission
+from aar.verify.queue_check import QueueCheck
+from forge import planned
+from outside.test_admission import ORIGIN, SIGNERS, opening, receipt_body
+from outside.test_admission import Study as Refusing
+
+NAMES = ("researcher-1", "researcher-2")
+TASKS = ("t1", "t2", "t3", "t4")
+STEPS = ("s1", "s2", "S1")
+FAMILIES = ("channel", "prior", "baseline", "ensembles")
+# Refusals that are the queue's own; budgets, requests and whose plan it is are checked elsewhere.
+OF_THE_QUEUE = {
+    "epoch",
+    "leased",
+    "no-researcher",
+    "no-task",
+    "not-leased",
+    "not-paused",
+    "old-plan",
+    "paused",
+    "risk",
+    "scope",
+    "step-order",
+}
+# How often each is attempted.
+ATTEMPTS = {"lease": 2, "gone": 1, "plan": 2, "submit": 4, "receipt": 1, "pause": 1, "resume": 1, "close": 1}
+ROUNDS = 400
+
+
+class Watched(Refusing):
+    """A study whose every entry, admitted or refused, the verifier's fold looks at, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.faults: list[tuple[str, int, str, str]] = []
+        self.queue = QueueCheck(lambda *fault: self.faults.append(fault))
+        self.disagreements: list[str] = []
+        self.admitted: dict[str, int] = {}
+        self.refused: dict[str, int] = {}
+
+    def say(
+        self, author: str, kind: str, body: dict[str, Any], refs: tuple[int, ...] = (), **changes: Any
+    ) -> int:
+        chain, index = self.projection.chain(author), self.projection.tree_size
+        cosigners = ["reviewer-a"] if kind == "study-opened" else []
+        entry = Entry(ORIGIN, author, chain.seq, chain.prev, kind, refs, body, self.now_ms)
+        signed = sign_entry(entry, SIGNERS[author], *(SIGNERS[one] for one in cosigners))
+        try:
+            check_admission(self.projection, signed)
+        except Refused as refused:
+            self.refused[refused.code] = self.refused.get(refused.code, 0) + 1
+            # A submission to a task that nobody opened is a matter of the budget.
+            is_elsewhere = kind == "submission" and body["task"] not in self.projection.tasks
+            if refused.code in OF_THE_QUEUE and not is_elsewhere and not self._would_be_found(index, entry):
+                self.disagreements.append(f"refused and not found: {refused.code} {kind} {body}")
+            return -1
+        self.admitted[kind] = self.admitted.get(kind, 0) + 1
+        self.now_ms += 1_000
+        self.projection.fold(Leaf(index, self.now_ms, signed))
+        self.queue.check(index, entry)
+        if self.faults:
+            self.disagreements.append(f"admitted and called wrong: {self.faults} {kind} {body}")
+            self.faults.clear()
+        return index
+
+    def _would_be_found(self, index: int, entry: Entry) -> bool:
+        faults: list[object] = []
+        queue = QueueCheck(lambda *fault: faults.append(fault))
+        for name in ("_policy", "_researchers", "_tasks", "_scored", "_paused"):
+            setattr(queue, name, copy.deepcopy(getattr(self.queue, name)))
+        queue.check(index, entry)
+        return bool(faults)
+
+
+def scope() -> dict[str, Any]:
+    return {"families": ["channel", "prior"], "programs": 1, "submissions": 3}
+
+
+def opened(policy: str, dice: random.Random) -> Watched:
+    study = Watched()
+    terms = {"policy": policy, "directions": []}
+    budget = {"submissions": 90_000, "confirmations": 1, "seconds": 10**7}
+    study.say("operator", "study-opened", opening(allocation=terms, budget=budget, researchers=list(NAMES)))
+    for name in TASKS:
+        workflow = dice.choice(("fixed", "hybrid", "hybrid", "free"))
+        changes: dict[str, Any] = {
+            "workflow": workflow,
+            "risk": dice.choice(("low", "low", "medium", "high")),
+        }
+        if workflow == "hybrid":
+            changes["scope"] = scope()
+        steps = STEPS[:2] if workflow == "fixed" else ()
+        study.task(name, steps=steps, submissions=1_000, **changes)
+    return study
+
+
+def play(study: Watched, dice: random.Random) -> None:
+    """One attempt at something, which may be admitted or not."""
+    task, who = dice.choice(TASKS), dice.choice(NAMES)
+    told = study.projection.tasks.get(task)
+    plans = told.plan_entries if told is not None else []
+    (what,) = dice.choices([*ATTEMPTS], [*ATTEMPTS.values()])
+    if what in ("lease", "gone"):
+        if what == "gone" and told is not None and told.researcher:
+            who = told.researcher
+        until = study.now_ms + (dice.choice((0, -5, 3_000, 10**9)) if what == "lease" else 0)
+        if dice.random() < 0.03:
+            who = "researcher-3"
+        study.lease(who, task, (told.epoch if told else 0) + dice.choice((1, 1, 1, 2)), max(until, 0))
+    elif what == "plan":
+        steps = [
+            planned(
+                name,
+                *dice.sample(FAMILIES, dice.choice((0, 1, 1, 2))),
+                submissions=dice.choice((0, 1, 2, 3, 4)),
+            )
+            for name in dice.choices(STEPS, k=dice.choice((1, 2)))
+        ]
+        amends = dice.choice([-1, *plans])
+        study.plan(who, task, amends, steps)
+    elif what == "submit":
+        mine = [one for one in plans if study.projection.authors[one] == who]
+        plan = dice.choice(mine[-2:] or [0])
+        families = dice.sample(FAMILIES, dice.choice((0, 1, 1, 2)))
+        request = f"{study.projection.tree_size}/{dice.random()}"
+        body = {
+            "task": task,
+            "researcher": who,
+            "plan": plan,
+            "step": dice.choice(STEPS),
+            "name": "m",
+            "families": families,
+            "digest": "d" * 64,
+            "size": 1,
+            "request": request,
+        }
+        study.say("gateway", "submission", body)
+    elif what == "receipt":
+        for one in study.projection.pending_submissions():
+            researcher = study.projection.submissions[one].body["researcher"]
+            study.say("evaluator", "score-receipt", {**receipt_body(one), "researcher": researcher}, (one,))
+    elif what == "pause" and dice.random() < 0.3:
+        body = {"signal": "", "value": "", "limit": "", "reason": "x", "evidence": []}
+        study.say(dice.choice(("monitor", "reviewer-a")), "queue-paused", body)
+    elif what == "resume":
+        pause = dice.choice([study.projection.paused, study.projection.paused, 0])
+        study.say("reviewer-a", "queue-resumed", {"pause": max(pause, 0), "reason": "x"}, (max(pause, 0),))
+    elif what == "close" and dice.random() < 0.05 and told is not None:
+        body = {"task": task, "researcher": told.researcher, "outcome": "done", "reason": ""}
+        study.say("gateway", "task-closed", body)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_gateway_and_verifier_agree_on_every_entry_of_a_queue_that_is_played_with(seed: int) -> None:
+    dice = random.Random(seed)
+    study = opened(("directed", "risk-tiered")[seed % 2], dice)
+    for _round in range(ROUNDS):
+        play(study, dice)
+    assert study.disagreements == []
+    assert sum(study.admitted.values()) > ROUNDS / 20
+    assert len(set(study.refused) & OF_THE_QUEUE) >= 4
