@@ -97,3 +97,17 @@ def test_a_directory_of_other_terms_is_refused(tmp_path: Path, capsys: Printed) 
     command = finished(tmp_path / "kept")
     assert main([*command, "--seed", "2"]) == EXIT_BAD_INPUT
     assert "was begun with other terms (seed)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", "\xff", "[" * 100_000], ids=str.__len__)
+@pytest.mark.parametrize("name", ["outcomes/fabricator-1.json", "redteam-study.json"])
+def test_a_file_of_ours_that_says_nothing_is_named_in_one_line(
+    name: str, text: str, tmp_path: Path, capsys: Printed
+) -> None:
+    command = finished(tmp_path / "kept")
+    (tmp_path / "kept" / name).write_text(text, "latin-1")
+    assert main(command) == EXIT_BAD_INPUT
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "Traceback" not in told
+    assert ("cannot be read as" in told) == ((name, text) != ("redteam-study.json", "{}"))

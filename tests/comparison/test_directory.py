@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -59,6 +60,17 @@ def test_what_is_no_plan_is_refused_with_the_files_name(
     directory, _plan = made
     directory.plan_file.write_text("{}\n", "utf-8")
     with pytest.raises(PlanError, match=r"plan\.json: not an analysis plan"):
+        directory.written_plan()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)])
+def test_what_is_no_file_in_the_place_of_the_plan_is_refused_at_once(
+    make: Callable[[Path], None], made: tuple[ComparisonDirectory, Plan]
+) -> None:
+    directory, _plan = made
+    directory.plan_file.unlink()
+    make(directory.plan_file)
+    with pytest.raises(PlanError, match=r"plan\.json: not a file"):
         directory.written_plan()
 
 

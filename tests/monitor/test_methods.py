@@ -195,8 +195,19 @@ def test_methods_whose_snapshots_are_gone_are_told_by_their_digests_alone() -> N
     assert told.codes == ["duplicate-submission"]
 
 
-def test_values_that_lie_in_one_wide_interval_but_not_in_each_others_are_no_lottery() -> None:
+@pytest.mark.parametrize(
+    "draws",
+    [
+        [("0.3000", 0.3), ("0.2000", 0.01), ("0.4000", 0.01)],
+        # The lowest is below the others' intervals, and its own holds them; and the other way round.
+        [("0.1000", 0.5), ("0.3000", 0.05), ("0.3100", 0.05)],
+        [("0.5000", 0.5), ("0.3000", 0.05), ("0.3100", 0.05)],
+    ],
+)
+def test_values_that_lie_in_one_wide_interval_but_not_in_each_others_are_no_lottery(
+    draws: list[tuple[str, float]],
+) -> None:
     told = Told()
-    for seed, pgr, half in ((1, "0.3000", 0.3), (2, "0.2000", 0.01), (3, "0.4000", 0.01)):
+    for seed, (pgr, half) in enumerate(draws):
         told.score(told.submit("a", SEEDED.format(seed=seed, factor=0.5)), pgr, half=half)
     assert told.codes == []

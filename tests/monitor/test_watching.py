@@ -70,11 +70,12 @@ def test_one_who_goes_on_and_on_does_not_fill_the_record(tmp_path: Path) -> None
 def test_an_alarm_is_no_reason_for_an_alarm_and_no_caller_waits_for_another(tmp_path: Path) -> None:
     gateway = Gateway(tmp_path, is_watched=True)
     lottery(gateway, 2)
-    size = gateway.service.projection.tree_size
+    size, threads = gateway.service.projection.tree_size, threading.active_count()
     refused = Refused("forged-author", "it named another", is_alarm=True)
     gateway.service.alarm(refused, who="researcher-1", what="POST")
     assert gateway.service.projection.tree_size == size + 1
-    assert threading.active_count() < 20
+    # Threads of other tests may end meanwhile.
+    assert threading.active_count() <= threads
 
 
 def test_an_entry_that_the_monitor_stumbles_over_ends_no_study(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from aar.outside.study_directory import NotAStudy, StudyDirectory, StudyInUse
 from aar.outside.study_file import StudyFile, parse_study
 
 PLAN = "plan.json"
+# A plan is a text of the record, which has at most 8,000 characters.
+MOST_PLAN_BYTES = 65_536
 
 
 class ComparisonDirectory:
@@ -69,7 +72,12 @@ class ComparisonDirectory:
     def written_plan(self) -> Plan | None:
         """The copy of the plan, `None` where there is none; raises `PlanError`."""
         try:
-            return parse_plan(self.plan_file.read_text("utf-8").removesuffix("\n"))
+            # A pipe in the place of the file would keep us waiting, a device has no end.
+            if not stat.S_ISREG(self.plan_file.stat().st_mode):
+                raise PlanError("not a file: put back the plan")
+            with self.plan_file.open("rb") as file:
+                text = file.read(MOST_PLAN_BYTES).decode()
+            return parse_plan(text.removesuffix("\n"))
         except FileNotFoundError:
             return None
         except (UnicodeDecodeError, PlanError) as error:

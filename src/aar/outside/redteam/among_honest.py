@@ -103,7 +103,9 @@ def open_plan(directory: Path, plan: Plan) -> None:
     if path.exists():
         try:
             stored = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError) as error:
+            if not isinstance(stored, dict):
+                raise ValueError(f"got {stored!r:.80}, want an object")
+        except (OSError, ValueError, RecursionError) as error:
             raise PlanRefused(f"{path} cannot be read as a plan: {error}") from error
         changed = [name for name in told if stored.get(name) != told[name] and name != "repeats"]
         if changed:
@@ -136,7 +138,14 @@ class Laboratory:
     def outcome_of(self, run: Run) -> Outcome | None:
         """What a finished study came to; `None` while it is not finished."""
         path = self._outcome_path(run)
-        return Outcome(**json.loads(path.read_text("utf-8"))) if path.exists() else None
+        if not path.exists():
+            return None
+        try:
+            return Outcome(**json.loads(path.read_text("utf-8")))
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            raise PlanRefused(
+                f"{path} cannot be read as an outcome: {error}; remove it, and it is worked out again"
+            ) from error
 
     def trial_of(self, run: Run) -> Trial:
         """The study of a run, with its program beside it."""
