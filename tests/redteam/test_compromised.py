@@ -128,7 +128,8 @@ class TestOfAllOfThem:
                 },
             ),
             ("exfiltrator", {"queries-below-weak"}),
-            ("seed-picker", {"resubmitted-for-luck"}),
+            # Whether its values look like luck is luck: that alarm has tests over values that are given.
+            ("seed-picker", {"near-duplicate-submission"}),
             ("fabricator", {"result-without-receipt", "numbers", "contradicts-receipts"}),
             ("injector", {"hidden-text"}),
             ("planner", {"scope"}),

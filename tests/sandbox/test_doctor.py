@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import hashlib
 import json
@@ -238,3 +239,37 @@ def test_the_distributions_own_python_and_an_ordinary_user_do_too(
             assert json.loads(told.stdout) == ["ok", "", "own-uid" if own else "uid-per-sandbox", True]
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+PLANTING = """
+import json, sys, time
+from aar.outside.sandbox.plants import planted
+with planted(None) as world:
+    told = {key: world[key] for key in ("planted", "places", "ipc_key", "queue", "victim")}
+    sys.stdout.write(json.dumps(told) + chr(10))
+    sys.stdout.flush()
+    time.sleep(60)
+"""
+
+
+def test_a_doctor_that_is_killed_leaves_no_process_file_memory_or_queue() -> None:
+    """Shared memory and queues outlive whoever made them: ten of these were all that a user may have."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with subprocess.Popen([sys.executable, "-c", PLANTING], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        told = json.loads(process.stdout.readline())
+        queue = libc.mq_open(told["queue"].encode(), os.O_RDONLY)
+        if queue >= 0:
+            os.close(queue)
+        assert libc.shmget(told["ipc_key"], 0, 0) >= 0
+        process.kill()
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{told['victim']}/environ").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert libc.mq_open(told["queue"].encode(), os.O_RDONLY) < 0
+    for found in (libc.shmget, libc.msgget):
+        arguments = (told["ipc_key"], 0, 0) if found is libc.shmget else (told["ipc_key"], 0)
+        assert found(*arguments) < 0
+    assert libc.semget(told["ipc_key"], 0, 0) < 0
+    left = [told["planted"], *told["places"].values()]
+    assert [path for path in left if Path(path).exists()] == []

@@ -42,6 +42,10 @@ def run_reporting_failures(command: Callable[[argparse.Namespace], int], options
         complain(str(error))
         return EXIT_BAD_INPUT
     except Exception as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            # Ctrl-C while a class was made: Python says that something was wrong with the class.
+            complain("stopped")
+            return EXIT_INTERRUPTED
         # What nobody foresaw is told as a fault of ours: an exit status of 1 would be a verdict.
         told = _told(error)
         if told is None:

@@ -70,6 +70,12 @@ def planted(study_dir: Path | None) -> Iterator[dict[str, Any]]:
         scratch = base / "scratch"
         scratch.mkdir()
         study = base if study_dir is None else study_dir.resolve()
+        shared = _share(stack, canary)
+        left = {
+            **shared["left"],
+            "files": [places["memory"]] if "memory" in places else [],
+            "folders": [str(base), str(sockets)],
+        }
         yield {
             "canary": canary,
             "places": places,
@@ -79,14 +85,16 @@ def planted(study_dir: Path | None) -> Iterator[dict[str, Any]]:
             "tcp_port": tcp.getsockname()[1],
             "tcp6_port": _listen_tcp6(stack),
             "udp_port": udp.getsockname()[1],
-            "victim": _start_victim(stack, canary, places["labels"]),
             "planted": str(base),
             "scratch": str(scratch),
             "terminal": _open_terminal(stack),
             "host_name": os.uname().nodename,
             "processes": PROCESSES,
             "memory_mib": MEMORY_MIB,
-            **_share(stack, canary),
+            "ipc_key": shared["ipc_key"],
+            "queue": shared["queue"],
+            # Last started and first ended: what it would remove we remove ourselves.
+            "victim": _start_victim(stack, canary, places["labels"], left),
         }
 
 
@@ -135,16 +143,32 @@ def _write(place: Path, canary: str) -> str:
     return str(place)
 
 
-def _start_victim(stack: contextlib.ExitStack, canary: str, labels: str) -> int:
+# What a doctor that was killed left: memory and queues of the kernel outlive whoever made them.
+_CARETAKER = """
+import ctypes, json, os, shutil, sys
+os.read(int(sys.argv[2]), 1)
+left, libc = json.loads(sys.argv[3]), ctypes.CDLL(None)
+for segment in left["segments"]: libc.shmctl(segment, 0, None)
+for messages in left["messages"]: libc.msgctl(messages, 0, None)
+for semaphores in left["semaphores"]: libc.semctl(semaphores, 0, 0)
+for queue in left["queues"]: libc.mq_unlink(queue.encode())
+for path in left["files"]:
+    if os.path.exists(path): os.unlink(path)
+for path in left["folders"]: shutil.rmtree(path, ignore_errors=True)
+"""
+
+
+def _start_victim(stack: contextlib.ExitStack, canary: str, labels: str, left: dict[str, Any]) -> int:
     """A process of the host with the canary on its command line and in its environment, and a labels file.
 
-    It waits at the read end of a pipe of ours and ends with us, however we end.
+    It waits at the read end of a pipe of ours. When we end without ending it, it removes what is `left` and
+    ends, too.
     """
     lifeline, held_by_us = os.pipe()
     stack.callback(os.close, held_by_us)
     with open(labels, "rb") as held:
         victim = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", f"import os; os.read({lifeline}, 1)", canary],
+            [sys.executable, "-I", "-S", "-c", _CARETAKER, canary, str(lifeline), json.dumps(left)],
             env={"CANARY": canary},
             stdin=held,
             stdout=subprocess.DEVNULL,
@@ -186,10 +210,12 @@ def _open_terminal(stack: contextlib.ExitStack) -> str:
 
 def _share(stack: contextlib.ExitStack, canary: str) -> dict[str, Any]:
     """What another researcher might leave in shared memory and queues; what this kernel lacks is left out."""
+    left: dict[str, list[Any]] = {"segments": [], "messages": [], "semaphores": [], "queues": []}
     key = int(canary[-7:], 16) + 1
     queue = f"/{canary}"
     segment = _libc.shmget(key, 4096, _IPC_CREATE)
     if segment >= 0:
+        left["segments"].append(segment)
         stack.callback(_libc.shmctl, segment, _IPC_REMOVE, None)
         _libc.shmat.restype = ctypes.c_void_p
         address = _libc.shmat(segment, None, 0)
@@ -197,16 +223,21 @@ def _share(stack: contextlib.ExitStack, canary: str) -> dict[str, Any]:
         _libc.shmdt(ctypes.c_void_p(address))
     messages = _libc.msgget(key, _IPC_CREATE)
     if messages >= 0:
+        left["messages"].append(messages)
         stack.callback(_libc.msgctl, messages, _IPC_REMOVE, None)
     semaphores = _libc.semget(key, 1, _IPC_CREATE)
     if semaphores >= 0:
+        left["semaphores"].append(semaphores)
         stack.callback(_libc.semctl, semaphores, 0, _IPC_REMOVE)
-    opened = _libc.mq_open(queue.encode(), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600, None)
+    # Room for one short message: a user has room for ten of the usual size.
+    shape = (ctypes.c_long * 8)(0, 1, 64)
+    opened = _libc.mq_open(queue.encode(), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600, shape)
     if opened >= 0:
+        left["queues"].append(queue)
         os.fchmod(opened, 0o666)
         stack.callback(_libc.mq_unlink, queue.encode())
         stack.callback(os.close, opened)
-    return {"ipc_key": key, "queue": queue}
+    return {"ipc_key": key, "queue": queue, "left": left}
 
 
 def as_input(world: dict[str, Any]) -> bytes:
