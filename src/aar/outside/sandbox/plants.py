@@ -111,7 +111,8 @@ def world_outside(world: dict[str, Any]) -> dict[str, Any]:
         "roots": [base],
         "writable": [base],
         "runtime": [world["places"]["home"]],
-        "own_gateway": world["gateway"],
+        # Not the one that a sandbox is given at the same moment: it is to hold sockets and nothing else.
+        "own_gateway": os.path.dirname(world["places"]["socket"]),
         "masks": [],
         "remount": world["scratch"],
         "programs": [base],
