@@ -752,6 +752,18 @@ def test_while_the_queue_is_paused_nothing_is_leased_or_handed_in(study: Study) 
     study.lease("researcher-2", "t2")
 
 
+def test_while_the_queue_is_paused_no_confirmation_is_asked_for(study: Study) -> None:
+    submission = study.submit(3, "a")
+    study.receipt(submission)
+    charge = {"researcher": "researcher-1", "task": "t1", "what": "confirmations", "amount": 1}
+    charge["submission"] = submission
+    pause = study.say("monitor", "queue-paused", PAUSE)
+    with refused("paused"):
+        study.say("gateway", "budget-charged", charge, (submission,))
+    study.say("reviewer-a", "queue-resumed", {"pause": pause, "reason": "looked"}, (pause,))
+    study.say("gateway", "budget-charged", charge, (submission,))
+
+
 def test_only_the_pause_that_holds_is_lifted_and_only_by_a_reviewer(study: Study) -> None:
     with refused("not-paused"):
         study.say("reviewer-a", "queue-resumed", {"pause": 0, "reason": "x"}, (0,))

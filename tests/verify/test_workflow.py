@@ -225,6 +225,12 @@ def test_nothing_is_leased_while_the_queue_is_paused_but_a_task_may_be_taken_awa
     assert_only(report, "ORDER", forge.position("over"), "no lease before the pause")
 
 
+def test_no_confirmation_is_asked_for_while_the_queue_is_paused(tmp_path: Path) -> None:
+    forge = paused(honest(), before="charge-sure", until="result")
+    report = verdict_on(forge, tmp_path)
+    assert_only(report, "ORDER", forge.position("charge-sure"), "no confirmation before the pause")
+
+
 def test_one_pause_holds_at_a_time(tmp_path: Path) -> None:
     forge = paused(honest(), before="submission-first", until="submission-first")
     forge.add("second", "monitor", "queue-paused", dict(PAUSE), before="resume")

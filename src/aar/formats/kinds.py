@@ -387,7 +387,7 @@ KINDS: Mapping[str, Kind] = {
                 "attempt": TEXT,
             },
         ),
-        # Nothing is leased and nothing handed in from a pause on until a reviewer lifts it.
+        # Nothing is leased, handed in or confirmed from a pause on until a reviewer lifts it.
         _kind(
             "queue-paused",
             "monitor reviewer",

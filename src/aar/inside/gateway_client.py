@@ -138,9 +138,15 @@ class GatewayClient:
         )
 
     def confirm(self, submission: int) -> int:
-        """Ask for one run with new seeds of a scored submission of ours, from the study's budget; once."""
+        """Ask for one run with new seeds of a scored submission of ours, from the study's budget; once.
+
+        While the queue is paused it waits.
+        """
         wanted = {"researcher": self._researcher, "submission": submission, "what": "confirmations"}
-        return self._acknowledged("confirm", {"submission": submission}, "budget-charged", "gateway", wanted)
+        asked = {"submission": submission}
+        return self._when_resumed(
+            lambda: self._acknowledged("confirm", asked, "budget-charged", "gateway", wanted)
+        )
 
     def receipt(self, submission: int, *, tier: str = "explore") -> dict[str, Any]:
         """Wait for the receipt of a submission of ours, or of its confirmation, as long as it takes."""

@@ -290,6 +290,7 @@ def _budget_charged(projection: Projection, _entry: Entry, body: Mapping[str, An
     )
     if submission is None or body["what"] == "submissions":
         return
+    _check_paused(projection, "confirmation")
     explored = submission.receipts.get("explore", -1)
     _need(
         explored >= 0 and projection.receipts[explored]["outcome"] == "scored",

@@ -68,7 +68,6 @@ class Lease:
     researcher: str
     task: str
     direction: str
-    index: int
 
 
 @dataclass(slots=True, kw_only=True)
@@ -219,7 +218,7 @@ class Projection:
             task.holders.append(body["researcher"])
         # One that was over when it was given takes the task away: nobody was told anything.
         if body["until_ms"] > leaf.signed.entry.at:
-            self.leases.append(Lease(body["researcher"], body["task"], body["direction"], leaf.index))
+            self.leases.append(Lease(body["researcher"], body["task"], body["direction"]))
 
     def _fold_task_closed(self, _leaf: Leaf, body: Mapping[str, Any]) -> None:
         task = self.tasks[body["task"]]

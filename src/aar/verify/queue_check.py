@@ -134,6 +134,11 @@ class QueueCheck:
                     self._add("BODY", index, expected, got)
         before.append(index)
 
+    def _check_budget_charged(self, index: int, _entry: Entry, body: Any) -> None:
+        # A submission's own charge is one batch with it; a confirmation is asked for by its charge.
+        if body["what"] == "confirmations":
+            self._check_paused(index, "confirmation")
+
     def _check_score_receipt(self, _index: int, _entry: Entry, body: Any) -> None:
         if body["tier"] == "explore":
             self._scored.add(body["submission"])
