@@ -169,46 +169,34 @@ def test_the_commands_of_the_witness_page_run_in_order_and_print_what_it_says(tm
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_the_commands_of_the_page_on_own_data_run_in_order_and_print_what_it_says(tmp_path: Path) -> None:
-    run_shown((ROOT / "docs" / "own-data.md").read_text("utf-8"), a_checkout(tmp_path))
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_the_commands_of_the_oversight_page_run_in_order_and_print_what_it_says(tmp_path: Path) -> None:
-    checkout = a_checkout(tmp_path)
-    (checkout / "study.toml").write_text(SMALL, "utf-8")
-    run_shown((ROOT / "docs" / "oversight.md").read_text("utf-8"), checkout)
-
-
-@pytest.mark.slow
-@pytest.mark.sandbox
-@pytest.mark.timeout(600)
-def test_the_commands_of_the_sandbox_page_run_in_order_and_print_what_it_says(tmp_path: Path) -> None:
-    run_shown((ROOT / "docs" / "sandbox.md").read_text("utf-8"), a_checkout(tmp_path))
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_the_commands_of_the_page_on_comparisons_run_in_order_and_print_what_it_says(tmp_path: Path) -> None:
-    checkout = a_checkout(tmp_path)
-    (checkout / "study.toml").write_text(TINY_COMPARISON, "utf-8")
-    run_shown((ROOT / "docs" / "ab.md").read_text("utf-8"), checkout)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_the_commands_of_the_lab_page_run_in_order_and_print_what_it_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("page", "study"),
+    [
+        ("own-data.md", ""),
+        ("oversight.md", SMALL),
+        pytest.param("sandbox.md", "", marks=pytest.mark.sandbox),
+        ("ab.md", TINY_COMPARISON),
+        ("lab.md", ""),
+        ("simulate.md", ""),
+        ("exercises.md", ""),
+    ],
+)
+def test_the_commands_of_a_page_run_in_order_and_print_what_it_says(
+    page: str, study: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """`study` is the study.toml that the page speaks of."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    run_shown((ROOT / "docs" / "lab.md").read_text("utf-8"), a_checkout(tmp_path))
+    checkout = a_checkout(tmp_path)
+    if study:
+        (checkout / "study.toml").write_text(study, "utf-8")
+    run_shown((ROOT / "docs" / page).read_text("utf-8"), checkout)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_the_commands_of_the_simulate_page_run_in_order_and_print_what_it_says(tmp_path: Path) -> None:
-    run_shown((ROOT / "docs" / "simulate.md").read_text("utf-8"), a_checkout(tmp_path))
+def test_every_page_with_commands_is_run() -> None:
+    code = Path(__file__).read_text("utf-8")
+    for page in (ROOT / "docs").glob("*.md"):
+        if shown_commands(page.read_text("utf-8")):
+            assert f'"docs" / "{page.name}"' in code or f'("{page.name}", ' in code, page.name
 
 
 def test_the_python_of_the_lab_page_runs_as_it_stands() -> None:
