@@ -21,7 +21,7 @@ from aar.cli.failures import CommandFailed
 from aar.cli.main import EXIT_BAD_INPUT, EXIT_CUT_OFF, EXIT_INTERRUPTED, EXIT_OK, EXIT_TAMPERED
 from aar.cli.output import complain, leave_output, say, say_json
 from aar.cli.read import verify_with_pins
-from aar.cli.run import examine_or_explain
+from aar.cli.run import examine_or_explain, new_directory
 from aar.cli.safe_text import terminal_safe, typed
 from aar.formats.errors import FormatError
 from aar.lab.problems import PROBLEMS, STUDY_PROBLEMS
@@ -68,7 +68,7 @@ def ab(options: argparse.Namespace) -> int:
 def _ab(options: argparse.Namespace) -> int:
     if options.dir is not None and not options.dir:
         raise CommandFailed("--dir '': want the name of a directory")
-    directory = ComparisonDirectory(Path(options.dir) if options.dir else _new_directory())
+    directory = ComparisonDirectory(Path(options.dir) if options.dir else new_directory("ab"))
     is_old = directory.is_comparison
     try:
         if is_old:
@@ -119,16 +119,6 @@ def _run(directory: ComparisonDirectory, plan: Plan, options: argparse.Namespace
 
 def _as_interrupt(_number: int, _frame: object) -> None:
     raise KeyboardInterrupt
-
-
-def _new_directory() -> Path:
-    stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
-    base = Path("aar-studies") / f"ab-{stamp}"
-    path, number = base, 1
-    while path.exists():
-        number += 1
-        path = base.with_name(f"{base.name}-{number}")
-    return path
 
 
 # The plan: of the command line, or of the record.

@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
     if options.dir is not None and not options.dir:
         raise CommandFailed("--dir '': want the name of a directory")
     study_file = _study_file(options)
-    study = StudyDirectory(Path(options.dir) if options.dir else _new_directory(study_file))
+    study = StudyDirectory(Path(options.dir) if options.dir else new_directory(study_file.name))
     is_old = study.path.is_dir() and study.is_study
     if is_old:
         study_file = _same_study(study, study_file, options)
@@ -181,9 +181,10 @@ def _check_same_data(study: StudyDirectory, directory: Path) -> None:
         )
 
 
-def _new_directory(study_file: StudyFile) -> Path:
+def new_directory(name: str) -> Path:
+    """Where what is called `name` goes when nobody said where: a path that nothing has yet."""
     stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
-    base = Path("aar-studies") / f"{study_file.name}-{stamp}"
+    base = Path("aar-studies") / f"{name}-{stamp}"
     path, number = base, 1
     while path.exists():
         number += 1

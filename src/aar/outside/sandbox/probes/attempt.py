@@ -98,7 +98,7 @@ def attempted(attack: Callable[[], Found]) -> Found:
 
 
 def syscall(name: str, *arguments: Any) -> int:
-    """Make a system call by number; `NotImplementedError` becomes a refusal where this machine has none."""
+    """Make a system call by number; `OSError`, which counts as a refusal, where this machine has none."""
     number = (_CALLS.get(os.uname().machine, {}) | _CALLS_EVERYWHERE).get(name)
     if number is None:
         raise OSError(f"no {name} on {os.uname().machine}")
