@@ -714,6 +714,32 @@ def test_time_of_a_process_that_was_killed_with_its_sandbox_counts(
     assert 0.4 < ended.cpu_s < 2
 
 
+def test_the_time_of_one_that_waits_begins_when_it_is_told_so(client: LauncherClient, python: Build) -> None:
+    burn = "import sys, time\nwhile time.process_time() < 1.1: pass\nprint('up', flush=True)\n"
+    spec = python(burn + "sys.stdin.read()", cpu_s=1, wall_s=0.4, waits=True)
+    with client.start(spec) as running:
+        # More of either than it may use: nothing of that counts.
+        assert running.stdout.readline() == b"up\n"
+        running.begin()
+        ended = running.wait(10)
+    assert ended.reason == "wall"
+    assert 0.4 <= ended.wall_s < 2
+    assert ended.cpu_s < 0.5
+    with client.start(python("while True: pass", cpu_s=1, waits=True)) as running:
+        running.begin()
+        assert running.wait(15).reason == "cpu"
+
+
+def test_one_that_waits_is_given_empty_directories_and_no_files_in_them(
+    client: LauncherClient, python: Build
+) -> None:
+    listing = "import os; print([(one, os.listdir(one)) for one in ('/submission', '/instance')])"
+    with client.start(python(listing, waits=True), stdin=b"") as running:
+        assert lines(running.collect(timeout_s=10)) == ["[('/submission', []), ('/instance', [])]"]
+    with pytest.raises(MalformedSpec, match="destination"):
+        python(listing, waits=True, files={"/submission/method.py": b""})
+
+
 def test_the_kernels_own_processor_limit_is_called_by_its_name(run: Run) -> None:
     ended = run("import os, signal; os.kill(os.getpid(), signal.SIGXCPU)")
     assert (ended.exit.reason, ended.exit.code) == ("cpu", -1)

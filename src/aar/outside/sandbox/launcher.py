@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import ctypes
 import json
+import math
 import os
 import selectors
 import signal
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from aar.outside.sandbox import processes
+from aar.outside.sandbox.argv import WARM_UP_CPU_S
 from aar.outside.sandbox.bubblewrap import Bubblewrap, Started
 from aar.outside.sandbox.pressure import Pressure
 from aar.outside.sandbox.protocol import REQUEST_BYTES, REQUEST_DESCRIPTORS, parse_spec
@@ -47,7 +49,9 @@ class _Run:
     control: socket.socket
     bwrap: Started  # the process outside the namespaces
     bwrap_fd: int
-    started_s: float
+    # When its time began to count, and what it had used by then; None while it waits.
+    began_s: float | None
+    warm_up_cpu_s: float = 0.0
     init: int | None = None  # process 1 of the sandbox, by its number out here
     init_fd: int | None = None
     status: bytes = b""
@@ -60,6 +64,14 @@ class _Run:
     cpu_s: float = 0.0
     seen_cpu_s: float = 0.0
     pressure: Pressure = field(default_factory=Pressure)
+
+    def ends_s(self) -> float:
+        """When its wall time is over."""
+        return math.inf if self.began_s is None else self.began_s + self.spec.wall_s
+
+    def most_cpu_s(self) -> float:
+        """How much processor time it may have used by now."""
+        return WARM_UP_CPU_S if self.began_s is None else self.warm_up_cpu_s + self.spec.cpu_s
 
 
 @dataclass(slots=True)
@@ -98,7 +110,7 @@ class _Launcher:
         if not self.runs:
             return None
         now = time.monotonic()
-        ends = [run.started_s + run.spec.wall_s for run in self.runs if run.stopped is None]
+        ends = [run.ends_s() for run in self.runs if run.stopped is None]
         return max(0.0, min([*ends, max(self.next_look_s, now + 0.01)]) - now)
 
     # Requests
@@ -164,7 +176,7 @@ class _Launcher:
             control=control,
             bwrap=started,
             bwrap_fd=os.pidfd_open(started.pid),
-            started_s=started_s,
+            began_s=None if spec.waits else started_s,
         )
         self.runs.append(run)
         self._watch(run.bwrap_fd, lambda: self._bwrap_ended(run))
@@ -175,16 +187,25 @@ class _Launcher:
     # What becomes of a sandbox
 
     def _obey(self, run: _Run) -> None:
-        """Its client wants it gone, or is gone itself."""
+        """Its client tells it to begin, wants it gone, or is gone itself."""
         try:
             message = run.control.recv(64)
         except ConnectionError:
             message = b""
+        if message == b"begin":
+            self._begin(run)
+            return
         self._forget(run.control)
         if message == b"output":
             self._stop(run, "output", "more than its reader takes")
         else:
             self._stop(run, "killed", "by its client" if message else "its client is gone")
+
+    def _begin(self, run: _Run) -> None:
+        """From now on the time counts of one that waited; of any other it does already."""
+        if run.began_s is None:
+            self._measure(run)
+            run.began_s, run.warm_up_cpu_s = time.monotonic(), run.seen_cpu_s
 
     def _read_status(self, run: _Run) -> None:
         """bubblewrap's own account: the number of process 1, later the exit code."""
@@ -276,8 +297,8 @@ class _Launcher:
         ended = Exit(
             reason=run.stopped or "exited",
             code=-1 if run.exit_code is None or run.stopped is not None else run.exit_code,
-            cpu_s=round(run.cpu_s, 6),
-            wall_s=round(time.monotonic() - run.started_s, 6),
+            cpu_s=round(run.cpu_s - run.warm_up_cpu_s, 6),
+            wall_s=round(0.0 if run.began_s is None else time.monotonic() - run.began_s, 6),
             detail=run.detail,
         )
         self._forget(run.control)
@@ -302,7 +323,7 @@ class _Launcher:
         """Deadlines at once; processor time and memory every quarter of a second, over whole sandboxes."""
         now = time.monotonic()
         for run in self.runs:
-            if run.stopped is None and now >= run.started_s + run.spec.wall_s:
+            if run.stopped is None and now >= run.ends_s():
                 self._stop(run, "wall")
         if now < self.next_look_s:
             return
@@ -310,7 +331,7 @@ class _Launcher:
         for run in list(self.runs):
             use = self._measure(run)
             run.pressure.share_fairly(use)
-            if run.seen_cpu_s > run.spec.cpu_s:
+            if run.seen_cpu_s > run.most_cpu_s():
                 self._stop(run, "cpu")
             elif use.memory_bytes > run.spec.memory_mib << 20:
                 self._stop(run, "memory", f"{use.memory_bytes >> 20} MiB in use")
