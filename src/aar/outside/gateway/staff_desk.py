@@ -439,6 +439,7 @@ def summary(projection: Projection, *, now_ms: int) -> dict[str, Any]:
         "study": opened.get("name", ""),
         "origin": projection.origin,
         "state": "closed" if projection.closed else ("open" if opened else "empty"),
+        "isolation": isolation_of(opened),
         "paused": pause_told(projection),
         "tasks": [
             {

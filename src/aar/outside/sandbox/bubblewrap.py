@@ -13,21 +13,10 @@ from typing import Self
 from aar.outside.sandbox import backend, runtime, seccomp
 from aar.outside.sandbox.argv import ETC_FILES, Handed, Layout, bwrap_options, limited
 from aar.outside.sandbox.identity import slot_uid
+from aar.outside.sandbox.interface import Started
 from aar.outside.sandbox.protocol import memory_file
 from aar.outside.sandbox.spec import PROFILES, SandboxRefused, SandboxSpec
 from aar.outside.sandbox.stage import Stage, bind_directory, unbind
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """A bubblewrap that runs: its process, and where it writes JSON about the sandbox (not blocking).
-
-    `staged` is what `Bubblewrap.release` must take back at the end.
-    """
-
-    pid: int
-    status_fd: int
-    staged: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +99,9 @@ class Bubblewrap:
         process.returncode = 0
         os.set_blocking(status_fd, False)
         return Started(process.pid, status_fd, tuple(staged))
+
+    def ended(self, started: Started) -> None:
+        """Nothing of it outlives its namespace, whose first process the launcher ends."""
 
     def release(self, staged: Iterable[str]) -> None:
         """Take back what a start put on the stage."""
