@@ -405,8 +405,8 @@ def _backend(table: object, where: str) -> str:
     backend = table.get("backend", DEFAULT_BACKEND)
     if backend == BARE:
         raise StudyFileError(
-            f"{where}: backend {BARE!r} is no sandbox, and no file may ask for it: leave it out here, and say "
-            "--backend bare when you start it"
+            f"{where}: backend {BARE!r} is no sandbox, and no file may ask for it: leave it out here, and "
+            "say --backend bare when you start it"
         )
     if backend not in BACKENDS:
         walls = ", ".join(one for one in BACKENDS if one != BARE)

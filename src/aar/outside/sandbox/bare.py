@@ -37,7 +37,7 @@ def missing() -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Bare:
-    """Starts programs where they can be seen, with the words and the environment that a sandbox would give."""
+    """Starts programs as processes of the caller, with the environment that a sandbox would give them."""
 
     prefix: str
 
