@@ -1,4 +1,4 @@
-"""The evaluator of a study without sandboxes: it can be asked for its secret at the close, and for nothing."""
+"""The evaluator of a study without sandboxes: asked for its secret at the close, and for nothing else."""
 
 from __future__ import annotations
 
