@@ -11,7 +11,7 @@ import pytest
 from aar.formats.keys import COSIGNATURE, Signer, format_vkey
 from aar.lab.problems import DEFAULT_PROBLEM, STUDY_PROBLEMS
 from aar.lab.problems import PROBLEMS as ALL_PROBLEMS
-from aar.outside.study_file import StudyFileError, default_study_text, parse_study
+from aar.outside.study_file import StudyFile, StudyFileError, default_study_text, parse_study
 
 PROBLEMS = ("digits",)
 
@@ -364,3 +364,34 @@ def test_under_risk_tiers_a_risky_task_is_not_free() -> None:
     parse_study(text + HYBRID, source="x", problems=PROBLEMS)
     with pytest.raises(StudyFileError, match="a task of high risk is fixed, this one is hybrid"):
         parse_study(text + HYBRID.replace('"medium"', '"high"'), source="x", problems=PROBLEMS)
+
+
+# Which sandboxes.
+
+
+def parsed(sandbox: str = "") -> StudyFile:
+    text = default() + (f"\n[sandbox]\n{sandbox}\n" if sandbox else "")
+    return parse_study(text, source="x", problems=PROBLEMS)
+
+
+def test_the_backend_is_bubblewrap_unless_the_file_says_otherwise() -> None:
+    assert parsed().backend == "bubblewrap"
+    assert "[sandbox]" not in parsed().as_written().text
+
+
+def test_a_file_cannot_ask_for_no_sandbox() -> None:
+    with pytest.raises(StudyFileError, match="'bare' is no sandbox, and no file may ask for it"):
+        parsed('backend = "bare"')
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ('backend = "docker-in-docker"', "backend 'docker-in-docker', want one of bubblewrap"),
+        ("backend = 1", "backend 1, want one of bubblewrap"),
+        ('more = "x"', "unknown more"),
+    ],
+)
+def test_another_backend_than_there_is_is_refused(table: str, says: str) -> None:
+    with pytest.raises(StudyFileError, match=says):
+        parsed(table)

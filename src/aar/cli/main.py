@@ -55,6 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--researchers", type=int, metavar="N", help="how many researchers")
     run.add_argument("--minutes", type=float, metavar="M", help="time budget")
     run.add_argument("--json", action="store_true", help="print one JSON summary and nothing else")
+    _add_backend(run, default=None)
     run.add_argument(
         "--key", metavar="FILE", help="the reviewer's key; default: in the user's config directory"
     )
@@ -235,6 +236,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     doctor = _add(commands, "doctor", "attack this machine's sandbox and say what got through", _doctor)
     doctor.add_argument("--json", action="store_true")
+    _add_backend(doctor, default="bubblewrap")
     _add_sandbox(commands)
     return parser
 
@@ -268,12 +270,23 @@ def _add_sandbox(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Run one command in a researcher's sandbox: same launcher, view, filters, uid, limits. "
         "Exit status: the command's own, or 125 when it has none; the reason is then on standard error.",
     )
-    execute.add_argument("--backend", choices=("bubblewrap",), default="bubblewrap")
+    _add_backend(execute, default="bubblewrap")
     execute.add_argument(
         "words",
         nargs="+",
         metavar="COMMAND",
         help="after --; there are python3 and prlimit in there, and no shell",
+    )
+
+
+def _add_backend(command: argparse.ArgumentParser, *, default: str | None) -> None:
+    """Which sandboxes: the one that is named, or none. Another never stands in for it."""
+    command.add_argument(
+        "--backend",
+        choices=("bubblewrap", "container", "bare"),
+        default=default,
+        help="what starts the sandboxes; default: bubblewrap, or the study's own. bare is no sandbox at all: "
+        "nothing is scored, and every entry says so",
     )
 
 

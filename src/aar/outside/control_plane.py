@@ -30,6 +30,7 @@ from aar.outside.record.anchors.directory import prepare
 from aar.outside.record.anchors.s3 import CREDENTIALS
 from aar.outside.sandbox.client import Launcher, LauncherClient
 from aar.outside.sandbox.identity import slot_uid
+from aar.outside.sandbox.interface import BARE, DEFAULT_BACKEND
 from aar.outside.sandbox.runtime import package_root
 from aar.outside.sandbox.spec import SandboxError
 from aar.outside.service import EXIT_DISK_FULL, EXIT_REFUSED
@@ -71,6 +72,7 @@ class RunParameters:
     quorum: int = 1
     anchors: tuple[AnchorSpec, ...] = ()
     anchors_needed: int = 0
+    backend: str = DEFAULT_BACKEND
 
 
 class ControlPlane:
@@ -126,8 +128,12 @@ class ControlPlane:
             os.chown(study.gateway / "log.key", self._uids.gateway, self._uids.gateway)
         self.log_key = log_signer.vkey
         # The evaluator may start official runs and nothing else may; nobody can start one under its name.
-        self._launcher = Launcher.spawn({"researcher"}, {"official-run", "bench"})
-        clients = self._launcher.sockets
+        # Without sandboxes there are no official runs, and no labels: nobody may start what would want one.
+        may_start: list[set[str]] = [{"researcher"}]
+        if self._parameters.backend != BARE:
+            may_start.append({"official-run", "bench"})
+        self._launcher = Launcher.spawn(*may_start, backend=self._parameters.backend)
+        clients, for_evaluator = self._launcher.sockets, self._launcher.sockets[1:]
         self._launcher_client = LauncherClient(clients[0])
         witness_listener = _listen(runtime / "witness.sock", self._uids.gateway)
         self._spawn(
@@ -180,16 +186,18 @@ class ControlPlane:
                 "evaluator",
                 "aar.outside.evaluation",
                 ["--directory", str(study.path), "--gateway-socket", str(runtime / "evaluator.sock")]
-                + ["--launcher-fd", str(clients[1].fileno()), "--problem", parameters.problem]
+                + [word for one in for_evaluator for word in ("--launcher-fd", str(one.fileno()))]
+                + ["--problem", parameters.problem]
                 + ["--seeds", str(parameters.seeds), "--replicates", str(parameters.replicates)]
                 + ["--draws", str(parameters.draws), "--uid", str(self._uids.evaluator)]
                 + [word for name in parameters.heldout for word in ("--heldout", name)]
                 + (["--opening"] if opening else []),
-                [clients[1]],
+                for_evaluator,
                 ready=True,
             )
         else:
-            clients[1].close()
+            for one in for_evaluator:
+                one.close()
         text = self._wait_ready("gateway", ready)
         self.gateway_keys = dict(line.split(" ", 1) for line in text.splitlines())
         self._control = StaffClient(_control_path(study))

@@ -31,6 +31,9 @@ path = "/mnt/vault"
 program = "mine.py"        # a single Python file, as seen from this one; it runs in the researcher's sandbox
 seed = 7                   # handed to it as --seed; default: from the study's origin and its name
 
+[sandbox]
+backend = "bubblewrap"     # the default; "container" is podman's. Never "bare", which only a person asks for
+
 # [oversight] has limits, what lies downstream, a human baseline: aar.outside.oversight.terms
 
 [[task]]
@@ -72,6 +75,7 @@ from aar.lab.problems import DEFAULT_PROBLEM, JSONL
 from aar.lab.snapshot import FAMILIES
 from aar.outside.oversight.terms import NO_TERMS, Terms, TermsError, format_terms, parse_terms
 from aar.outside.record.witness_client import parse_witness_url
+from aar.outside.sandbox.interface import BACKENDS, BARE, DEFAULT_BACKEND
 from aar.verify.workflow import STRICT_ENOUGH
 
 DEFAULT_STUDY = DEFAULT_PROBLEM
@@ -237,6 +241,7 @@ class StudyFile:
     directions: tuple[str, ...] = ()
     oversight: Terms = NO_TERMS
     team: tuple[ResearcherSpec, ...] = ()
+    backend: str = DEFAULT_BACKEND
 
     @property
     def submissions(self) -> int:
@@ -284,6 +289,10 @@ class StudyFile:
             raise StudyFileError(f"data: {data!r:.200}: want a path in UTF-8 text: {error}") from error
         return replace(self, data=data)
 
+    def with_backend(self, backend: str) -> StudyFile:
+        """The same study in other sandboxes; `BARE` is no study file's, and leaves it as it is."""
+        return self if backend == BARE else replace(self, backend=backend)
+
     def with_minutes(self, minutes: float) -> StudyFile:
         """The same study with another time budget."""
         return replace(self, minutes=_minutes(minutes, "--minutes"))
@@ -307,6 +316,8 @@ class StudyFile:
             lines += ["", "[[researcher]]"]
             lines += [f"program = {_toml(one.program)}"] if one.program else []
             lines += [f"seed = {one.seed}"] if one.seed >= 0 else []
+        if self.backend != DEFAULT_BACKEND:
+            lines += ["", "[sandbox]", f"backend = {_toml(self.backend)}"]
         lines += format_terms(self.oversight)
         for task in self.tasks:
             lines += ["", "[[task]]"]
@@ -334,7 +345,7 @@ def parse_study(text: str, *, source: str, problems: tuple[str, ...]) -> StudyFi
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise StudyFileError(f"{source}: not TOML: {error}") from error
-    _only(document, {"study", "task", "witness", "anchor", "oversight", "researcher"}, source)
+    _only(document, {"study", "task", "witness", "anchor", "oversight", "researcher", "sandbox"}, source)
     study = _table(document, "study", source)
     _only(study, {*_STUDY_KEYS, "anchors", "data"}, f"{source} [study]")
     problem = _string(study, "problem", f"{source} [study]")
@@ -382,7 +393,25 @@ def parse_study(text: str, *, source: str, problems: tuple[str, ...]) -> StudyFi
         data=_data(study, JSONL in (problem, *heldout), f"{source} [study]"),
         oversight=oversight,
         team=_team(document.get("researcher", []), researchers, source),
+        backend=_backend(document.get("sandbox", {}), f"{source} [sandbox]"),
     )
+
+
+def _backend(table: object, where: str) -> str:
+    """The [sandbox] table: which backend, of those that are a wall."""
+    if not isinstance(table, dict):
+        raise StudyFileError(f"{where}: want a table")
+    _only(table, {"backend"}, where)
+    backend = table.get("backend", DEFAULT_BACKEND)
+    if backend == BARE:
+        raise StudyFileError(
+            f"{where}: backend {BARE!r} is no sandbox, and no file may ask for it: leave it out here, and "
+            "say --backend bare when you start it"
+        )
+    if backend not in BACKENDS:
+        walls = ", ".join(one for one in BACKENDS if one != BARE)
+        raise StudyFileError(f"{where}: backend {backend!r:.60}, want one of {walls}")
+    return str(backend)
 
 
 def _team(value: object, count: int, source: str) -> tuple[ResearcherSpec, ...]:

@@ -15,6 +15,7 @@ from typing import Any
 from aar.formats.commitments import SECRET_BYTES
 from aar.formats.keys import format_vkey
 from aar.lab.problems import JSONL
+from aar.outside.evaluation import blind
 from aar.outside.evaluation.bench import Bench, BenchFailed
 from aar.outside.evaluation.evaluator import Evaluator
 from aar.outside.evaluation.official_run import Problem, ProblemRefused, check_pool, pool_of
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="aar.outside.evaluation")
     parser.add_argument("--directory", type=Path, required=True)
     parser.add_argument("--gateway-socket", required=True)
-    parser.add_argument("--launcher-fd", type=int, required=True)
+    parser.add_argument("--launcher-fd", type=int, default=-1, help="without one nothing is run or opened")
     parser.add_argument("--problem", required=True)
     parser.add_argument("--heldout", action="append", default=[])
     parser.add_argument("--seeds", type=int, required=True)
@@ -51,6 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         signer = load_or_create_key(private / "evaluator.key", "evaluator", os.urandom)
         secret = _secret(private / "seed.secret")
+        if options.launcher_fd < 0:
+            material = {"vkey": format_vkey(signer.vkey), **blind.opening(options.problem, secret)}
+            with os.fdopen(options.ready_fd, "w") as ready:
+                json.dump(material, ready)
+            blind.work_forever(StaffClient(options.gateway_socket), secret)
         payloads = private / "payloads"
         payloads.mkdir(mode=0o700, exist_ok=True)
         launcher = LauncherClient(socket.socket(fileno=options.launcher_fd))
@@ -86,6 +92,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _check_digests(StaffClient(options.gateway_socket).post("/v1/hello", {})["opened"], described)
     except GatewayGone:
         halt(0, "the evaluator ends: the gateway is gone")
+    except GatewayRefused as refused:
+        if refused.code == "stopping":
+            halt(0, "the evaluator ends: the gateway is stopping")
+        _fatal(refused)
+        raise
     except (BenchFailed, DataUnusable, ProblemRefused) as error:
         halt(EXIT_REFUSED, f"the problem is refused: {error}")
     except Exception as error:

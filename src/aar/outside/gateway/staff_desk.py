@@ -17,7 +17,7 @@ from typing import Any
 
 from aar.formats.entry import SignedEntry, parse_signed_entry
 from aar.formats.errors import FormatError
-from aar.formats.kinds import check_body
+from aar.formats.kinds import check_body, isolation_of
 from aar.outside.admission import Refused
 from aar.outside.allocation import MAX_HOLDERS
 from aar.outside.gateway.blobs import MAX_BLOB_BYTES, Blobs
@@ -96,7 +96,12 @@ class Staff:
     def chain(self, _payload: Any, query: Mapping[str, str]) -> dict[str, Any]:
         with self.service.lock:
             chain = self.service.projection.chain(query.get("author", ""))
-            return {"origin": self.service.origin, "seq": chain.seq, "prev": chain.prev}
+            return {
+                "origin": self.service.origin,
+                "seq": chain.seq,
+                "prev": chain.prev,
+                "isolation": isolation_of(self.service.projection.opened),
+            }
 
 
 class EvaluatorDesk:
@@ -434,6 +439,7 @@ def summary(projection: Projection, *, now_ms: int) -> dict[str, Any]:
         "study": opened.get("name", ""),
         "origin": projection.origin,
         "state": "closed" if projection.closed else ("open" if opened else "empty"),
+        "isolation": isolation_of(opened),
         "paused": pause_told(projection),
         "tasks": [
             {

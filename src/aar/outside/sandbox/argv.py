@@ -20,7 +20,7 @@ ETC_FILES: dict[str, bytes] = {
     "/etc/nsswitch.conf": b"passwd: files\ngroup: files\nhosts: files\n",
 }
 
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "PATH": "/opt/py/bin:/usr/bin",
     "HOME": "/workspace",
     "TMPDIR": "/tmp",
@@ -93,7 +93,7 @@ def bwrap_options(
         words += ["--disable-userns", "--assert-userns-disabled"]
     words += ["--uid", str(SANDBOX_UID), "--gid", str(SANDBOX_UID), "--cap-drop", "ALL"]
     words += ["--hostname", "sandbox", "--die-with-parent", "--new-session", "--clearenv"]
-    for name, value in {**_ENVIRONMENT, **spec.env}.items():
+    for name, value in {**ENVIRONMENT, **spec.env}.items():
         words += ["--setenv", name, value]
     for bind in layout.binds:
         words += ["--ro-bind", bind.source, bind.dest]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import stat
 import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,21 +12,11 @@ from typing import Self
 from aar.outside.sandbox import backend, runtime, seccomp
 from aar.outside.sandbox.argv import ETC_FILES, Handed, Layout, bwrap_options, limited
 from aar.outside.sandbox.identity import slot_uid
+from aar.outside.sandbox.interface import Started
 from aar.outside.sandbox.protocol import memory_file
-from aar.outside.sandbox.spec import PROFILES, SandboxRefused, SandboxSpec
-from aar.outside.sandbox.stage import Stage, bind_directory, unbind
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """A bubblewrap that runs: its process, and where it writes JSON about the sandbox (not blocking).
-
-    `staged` is what `Bubblewrap.release` must take back at the end.
-    """
-
-    pid: int
-    status_fd: int
-    staged: tuple[str, ...]
+from aar.outside.sandbox.spec import PROFILES, SandboxSpec
+from aar.outside.sandbox.stage import Stage, unbind
+from aar.outside.sandbox.staging import gateway_on, layout_on
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +59,10 @@ class Bubblewrap:
         status_fd, status_out = os.pipe()
         own.append(status_out)
         try:
-            gateway = None if spec.gateway_dir is None else self._gateway(spec.gateway_dir, number, staged)
-            layout = self._layout(spec.profile, number, staged)
+            gateway = None
+            if spec.gateway_dir is not None:
+                gateway = gateway_on(self.stage, spec.gateway_dir, number, staged)
+            layout = layout_on(self.stage, self.layouts[spec.profile], number, staged)
             etc = [(dest, _held(own, content)) for dest, content in ETC_FILES.items()]
             filters = [_held(own, program) for program in self.filters]
             options = bwrap_options(
@@ -111,36 +102,13 @@ class Bubblewrap:
         os.set_blocking(status_fd, False)
         return Started(process.pid, status_fd, tuple(staged))
 
+    def ended(self, started: Started) -> None:
+        """Nothing of it outlives its namespace, whose first process the launcher ends."""
+
     def release(self, staged: Iterable[str]) -> None:
         """Take back what a start put on the stage."""
         for place in staged:
             unbind(place)
-
-    def _layout(self, profile: str, number: int, staged: list[str]) -> Layout:
-        """The profile's layout by paths that the sandbox's uid can walk."""
-        layout = self.layouts[profile]
-        if self.stage is None:
-            return layout
-        places = self.stage.view(runtime.directories_of(layout), number)
-        if self.stage.has_views:
-            staged += places.values()
-        return runtime.moved(layout, places)
-
-    def _gateway(self, path: str, number: int, staged: list[str]) -> str:
-        """Where the sandbox's uid reaches the gateway directory, which must hold sockets and nothing else."""
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            for name in os.listdir(descriptor):
-                if not stat.S_ISSOCK(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode):
-                    raise SandboxRefused(f"gateway directory {path} holds {name!r}: want sockets only")
-            if self.stage is None:
-                return os.path.realpath(path)
-            if not os.fstat(descriptor).st_mode & 0o001:
-                raise SandboxRefused(f"gateway directory {path} is closed to the sandbox: want mode 0711")
-            staged.append(bind_directory(descriptor, f"gateway-{number}"))
-            return staged[-1]
-        finally:
-            os.close(descriptor)
 
 
 def _held(own: list[int], content: bytes) -> int:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, Any, Self
 
+from aar.outside.sandbox.interface import DEFAULT_BACKEND
 from aar.outside.sandbox.protocol import REQUEST_BYTES, format_spec, memory_file
 from aar.outside.sandbox.runtime import package_root
 from aar.outside.sandbox.spec import (
@@ -230,7 +231,7 @@ class Launcher:
         self.sockets = sockets
 
     @classmethod
-    def spawn(cls, *allowed: Iterable[str]) -> Self:
+    def spawn(cls, *allowed: Iterable[str], backend: str = DEFAULT_BACKEND) -> Self:
         """Start a launcher with one client for each set of profiles; without any, one that may start all.
 
         The sockets come in the order of `allowed`. Keep one and let another process inherit the next; the
@@ -245,6 +246,7 @@ class Launcher:
         pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in sets]
         ready_in, ready_out = os.pipe()
         words = [sys.executable, "-P", "-m", "aar.outside.sandbox.launcher", "--ready", str(ready_out)]
+        words += ["--backend", backend]
         for profiles, (_, far) in zip(sets, pairs, strict=True):
             words += ["--client", f"{far.fileno()}:{','.join(sorted(profiles))}"]
         try:

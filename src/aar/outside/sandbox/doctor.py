@@ -19,13 +19,16 @@ from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any, Literal
 
-from aar.outside.sandbox import backend, runtime, seccomp
+from aar.outside.sandbox import backend as bubblewraps
+from aar.outside.sandbox import bare, runtime, seccomp
 from aar.outside.sandbox.answers import Answering, Findings, lazily_collected
 from aar.outside.sandbox.argv import Handed, bwrap_options, limited, sandbox_python
 from aar.outside.sandbox.bombs import BOMBS, ends_of_bombs
+from aar.outside.sandbox.choice import missing_backend
 from aar.outside.sandbox.client import Launcher, LauncherClient, Running
 from aar.outside.sandbox.ends import Ending, lazily_ended
 from aar.outside.sandbox.identity import slot_uid
+from aar.outside.sandbox.interface import BARE, DEFAULT_BACKEND
 from aar.outside.sandbox.plants import PRIVATE, SLOT, as_input, planted, world_inside, world_outside
 from aar.outside.sandbox.probes import PROBES
 from aar.outside.sandbox.probes.leftovers import TAGS
@@ -33,7 +36,7 @@ from aar.outside.sandbox.researcher import researcher_spec
 from aar.outside.sandbox.spec import Exit, SandboxError
 
 Status = Literal["blocked", "leak", "unproven", "absent"]
-Verdict = Literal["ok", "leak", "unproven", "cannot-run"]
+Verdict = Literal["ok", "leak", "unproven", "cannot-run", "none"]
 
 _SCRIPTS = Path(__file__).parent / "probes"
 _LOCKS = "share-file-locks"
@@ -71,6 +74,8 @@ class ProbeResult:
 class DoctorReport:
     """What the sandboxes of this machine keep in. Only "ok" may open a study.
 
+    "none" is for the backend bare, where there is nothing to probe: it opens one that says so everywhere.
+
     `limits` says for each resource whether its bound is hard or soft. `attestation` is what a record may
     keep: "backend", "version", "identity" ("own-uid" or "uid-per-sandbox"), "probes", "kernel",
     "filters_sha256", "arguments_sha256", and "digest", the SHA-256 of all the others. `detail` is the one
@@ -85,19 +90,26 @@ class DoctorReport:
     detail: str = ""
 
 
-def doctor(study_dir: Path | None = None, *, bombs: bool = False) -> DoctorReport:
+def without_sandbox() -> DoctorReport:
+    """What is said where no sandbox was asked for: nothing was probed, and nothing holds."""
+    return DoctorReport("none", (), BARE, {}, bare.attested())
+
+
+def doctor(
+    study_dir: Path | None = None, *, bombs: bool = False, backend: str = DEFAULT_BACKEND
+) -> DoctorReport:
     """Run every probe through a launcher of its own, with profile researcher; about 1 s.
 
     With a study directory the canaries lie in it, and its own directories are tried. They are removed again.
     With `bombs` every limit is tried as well, which takes 2 s more and both processors of a small machine.
     """
-    missing = backend.missing_backend()
+    missing = missing_backend(backend)
     if missing is not None:
         return DoctorReport("cannot-run", (), "none", {}, {}, missing)
     try:
-        without, within, ends = _tried(study_dir, bombs=bombs)
+        without, within, ends = _tried(study_dir, backend, bombs=bombs)
     except (SandboxError, TimeoutError) as error:
-        return DoctorReport("cannot-run", (), "bubblewrap", LIMITS, {}, f"{error}")
+        return DoctorReport("cannot-run", (), backend, LIMITS, {}, f"{error}")
     results = [*(_judged(name, without[name], within[name]) for name in PROBES)]
     results += _closed_directories(study_dir)
     limits = {**LIMITS, "file locks": _lock_limit(without[_LOCKS][0], within[_LOCKS][0])}
@@ -106,7 +118,7 @@ def doctor(study_dir: Path | None = None, *, bombs: bool = False) -> DoctorRepor
     if verdict == "ok" and any(BOMBS[name].reason != ended.reason for name, ended in ends.items()):
         verdict = "leak"
     names = [result.name for result in results]
-    return DoctorReport(verdict, tuple(results), "bubblewrap", limits, attestation(names))
+    return DoctorReport(verdict, tuple(results), backend, limits, attestation(names))
 
 
 def _bomb_limit(name: str, ended: Exit) -> str:
@@ -123,11 +135,13 @@ def _lock_limit(without: bool, within: bool) -> str:
     return "hard: each sandbox has inodes of its own" if without else "unproven: this host has no such locks"
 
 
-def _tried(study_dir: Path | None, *, bombs: bool) -> tuple[Findings, Findings, dict[str, Exit]]:
+def _tried(
+    study_dir: Path | None, backend: str, *, bombs: bool
+) -> tuple[Findings, Findings, dict[str, Exit]]:
     """Everything without, and everything within, at the same time."""
     with planted(study_dir) as world, _scratch() as folder, ThreadPoolExecutor(1) as beside:
         without = beside.submit(_all_without, world, folder)
-        within, ends = _all_within(world, folder, bombs=bombs)
+        within, ends = _all_within(world, folder, backend, bombs=bombs)
         return without.result(), within, ends
 
 
@@ -135,8 +149,10 @@ def _all_without(world: dict[str, Any], folder: Path) -> Findings:
     return _outside(world) | lazily_collected(folder) | _ended_without(lazily_ended(folder))
 
 
-def _all_within(world: dict[str, Any], folder: Path, *, bombs: bool) -> tuple[Findings, dict[str, Exit]]:
-    with Launcher.spawn({"researcher"}) as launcher, contextlib.ExitStack() as stack:
+def _all_within(
+    world: dict[str, Any], folder: Path, backend: str, *, bombs: bool
+) -> tuple[Findings, dict[str, Exit]]:
+    with Launcher.spawn({"researcher"}, backend=backend) as launcher, contextlib.ExitStack() as stack:
         client = LauncherClient(launcher.sockets[0])
         ends = ends_of_bombs(client) if bombs else {}
         inside = stack.enter_context(_start_inside(client, world))
@@ -179,19 +195,19 @@ def _ended_within(left: dict[str, set[str]]) -> Findings:
 
 def attestation(probes: list[str]) -> dict[str, str]:
     """Which wall was probed: the same words, and so the same digest, on the same machine and version."""
-    path = backend.find_bubblewrap()
+    path = bubblewraps.find_bubblewrap()
     spec = researcher_spec(name="attested", argv=sandbox_python(), gateway_dir="/gw", uid_slot=SLOT)
     options = bwrap_options(
         spec,
         runtime.layout_for("researcher"),
         Handed((), (0, 0)),
         gateway="/gw",
-        nested_userns_off="--disable-userns" in backend.features(path),
+        nested_userns_off="--disable-userns" in bubblewraps.features(path),
     )
     machine = platform.machine()
     told = {
         "backend": "bubblewrap",
-        "version": backend.version(path),
+        "version": bubblewraps.version(path),
         "identity": "own-uid" if slot_uid(SLOT) is None else "uid-per-sandbox",
         "kernel": platform.release(),
         "probes": " ".join(probes),

@@ -19,7 +19,8 @@ from typing import Any
 
 from aar.outside.sandbox import processes
 from aar.outside.sandbox.argv import WARM_UP_CPU_S
-from aar.outside.sandbox.bubblewrap import Bubblewrap, Started
+from aar.outside.sandbox.choice import prepared
+from aar.outside.sandbox.interface import BACKENDS, DEFAULT_BACKEND, Backend, Started
 from aar.outside.sandbox.pressure import Pressure
 from aar.outside.sandbox.protocol import REQUEST_BYTES, REQUEST_DESCRIPTORS, parse_spec
 from aar.outside.sandbox.seccomp import UnsupportedArchitecture
@@ -47,15 +48,15 @@ class _Run:
 
     spec: SandboxSpec
     control: socket.socket
-    bwrap: Started  # the process outside the namespaces
-    bwrap_fd: int
+    child: Started  # the process outside the namespaces
+    child_fd: int
     # When its time began to count, and what it had used by then; None while it waits.
     began_s: float | None
     warm_up_cpu_s: float = 0.0
     init: int | None = None  # process 1 of the sandbox, by its number out here
     init_fd: int | None = None
     status: bytes = b""
-    bwrap_gone: bool = False
+    child_gone: bool = False
     init_gone: bool = False
     stopped: Reason | None = None
     stopped_s: float = 0.0
@@ -78,7 +79,7 @@ class _Run:
 class _Launcher:
     """Everything in one thread: bubblewrap dies with the thread that started it."""
 
-    bubblewrap: Bubblewrap
+    backend: Backend
     selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     clients: dict[socket.socket, frozenset[str]] = field(default_factory=dict)
     runs: list[_Run] = field(default_factory=list)
@@ -170,16 +171,16 @@ class _Launcher:
             raise SandboxRefused(f"{len(self.runs)} sandboxes are running: wait for one to end")
         self.started += 1
         started_s = time.monotonic()
-        started = self.bubblewrap.start(spec, self.started, handed[:3], handed[3:])
+        started = self.backend.start(spec, self.started, handed[:3], handed[3:])
         run = _Run(
             spec=spec,
             control=control,
-            bwrap=started,
-            bwrap_fd=os.pidfd_open(started.pid),
+            child=started,
+            child_fd=os.pidfd_open(started.pid),
             began_s=None if spec.waits else started_s,
         )
         self.runs.append(run)
-        self._watch(run.bwrap_fd, lambda: self._bwrap_ended(run))
+        self._watch(run.child_fd, lambda: self._child_ended(run))
         self._watch(started.status_fd, lambda: self._read_status(run))
         self._watch(control, lambda: self._obey(run))
         _answer(control, {"started": spec.name})
@@ -211,11 +212,11 @@ class _Launcher:
         """bubblewrap's own account: the number of process 1, later the exit code."""
         while True:
             try:
-                chunk = os.read(run.bwrap.status_fd, 4096)
+                chunk = os.read(run.child.status_fd, 4096)
             except BlockingIOError:
                 break
             if not chunk:
-                self._forget(run.bwrap.status_fd)
+                self._forget(run.child.status_fd)
                 break
             run.status += chunk
         *lines, run.status = run.status.split(b"\n")
@@ -231,7 +232,7 @@ class _Launcher:
             descriptor = os.pidfd_open(pid)
         except ProcessLookupError:
             return
-        if processes.parent_of(pid) not in (run.bwrap.pid, os.getpid()):
+        if processes.parent_of(pid) not in (run.child.pid, os.getpid()):
             os.close(descriptor)
             return
         run.init, run.init_fd = pid, descriptor
@@ -245,19 +246,25 @@ class _Launcher:
             run.stopped, run.detail, run.stopped_s = reason, detail, time.monotonic()
         if run.init_fd is not None:
             _kill(run.init_fd)
-        if not run.bwrap_gone:
-            _kill(run.bwrap_fd)
+        if not run.child_gone:
+            _kill(run.child_fd)
 
-    def _bwrap_ended(self, run: _Run) -> None:
+    def _child_ended(self, run: _Run) -> None:
         self._read_status(run)
-        _, status, usage = os.wait4(run.bwrap.pid, 0)
-        run.bwrap_gone = True
+        self.backend.ended(run.child)
+        _, status, usage = os.wait4(run.child.pid, 0)
+        run.child_gone = True
         run.cpu_s += usage.ru_utime + usage.ru_stime
         run.stopped_s = run.stopped_s or time.monotonic()
-        self._forget(run.bwrap_fd)
+        self._forget(run.child_fd)
+        code = os.waitstatus_to_exitcode(status)
+        if run.child.is_program:
+            run.exit_code = code if code >= 0 else 128 - code
         if run.exit_code is None and run.stopped is None:
-            code = os.waitstatus_to_exitcode(status)
-            run.stopped, run.detail = "launch-failed", f"bwrap ended with {code}; its reason is on stderr"
+            run.stopped, run.detail = (
+                "launch-failed",
+                f"the backend ended with {code}; its reason is on stderr",
+            )
         # A process that outlives the command dies here, whatever it did to hide: the namespace goes.
         if run.init_fd is not None and not run.init_gone:
             _kill(run.init_fd)
@@ -269,7 +276,7 @@ class _Launcher:
         if run.init is None or run.init_fd is None:
             return
         # While bubblewrap lives it is the parent: it will reap, or leave it to us when it goes.
-        if not run.bwrap_gone:
+        if not run.child_gone:
             self._forget(run.init_fd)
             run.init_gone = True
             return
@@ -281,13 +288,14 @@ class _Launcher:
                 _, _, usage = os.wait4(run.init, os.WNOHANG)
                 run.cpu_s += usage.ru_utime + usage.ru_stime
         self.runs.remove(run)
-        if run.init is None:
+        # What a plain program left may be a live one's: it ends with the last of them.
+        if run.init is None and not (run.child.is_program and self.runs):
             self._sweep()
-        for descriptor in (run.bwrap_fd, run.bwrap.status_fd, run.init_fd):
+        for descriptor in (run.child_fd, run.child.status_fd, run.init_fd):
             if descriptor is not None:
                 self._forget(descriptor)
                 os.close(descriptor)
-        self.bubblewrap.release(run.bwrap.staged)
+        self.backend.release(run.child.staged)
         # The kernel forgets the time of processes that die with their namespace: what we saw last stands.
         run.cpu_s = max(run.cpu_s, run.seen_cpu_s)
         self.finished_cpu_s += run.cpu_s
@@ -306,13 +314,13 @@ class _Launcher:
         run.control.close()
 
     def _measure(self, run: _Run) -> processes.Use:
-        use = processes.tree_use(run.init if run.bwrap_gone and run.init is not None else run.bwrap.pid)
+        use = processes.tree_use(run.init if run.child_gone and run.init is not None else run.child.pid)
         run.seen_cpu_s = max(run.seen_cpu_s, use.cpu_s)
         return use
 
     def _sweep(self) -> None:
         """End what bubblewrap left to us before it could name it: killed early, it leaves a waiting child."""
-        ours = {run.bwrap.pid for run in self.runs} | {run.init for run in self.runs}
+        ours = {run.child.pid for run in self.runs} | {run.init for run in self.runs}
         for pid in processes.children_of(os.getpid()):
             # One below a live bubblewrap is no child of ours, and else it is named by now.
             if pid not in ours:
@@ -339,7 +347,7 @@ class _Launcher:
                 bomb = run.pressure.look(run.spec, use, run.init, run.seen_cpu_s, now)
                 if bomb is not None:
                     self._stop(run, *bomb)
-            if run.bwrap_gone and run.stopped_s and now > run.stopped_s + _REAP_S:
+            if run.child_gone and run.stopped_s and now > run.stopped_s + _REAP_S:
                 run.detail = f"{run.detail} processes still there {_REAP_S} s after the kill".strip()
                 self._finish(run)
         # A crowd takes long to look at: four fifths of our time stay for whoever asks for something.
@@ -361,6 +369,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Serve the clients whose sockets were inherited; report on `--ready` whether that is possible."""
     parser = argparse.ArgumentParser(prog="aar.outside.sandbox.launcher")
     parser.add_argument("--ready", type=int, required=True, help="descriptor for one line of JSON")
+    parser.add_argument("--backend", choices=BACKENDS, default=DEFAULT_BACKEND)
     parser.add_argument("--client", action="append", required=True, metavar="FD:PROFILE,PROFILE")
     chosen = parser.parse_args(argv)
     # An interrupt at the terminal is for whoever started us. One that is killed closes every control socket,
@@ -368,7 +377,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(BrokenPipeError), os.fdopen(chosen.ready, "w") as ready:
         try:
-            launcher = _Launcher(Bubblewrap.prepare())
+            launcher = _Launcher(prepared(chosen.backend))
         except (SandboxUnavailable, UnsupportedArchitecture) as error:
             json.dump({"error": f"{error}"}, ready)
             return 1

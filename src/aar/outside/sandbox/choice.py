@@ -1,0 +1,32 @@
+"""Which backend starts the sandboxes: the one that a person named, or none. Nothing stands in for another."""
+
+from __future__ import annotations
+
+from aar.outside.sandbox import backend, bare
+from aar.outside.sandbox.bare import Bare
+from aar.outside.sandbox.bubblewrap import Bubblewrap
+from aar.outside.sandbox.interface import BACKENDS, BARE, BUBBLEWRAP, Backend
+from aar.outside.sandbox.spec import SandboxUnavailable
+
+
+def missing_backend(name: str = BUBBLEWRAP) -> str | None:
+    """What keeps this backend from running here, with the line to type; None when nothing does."""
+    if name == BUBBLEWRAP:
+        return backend.missing_backend()
+    if name == BARE:
+        return bare.missing()
+    return unknown(name)
+
+
+def prepared(name: str) -> Backend:
+    """The backend, ready to start sandboxes; raises `SandboxUnavailable` or `UnsupportedArchitecture`."""
+    if name == BUBBLEWRAP:
+        return Bubblewrap.prepare()
+    if name == BARE:
+        return Bare.prepare()
+    raise SandboxUnavailable(unknown(name))
+
+
+def unknown(name: str) -> str:
+    """What is said of a backend that there is not."""
+    return f"there is no backend {name!r:.40}; there is: {', '.join(BACKENDS)}"
