@@ -109,6 +109,8 @@ def bwrap_options(
     words += _tmpfs("/workspace", spec.memory_mib // 2, "0755")
     for folder in FILLED_LATER if spec.waits else ():
         words += _tmpfs(folder, spec.memory_mib // 4, "0755")
+    if spec.has_shell:
+        words += _tmpfs("/var/tmp", spec.memory_mib // 8, "1777")
     if gateway is not None:
         words += ["--ro-bind", gateway, GATEWAY_DEST]
     for dest, descriptor in handed.files:

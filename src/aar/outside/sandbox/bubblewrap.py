@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import subprocess
@@ -14,18 +15,25 @@ from aar.outside.sandbox.argv import ETC_FILES, Handed, Layout, bwrap_options, l
 from aar.outside.sandbox.identity import slot_uid
 from aar.outside.sandbox.interface import Started
 from aar.outside.sandbox.protocol import memory_file
-from aar.outside.sandbox.spec import PROFILES, SandboxSpec
+from aar.outside.sandbox.shell import INSTALL, with_shell
+from aar.outside.sandbox.spec import (
+    MAY_HAVE_A_SHELL,
+    PROFILES,
+    SandboxRefused,
+    SandboxSpec,
+    SandboxUnavailable,
+)
 from aar.outside.sandbox.stage import Stage, unbind
 from aar.outside.sandbox.staging import gateway_on, layout_on
 
 
 @dataclass(frozen=True, slots=True)
 class Bubblewrap:
-    """What all sandboxes of one launcher share."""
+    """What all sandboxes of one launcher share; `layouts` by profile and whether there is a shell."""
 
     path: str
     nested_userns_off: bool
-    layouts: dict[str, Layout]
+    layouts: dict[tuple[str, bool], Layout]
     filters: tuple[bytes, ...]
     stage: Stage | None  # where we are root
 
@@ -38,7 +46,10 @@ class Bubblewrap:
         path = backend.find_bubblewrap()
         machine = platform.machine()
         filters = (seccomp.ceiling_filter(machine), seccomp.main_filter(machine))
-        layouts = {profile: runtime.layout_for(profile) for profile in PROFILES}
+        layouts = {(profile, False): runtime.layout_for(profile) for profile in PROFILES}
+        # A machine without a shell still runs all that needs none.
+        with contextlib.suppress(SandboxUnavailable):
+            layouts |= {(profile, True): with_shell(layouts[profile, False]) for profile in MAY_HAVE_A_SHELL}
         features = backend.features(path)
         stage = None
         if slot_uid(0) is not None:
@@ -62,7 +73,10 @@ class Bubblewrap:
             gateway = None
             if spec.gateway_dir is not None:
                 gateway = gateway_on(self.stage, spec.gateway_dir, number, staged)
-            layout = layout_on(self.stage, self.layouts[spec.profile], number, staged)
+            layout = self.layouts.get((spec.profile, spec.has_shell))
+            if layout is None:
+                raise SandboxRefused(INSTALL)
+            layout = layout_on(self.stage, layout, number, staged)
             etc = [(dest, _held(own, content)) for dest, content in ETC_FILES.items()]
             filters = [_held(own, program) for program in self.filters]
             options = bwrap_options(

@@ -33,6 +33,7 @@ from aar.outside.sandbox.plants import PRIVATE, SLOT, as_input, planted, world_i
 from aar.outside.sandbox.probes import PROBES
 from aar.outside.sandbox.probes.leftovers import TAGS
 from aar.outside.sandbox.researcher import researcher_spec
+from aar.outside.sandbox.shell import with_shell
 from aar.outside.sandbox.spec import Exit, SandboxError
 
 Status = Literal["blocked", "leak", "unproven", "absent"]
@@ -96,18 +97,23 @@ def without_sandbox() -> DoctorReport:
 
 
 def doctor(
-    study_dir: Path | None = None, *, bombs: bool = False, backend: str = DEFAULT_BACKEND
+    study_dir: Path | None = None,
+    *,
+    bombs: bool = False,
+    backend: str = DEFAULT_BACKEND,
+    has_shell: bool = False,
 ) -> DoctorReport:
     """Run every probe through a launcher of its own, with profile researcher; about 1 s.
 
     With a study directory the canaries lie in it, and its own directories are tried. They are removed again.
     With `bombs` every limit is tried as well, which takes 2 s more and both processors of a small machine.
+    `has_shell` attacks, and attests, the view of a researcher that has a shell.
     """
     missing = missing_backend(backend)
     if missing is not None:
         return DoctorReport("cannot-run", (), "none", {}, {}, missing)
     try:
-        without, within, ends = _tried(study_dir, backend, bombs=bombs)
+        without, within, ends = _tried(study_dir, backend, bombs=bombs, has_shell=has_shell)
     except (SandboxError, TimeoutError) as error:
         return DoctorReport("cannot-run", (), backend, LIMITS, {}, f"{error}")
     results = [*(_judged(name, without[name], within[name]) for name in PROBES)]
@@ -118,7 +124,7 @@ def doctor(
     if verdict == "ok" and any(BOMBS[name].reason != ended.reason for name, ended in ends.items()):
         verdict = "leak"
     names = [result.name for result in results]
-    return DoctorReport(verdict, tuple(results), backend, limits, attestation(names))
+    return DoctorReport(verdict, tuple(results), backend, limits, attestation(names, has_shell=has_shell))
 
 
 def _bomb_limit(name: str, ended: Exit) -> str:
@@ -136,12 +142,12 @@ def _lock_limit(without: bool, within: bool) -> str:
 
 
 def _tried(
-    study_dir: Path | None, backend: str, *, bombs: bool
+    study_dir: Path | None, backend: str, *, bombs: bool, has_shell: bool
 ) -> tuple[Findings, Findings, dict[str, Exit]]:
     """Everything without, and everything within, at the same time."""
     with planted(study_dir) as world, _scratch() as folder, ThreadPoolExecutor(1) as beside:
         without = beside.submit(_all_without, world, folder)
-        within, ends = _all_within(world, folder, backend, bombs=bombs)
+        within, ends = _all_within(world, folder, backend, bombs=bombs, has_shell=has_shell)
         return without.result(), within, ends
 
 
@@ -150,12 +156,12 @@ def _all_without(world: dict[str, Any], folder: Path) -> Findings:
 
 
 def _all_within(
-    world: dict[str, Any], folder: Path, backend: str, *, bombs: bool
+    world: dict[str, Any], folder: Path, backend: str, *, bombs: bool, has_shell: bool
 ) -> tuple[Findings, dict[str, Exit]]:
     with Launcher.spawn({"researcher"}, backend=backend) as launcher, contextlib.ExitStack() as stack:
         client = LauncherClient(launcher.sockets[0])
         ends = ends_of_bombs(client) if bombs else {}
-        inside = stack.enter_context(_start_inside(client, world))
+        inside = stack.enter_context(_start_inside(client, world, has_shell=has_shell))
         answering = Answering(client, world["gateway"], folder.name)
         endings = {end: Ending(client, folder, end) for end in ("kill", "exit", "launcher")}
         for ending in endings.values():
@@ -193,13 +199,16 @@ def _ended_within(left: dict[str, set[str]]) -> Findings:
     return found
 
 
-def attestation(probes: list[str]) -> dict[str, str]:
+def attestation(probes: list[str], *, has_shell: bool = False) -> dict[str, str]:
     """Which wall was probed: the same words, and so the same digest, on the same machine and version."""
     path = bubblewraps.find_bubblewrap()
-    spec = researcher_spec(name="attested", argv=sandbox_python(), gateway_dir="/gw", uid_slot=SLOT)
+    spec = researcher_spec(
+        name="attested", argv=sandbox_python(), gateway_dir="/gw", uid_slot=SLOT, has_shell=has_shell
+    )
+    layout = runtime.layout_for("researcher")
     options = bwrap_options(
         spec,
-        runtime.layout_for("researcher"),
+        with_shell(layout) if has_shell else layout,
         Handed((), (0, 0)),
         gateway="/gw",
         nested_userns_off="--disable-userns" in bubblewraps.features(path),
@@ -236,7 +245,7 @@ def _outside(world: dict[str, Any]) -> Findings:
     return _parsed(ran.stdout, f"the probes ended with {ran.returncode} outside: {_tail(ran.stderr)}")
 
 
-def _start_inside(client: LauncherClient, world: dict[str, Any]) -> Running:
+def _start_inside(client: LauncherClient, world: dict[str, Any], *, has_shell: bool = False) -> Running:
     """The same attacks from a researcher's sandbox."""
     spec = researcher_spec(
         name="doctor",
@@ -246,8 +255,9 @@ def _start_inside(client: LauncherClient, world: dict[str, Any]) -> Running:
         uid_slot=SLOT,
         cpu_s=20,
         wall_s=_RUN_S,
+        has_shell=has_shell,
     )
-    return client.start(spec, stdin=as_input(world_inside(world)))
+    return client.start(spec, stdin=as_input(world_inside(world, has_shell=has_shell)))
 
 
 def _handed_in() -> dict[str, bytes]:
