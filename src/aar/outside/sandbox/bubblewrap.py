@@ -23,8 +23,9 @@ from aar.outside.sandbox.spec import (
     SandboxSpec,
     SandboxUnavailable,
 )
-from aar.outside.sandbox.stage import Stage, unbind
-from aar.outside.sandbox.staging import gateway_on, layout_on
+from aar.outside.sandbox.stage import Stage, detach, unbind
+from aar.outside.sandbox.staging import gateway_on
+from aar.outside.sandbox.tree import Tree, grown, tree_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,9 @@ class Bubblewrap:
     nested_userns_off: bool
     layouts: dict[tuple[str, bool], Layout]
     filters: tuple[bytes, ...]
-    stage: Stage | None  # where we are root
+    # Where we are root.
+    stage: Stage | None
+    trees: dict[tuple[str, bool], Tree]
 
     @classmethod
     def prepare(cls) -> Self:
@@ -51,12 +54,13 @@ class Bubblewrap:
         with contextlib.suppress(SandboxUnavailable):
             layouts |= {(profile, True): with_shell(layouts[profile, False]) for profile in MAY_HAVE_A_SHELL}
         features = backend.features(path)
-        stage = None
+        stage, trees = None, {}
         if slot_uid(0) is not None:
             stage = Stage.enter(
                 directory for layout in layouts.values() for directory in runtime.directories_of(layout)
             )
-        return cls(path, "--disable-userns" in features, layouts, filters, stage)
+            trees = {kind: tree_of(layout, stage.places) for kind, layout in layouts.items()}
+        return cls(path, "--disable-userns" in features, layouts, filters, stage, trees)
 
     def start(self, spec: SandboxSpec, number: int, stdio: Sequence[int], files: Sequence[int]) -> Started:
         """Start it with `stdio` (input, output, error) and the contents of `spec.files`, in their order.
@@ -73,10 +77,7 @@ class Bubblewrap:
             gateway = None
             if spec.gateway_dir is not None:
                 gateway = gateway_on(self.stage, spec.gateway_dir, number, staged)
-            layout = self.layouts.get((spec.profile, spec.has_shell))
-            if layout is None:
-                raise SandboxRefused(INSTALL)
-            layout = layout_on(self.stage, layout, number, staged)
+            layout = self._layout(spec, number, staged)
             etc = [(dest, _held(own, content)) for dest, content in ETC_FILES.items()]
             filters = [_held(own, program) for program in self.filters]
             options = bwrap_options(
@@ -115,6 +116,20 @@ class Bubblewrap:
         process.returncode = 0
         os.set_blocking(status_fd, False)
         return Started(process.pid, status_fd, tuple(staged))
+
+    def _layout(self, spec: SandboxSpec, number: int, staged: list[str]) -> Layout:
+        """What it sees, by paths that its uid can walk."""
+        kind = spec.profile, spec.has_shell
+        if kind not in self.layouts:
+            raise SandboxRefused(INSTALL)
+        if self.stage is None:
+            return self.layouts[kind]
+        return grown(self.trees[kind], self.stage, number, staged)
+
+    def named(self, started: Started) -> None:
+        """It has mounts of its own since before it was named: those here would be copied for all others."""
+        for place in started.staged:
+            detach(place)
 
     def ended(self, started: Started) -> None:
         """Nothing of it outlives its namespace, whose first process the launcher ends."""

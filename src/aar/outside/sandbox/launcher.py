@@ -66,6 +66,10 @@ class _Run:
     seen_cpu_s: float = 0.0
     pressure: Pressure = field(default_factory=Pressure)
 
+    def root(self) -> int:
+        """The process below which all others are."""
+        return self.init if self.child_gone and self.init is not None else self.child.pid
+
     def ends_s(self) -> float:
         """When its wall time is over."""
         return math.inf if self.began_s is None else self.began_s + self.spec.wall_s
@@ -153,7 +157,7 @@ class _Launcher:
                 os.close(descriptor)
 
     def _usage(self) -> dict[str, float]:
-        alive = sum(self._measure(run).cpu_s for run in self.runs)
+        alive = sum(processes.tree_cpu_s(run.root()) for run in self.runs)
         return {"sandboxes_cpu_s": self.finished_cpu_s + alive, "launcher_cpu_s": time.process_time()}
 
     def _start(
@@ -205,7 +209,7 @@ class _Launcher:
     def _begin(self, run: _Run) -> None:
         """From now on the time counts of one that waited; of any other it does already."""
         if run.began_s is None:
-            self._measure(run)
+            self._count_cpu(run)
             run.began_s, run.warm_up_cpu_s = time.monotonic(), run.seen_cpu_s
 
     def _read_status(self, run: _Run) -> None:
@@ -237,12 +241,13 @@ class _Launcher:
             return
         run.init, run.init_fd = pid, descriptor
         self._watch(descriptor, lambda: self._init_ended(run))
+        self.backend.named(run.child)
         if run.stopped is not None:
             _kill(descriptor)
 
     def _stop(self, run: _Run, reason: Reason, detail: str = "") -> None:
         if run.stopped is None:
-            self._measure(run)
+            self._count_cpu(run)
             run.stopped, run.detail, run.stopped_s = reason, detail, time.monotonic()
         if run.init_fd is not None:
             _kill(run.init_fd)
@@ -314,9 +319,12 @@ class _Launcher:
         run.control.close()
 
     def _measure(self, run: _Run) -> processes.Use:
-        use = processes.tree_use(run.init if run.child_gone and run.init is not None else run.child.pid)
+        use = processes.tree_use(run.root())
         run.seen_cpu_s = max(run.seen_cpu_s, use.cpu_s)
         return use
+
+    def _count_cpu(self, run: _Run) -> None:
+        run.seen_cpu_s = max(run.seen_cpu_s, processes.tree_cpu_s(run.root()))
 
     def _sweep(self) -> None:
         """End what bubblewrap left to us before it could name it: killed early, it leaves a waiting child."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_IN_MEMORY = re.compile(rb"^Rss(?:Anon|Shmem):\s*(\d+)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +39,25 @@ def tree_use(root: int) -> Use:
         fields = _stat(pid)
         if fields is None:
             continue
-        ticks += sum(int(field) for field in fields[11:15])
+        ticks += sum(map(int, fields[11:15]))
         memory_bytes += _memory_bytes(pid)
         threads += int(fields[17])
         sessions[int(fields[3])] = pid
         most_files = max(most_files, _open_files(pid))
-        waiting += children_of(pid)
+        waiting += _children(pid, int(fields[17]))
     return Use(ticks / _TICKS_PER_S, memory_bytes, threads, most_files, sessions)
+
+
+def tree_cpu_s(root: int) -> float:
+    """Processor seconds of `root` and of everything below it, as in `tree_use`: a tenth of the work."""
+    ticks, waiting = 0, [root]
+    while waiting:
+        pid = waiting.pop()
+        fields = _stat(pid)
+        if fields is not None:
+            ticks += sum(map(int, fields[11:15]))
+            waiting += _children(pid, int(fields[17]))
+    return ticks / _TICKS_PER_S
 
 
 def parent_of(pid: int) -> int | None:
@@ -55,19 +68,38 @@ def parent_of(pid: int) -> int | None:
 
 def children_of(pid: int) -> list[int]:
     """Numbers of the children, those not yet reaped included; empty when the process is gone."""
+    fields = _stat(pid)
+    return [] if fields is None else _children(pid, int(fields[17]))
+
+
+def _children(pid: int, threads: int) -> list[int]:
     found: list[int] = []
     try:
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            found += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
+        # Nearly all have one thread: a list need not be asked for.
+        for thread in os.listdir(f"/proc/{pid}/task") if threads > 1 else (pid,):
+            found += map(int, _read(f"/proc/{pid}/task/{thread}/children").split())
     except OSError:
         return found
     return found
 
 
-def _stat(pid: int) -> list[str] | None:
+def _read(path: str) -> bytes:
+    """All of a file of /proc: a crowd of hundreds is read four times a second, and open() takes its time."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        told = chunk = os.read(descriptor, 65536)
+        while chunk:
+            chunk = os.read(descriptor, 65536)
+            told += chunk
+        return told
+    finally:
+        os.close(descriptor)
+
+
+def _stat(pid: int) -> list[bytes] | None:
     """/proc/PID/stat from the state on: the name before it may hold anything, spaces and brackets too."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        return _read(f"/proc/{pid}/stat").rpartition(b")")[2].split() or None
     except OSError:
         return None
 
@@ -82,8 +114,7 @@ def _open_files(pid: int) -> int:
 
 def _memory_bytes(pid: int) -> int:
     try:
-        lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
+        told = _read(f"/proc/{pid}/status")
     except OSError:
         return 0
-    kib = [line.split()[1] for line in lines if line.startswith(("RssAnon:", "RssShmem:"))]
-    return 1024 * sum(map(int, kib))
+    return 1024 * sum(map(int, _IN_MEMORY.findall(told)))

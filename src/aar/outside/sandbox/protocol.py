@@ -38,7 +38,11 @@ def parse_spec(fields: dict[str, Any]) -> SandboxSpec:
 def memory_file(content: bytes) -> int:
     """A descriptor that reads `content` from its start: no path, no command line, nothing left behind."""
     descriptor = os.memfd_create("aar", os.MFD_CLOEXEC)
-    with os.fdopen(os.dup(descriptor), "wb") as out:
-        out.write(content)
-    os.lseek(descriptor, 0, os.SEEK_SET)
+    try:
+        written = 0
+        while written < len(content):
+            written += os.pwrite(descriptor, memoryview(content)[written:], written)
+    except BaseException:
+        os.close(descriptor)
+        raise
     return descriptor
