@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -145,10 +145,20 @@ def _tried(
     study_dir: Path | None, backend: str, *, bombs: bool, has_shell: bool
 ) -> tuple[Findings, Findings, dict[str, Exit]]:
     """Everything without, and everything within, at the same time."""
-    with planted(study_dir) as world, _scratch() as folder, ThreadPoolExecutor(1) as beside:
+    with contextlib.ExitStack() as stack:
+        beside = stack.enter_context(ThreadPoolExecutor(1))
+        # A launcher is up when all is planted.
+        spawned = beside.submit(Launcher.spawn, {"researcher"}, backend=backend)
+        stack.callback(_close, spawned)
+        world, folder = stack.enter_context(planted(study_dir)), stack.enter_context(_scratch())
         without = beside.submit(_all_without, world, folder)
-        within, ends = _all_within(world, folder, backend, bombs=bombs, has_shell=has_shell)
+        within, ends = _all_within(spawned.result(), world, folder, bombs=bombs, has_shell=has_shell)
         return without.result(), within, ends
+
+
+def _close(spawned: Future[Launcher]) -> None:
+    if spawned.exception() is None:
+        spawned.result().close()
 
 
 def _all_without(world: dict[str, Any], folder: Path) -> Findings:
@@ -156,9 +166,9 @@ def _all_without(world: dict[str, Any], folder: Path) -> Findings:
 
 
 def _all_within(
-    world: dict[str, Any], folder: Path, backend: str, *, bombs: bool, has_shell: bool
+    launcher: Launcher, world: dict[str, Any], folder: Path, *, bombs: bool, has_shell: bool
 ) -> tuple[Findings, dict[str, Exit]]:
-    with Launcher.spawn({"researcher"}, backend=backend) as launcher, contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         client = LauncherClient(launcher.sockets[0])
         ends = ends_of_bombs(client) if bombs else {}
         inside = stack.enter_context(_start_inside(client, world, has_shell=has_shell))

@@ -146,8 +146,9 @@ def _write(place: Path, canary: str) -> str:
 
 # What a doctor that was killed left: memory and queues of the kernel outlive whoever made them.
 _CARETAKER = """
-import ctypes, json, os, shutil, sys
+import os, sys
 os.read(int(sys.argv[2]), 1)
+import ctypes, json, shutil
 left, libc = json.loads(sys.argv[3]), ctypes.CDLL(None)
 for segment in left["segments"]: libc.shmctl(segment, 0, None)
 for messages in left["messages"]: libc.msgctl(messages, 0, None)

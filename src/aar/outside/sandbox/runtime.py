@@ -8,6 +8,7 @@ import sys
 import sysconfig
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 from aar.outside.sandbox.argv import PRLIMIT, PYTHON, Bind, Layout
@@ -129,20 +130,20 @@ def _our_code() -> Iterable[Bind]:
             yield Bind(str(root / name), f"/opt/aar/aar/{name}")
 
 
-def _package(name: str) -> Iterable[Bind]:
+@lru_cache(maxsize=64)
+def _package(name: str) -> tuple[Bind, ...]:
     found = importlib.util.find_spec(name)
     if found is None or found.origin is None:
         if name in _NEEDED:
             raise SandboxUnavailable(
                 f"{name} is not installed for {sys.executable}: install the package's dependencies"
             )
-        return
+        return ()
     origin = Path(os.path.realpath(found.origin))
     path = origin.parent if found.submodule_search_locations is not None else origin
-    yield Bind(str(path), f"/opt/site/{Path(found.origin).name if path == origin else name}")
+    own = Bind(str(path), f"/opt/site/{Path(found.origin).name if path == origin else name}")
     libraries = path.parent / _LIBRARIES_OF.get(name, ".none")
-    if libraries.is_dir():
-        yield Bind(str(libraries), f"/opt/site/{libraries.name}")
+    return (own, Bind(str(libraries), f"/opt/site/{libraries.name}")) if libraries.is_dir() else (own,)
 
 
 def _stdlib() -> Path:
