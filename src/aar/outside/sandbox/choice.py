@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from aar.outside.sandbox import backend, bare
+from aar.outside.sandbox import backend, bare, container
 from aar.outside.sandbox.bare import Bare
 from aar.outside.sandbox.bubblewrap import Bubblewrap
-from aar.outside.sandbox.interface import BACKENDS, BARE, BUBBLEWRAP, Backend
+from aar.outside.sandbox.container import Container
+from aar.outside.sandbox.interface import BACKENDS, BARE, BUBBLEWRAP, CONTAINER, Backend
 from aar.outside.sandbox.spec import SandboxUnavailable
 
 
@@ -13,6 +14,8 @@ def missing_backend(name: str = BUBBLEWRAP) -> str | None:
     """What keeps this backend from running here, with the line to type; None when nothing does."""
     if name == BUBBLEWRAP:
         return backend.missing_backend()
+    if name == CONTAINER:
+        return container.missing()
     if name == BARE:
         return bare.missing()
     return unknown(name)
@@ -22,6 +25,8 @@ def prepared(name: str) -> Backend:
     """The backend, ready to start sandboxes; raises `SandboxUnavailable` or `UnsupportedArchitecture`."""
     if name == BUBBLEWRAP:
         return Bubblewrap.prepare()
+    if name == CONTAINER:
+        return Container.prepare()
     if name == BARE:
         return Bare.prepare()
     raise SandboxUnavailable(unknown(name))
