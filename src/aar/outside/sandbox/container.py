@@ -73,6 +73,15 @@ def find_runtime() -> str:
     raise SandboxUnavailable(INSTALL)
 
 
+def version(path: str) -> str:
+    """Such as "runc 1.1.5"."""
+    told = subprocess.run(
+        [path, "--version"], capture_output=True, text=True, env={}, timeout=10, check=False
+    )
+    words = told.stdout.split("\n", 1)[0].replace(" version ", " ").strip()
+    return words or "unknown"
+
+
 def _ids(slot: int) -> tuple[int, int]:
     """Host ids of a sandbox's program and of its root."""
     uid, root = slot_uid(slot), slot_uid(_ROOT_SLOTS + slot)
@@ -125,10 +134,17 @@ class Container:
             self._lay_root(f"{bundle}/root", spec, layout, files, gateway)
             config = oci_config(spec, layout, gateway=gateway, ids=_ids(spec.uid_slot), group=name)
             Path(bundle, "config.json").write_text(json.dumps(config))
-            words = [sys.executable, "-I", "-S", str(_HERE / "container_monitor.py"), str(status_out)]
-            words += [_memory_events(name), bundle, name]
+            limits, oom = group_files(name, config["linux"]["resources"])
+            told = {
+                "status_fd": status_out,
+                "runtime": [self.runtime, "--root", f"{self.stage.place}/state"],
+                "bundle": bundle,
+                "name": name,
+                "limits": limits,
+                "oom": oom,
+            }
             process = subprocess.Popen(
-                [*words, self.runtime, "--root", f"{self.stage.place}/state"],
+                [sys.executable, "-I", "-S", str(_HERE / "container_monitor.py"), json.dumps(told)],
                 stdin=stdio[0],
                 stdout=stdio[1],
                 stderr=stdio[2],
@@ -232,7 +248,7 @@ def oci_config(
             ],
             "uidMappings": mapping,
             "gidMappings": mapping,
-            "cgroupsPath": group,
+            "cgroupsPath": f"/{group}" if _is_unified() else group,
             "resources": {
                 # Files in memory count here and not among the program's own: it may fill both.
                 "memory": {"limit": 2 * spec.memory_mib * _MIB + 64 * _MIB},
@@ -268,20 +284,30 @@ def _make_place(root: str, dest: str, *, is_directory: bool) -> None:
         path.touch()
 
 
-def _memory_events(group: str) -> str:
-    """Where the kernel counts what it ended in this group for want of memory."""
-    if (_CGROUPS / "cgroup.controllers").exists():
-        return str(_CGROUPS / group / "memory.events")
-    own = _own_group("memory")
-    return str(_CGROUPS / "memory" / own.lstrip("/") / group / "memory.oom_control")
+def group_files(group: str, resources: dict[str, Any]) -> tuple[dict[str, int], str]:
+    """What the kernel must say of that control group, by file, and where it counts what it ended in there."""
+    memory, pids = resources["memory"]["limit"], resources["pids"]["limit"]
+    if _is_unified():
+        place = _CGROUPS / group
+        limits = {str(place / "memory.max"): memory, str(place / "pids.max"): pids}
+        return limits, str(place / "memory.events")
+    of_memory, of_pids = (_CGROUPS / one / _own_group(one) / group for one in ("memory", "pids"))
+    limits = {str(of_memory / "memory.limit_in_bytes"): memory, str(of_pids / "pids.max"): pids}
+    return limits, str(of_memory / "memory.oom_control")
+
+
+def _is_unified() -> bool:
+    """Whether control groups are version 2 alone; with both, the controllers are those of version 1."""
+    return (_CGROUPS / "cgroup.controllers").exists()
 
 
 def _own_group(controller: str) -> str:
+    """Where we are among the groups of a controller of version 1, below its root."""
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, names, path = line.split(":", 2)
         if controller in names.split(","):
-            return path
-    return "/"
+            return path.lstrip("/")
+    return ""
 
 
 def _sweep() -> None:

@@ -1,9 +1,11 @@
 """The process that stands for a container out here: starts it, tells the launcher, takes it away again.
 
-    python -I -S container_monitor.py STATUS_FD MEMORY_EVENTS BUNDLE NAME RUNTIME...
+    python -I -S container_monitor.py JSON
 
-It is the parent of the container's first process, whoever made that, and ends it when it is told to
-(SIGTERM), which the kernel does when the launcher dies. Run as a file, alone: the standard library only.
+The JSON: "status_fd", "runtime" (the words that start it), "bundle", "name", "limits" (what the kernel must
+say of the container's control group, by file) and "oom" (the file that counts what it ended in there). It is
+the parent of the container's first process, whoever made that, and ends it when it is told to (SIGTERM),
+which the kernel does when the launcher dies. Run as a file, alone: the standard library only.
 """
 
 from __future__ import annotations
@@ -16,13 +18,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 
 class _Monitor:
-    def __init__(self, status_fd: int) -> None:
-        self._status_fd = status_fd
+    def __init__(self, given: dict[str, Any]) -> None:
+        self._given = given
         self._pid = 0
         self._is_told_to_end = False
 
@@ -36,30 +39,49 @@ class _Monitor:
     def tell(self, **what: int) -> None:
         with contextlib.suppress(BrokenPipeError):
             told = {name.replace("_", "-"): value for name, value in what.items()}
-            os.write(self._status_fd, json.dumps(told).encode() + b"\n")
+            os.write(self._given["status_fd"], json.dumps(told).encode() + b"\n")
 
-    def run(self, runtime: list[str], bundle: str, name: str, events: str) -> int:
-        """Start it, wait for its end and take it away; the status of the runtime when that could not."""
+    def run(self) -> int:
+        """Start it, wait for its end and take it away; not 0 when that could not be, and why on stderr."""
+        runtime, bundle, name = (self._given[word] for word in ("runtime", "bundle", "name"))
         pid_file = f"{bundle}/pid"
         try:
             words = ["run", "--detach", "--bundle", bundle, "--pid-file", pid_file, name]
             started = subprocess.run([*runtime, *words], check=False)
             if started.returncode != 0:
                 return started.returncode
-            self._wait(int(Path(pid_file).read_text()), events)
+            self._pid = int(Path(pid_file).read_text())
+            untrue = _untrue(self._given["limits"])
+            if untrue:
+                self.end()
+                sys.stderr.write(f"limits that do not hold: {untrue}\n")
+                return 1
+            self.tell(child_pid=self._pid)
+            self._wait()
         finally:
             subprocess.run([*runtime, "delete", "--force", name], stderr=subprocess.DEVNULL, check=False)
         return 0
 
-    def _wait(self, pid: int, events: str) -> None:
-        self._pid = pid
-        self.tell(child_pid=self._pid)
+    def _wait(self) -> None:
         if self._is_told_to_end:
             self.end()
         _, status = os.waitpid(self._pid, 0)
         self._pid = 0
         code = os.waitstatus_to_exitcode(status)
-        self.tell(exit_code=code if code >= 0 else 128 - code, oom_kills=_oom_kills(events))
+        self.tell(exit_code=code if code >= 0 else 128 - code, oom_kills=_oom_kills(self._given["oom"]))
+
+
+def _untrue(limits: dict[str, int]) -> str:
+    """What the kernel says of limits that it was told, where it is something else; "" when it is not."""
+    found = []
+    for path, wanted in limits.items():
+        try:
+            told = Path(path).read_text().strip()
+        except OSError as error:
+            told = str(error.strerror)
+        if told != str(wanted):
+            found.append(f"{path}: {told}, want {wanted}")
+    return "; ".join(found)
 
 
 def _oom_kills(path: str) -> int:
@@ -73,9 +95,9 @@ def _oom_kills(path: str) -> int:
 
 
 def main(words: list[str]) -> int:
-    """`words`: status descriptor, memory events, bundle, name, then the words that start the runtime."""
+    """Be the parent of one container from its start to its end."""
     libc = ctypes.CDLL(None, use_errno=True)
-    monitor = _Monitor(int(words[0]))
+    monitor = _Monitor(json.loads(words[0]))
     signal.signal(signal.SIGTERM, monitor.end)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -83,7 +105,7 @@ def main(words: list[str]) -> int:
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if os.getppid() != parent:
         return 1
-    return monitor.run(words[4:], words[2], words[3], words[1])
+    return monitor.run()
 
 
 if __name__ == "__main__":
