@@ -27,6 +27,7 @@ from aar.outside.sandbox.argv import (
     Layout,
     limited,
 )
+from aar.outside.sandbox.backend import closed_to_others
 from aar.outside.sandbox.container_init import FILTERS, HERE
 from aar.outside.sandbox.identity import slot_uid
 from aar.outside.sandbox.interface import Started
@@ -59,9 +60,9 @@ def missing() -> str | None:
         seccomp.main_filter(platform.machine())
         find_runtime()
         _ids(0)
+        return closed_to_others()
     except (SandboxUnavailable, seccomp.UnsupportedArchitecture) as error:
         return f"{error}"
-    return None
 
 
 def find_runtime() -> str:
