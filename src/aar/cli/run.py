@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import resource
 import signal
 import sys
@@ -42,6 +43,8 @@ from aar.outside.sandbox.choice import missing_backend
 from aar.outside.sandbox.doctor import DoctorReport, without_sandbox
 from aar.outside.sandbox.doctor import doctor as examine
 from aar.outside.sandbox.interface import BARE, DEFAULT_BACKEND
+from aar.outside.sandbox.runtime import shared_with_sandboxes
+from aar.outside.sandbox.spec import SandboxUnavailable
 from aar.outside.study_data import DataUnusable, keep_data, read_data
 from aar.outside.study_directory import NotAStudy, StudyDirectory, service_uids
 from aar.outside.study_file import StudyFile, StudyFileError, default_study_text, parse_study
@@ -62,6 +65,8 @@ def run(options: argparse.Namespace) -> int:
     is_old = study.path.is_dir() and study.is_study
     if is_old:
         study_file = _same_study(study, study_file, options)
+    if not is_old:
+        _check_apart(study.path)
     # Before anything is made: a data set that cannot be read makes no study.
     data = {}
     opened = read_projection(study).opened if is_old else {}
@@ -159,6 +164,28 @@ def _study_file(options: argparse.Namespace) -> StudyFile:
     if options.minutes is not None:
         study_file = study_file.with_minutes(options.minutes)
     return study_file.with_backend(options.backend or study_file.backend).as_written()
+
+
+def _check_apart(path: Path) -> None:
+    """Raise `CommandFailed` where a new study would lie in what sandboxes read, or in another study."""
+    where = Path(os.path.realpath(path))
+    try:
+        shared = shared_with_sandboxes(where)
+    except SandboxUnavailable as error:
+        raise CommandFailed(f"no sandbox: {error}", EXIT_NO_BACKEND) from error
+    if shared is not None:
+        raise CommandFailed(
+            f"--dir {path}: every sandbox reads {shared}, and with it this study's labels and keys: name a "
+            "directory apart from aar, its Python and its packages",
+            EXIT_NO_BACKEND,
+        )
+    for parent in where.parents:
+        if StudyDirectory(parent).is_study:
+            raise CommandFailed(
+                f"--dir {path}: {parent} is a study, and this one would lie among its files: name a "
+                "directory that is in no study",
+                EXIT_NO_BACKEND,
+            )
 
 
 def _backend_of(

@@ -20,21 +20,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 from aar.outside.sandbox import backend as bubblewraps
-from aar.outside.sandbox import bare, runtime, seccomp
+from aar.outside.sandbox import bare, container, runtime, seccomp
 from aar.outside.sandbox.answers import Answering, Findings, lazily_collected
-from aar.outside.sandbox.argv import Handed, bwrap_options, limited, sandbox_python
+from aar.outside.sandbox.argv import Handed, Layout, bwrap_options, limited, sandbox_python
 from aar.outside.sandbox.bombs import BOMBS, ends_of_bombs
 from aar.outside.sandbox.choice import missing_backend
 from aar.outside.sandbox.client import Launcher, LauncherClient, Running
 from aar.outside.sandbox.ends import Ending, lazily_ended
 from aar.outside.sandbox.identity import slot_uid
-from aar.outside.sandbox.interface import BARE, DEFAULT_BACKEND
+from aar.outside.sandbox.interface import BARE, BUBBLEWRAP, CONTAINER, DEFAULT_BACKEND
 from aar.outside.sandbox.plants import PRIVATE, SLOT, as_input, planted, world_inside, world_outside
 from aar.outside.sandbox.probes import PROBES
 from aar.outside.sandbox.probes.leftovers import TAGS
 from aar.outside.sandbox.researcher import researcher_spec
 from aar.outside.sandbox.shell import with_shell
-from aar.outside.sandbox.spec import Exit, SandboxError
+from aar.outside.sandbox.spec import Exit, SandboxError, SandboxSpec
 
 Status = Literal["blocked", "leak", "unproven", "absent"]
 Verdict = Literal["ok", "leak", "unproven", "cannot-run", "none"]
@@ -52,6 +52,17 @@ LIMITS = {
     "disk": "hard: file systems of fixed size, in memory",
     "files on disk": "soft: counted every 0.25 s",
     "memory": "soft: RLIMIT_DATA for each process, all together looked at every 0.25 s",
+}
+
+LIMITS_OF = {
+    BUBBLEWRAP: LIMITS,
+    CONTAINER: {
+        **LIMITS,
+        "processes": "hard: RLIMIT_NPROC, and a control group above it that is read back at each start",
+        "files on disk": "hard: inodes of each file system; ended far below that, counted every 0.25 s",
+        "memory": "hard: a control group of twice the memory and 64 MiB, files in memory included, read back "
+        "at each start; ended far below that, looked at every 0.25 s",
+    },
 }
 
 
@@ -115,16 +126,17 @@ def doctor(
     try:
         without, within, ends = _tried(study_dir, backend, bombs=bombs, has_shell=has_shell)
     except (SandboxError, TimeoutError) as error:
-        return DoctorReport("cannot-run", (), backend, LIMITS, {}, f"{error}")
+        return DoctorReport("cannot-run", (), backend, LIMITS_OF[backend], {}, f"{error}")
     results = [*(_judged(name, without[name], within[name]) for name in PROBES)]
     results += _closed_directories(study_dir)
-    limits = {**LIMITS, "file locks": _lock_limit(without[_LOCKS][0], within[_LOCKS][0])}
+    limits = {**LIMITS_OF[backend], "file locks": _lock_limit(without[_LOCKS][0], within[_LOCKS][0])}
     limits |= {f"{name} bomb": _bomb_limit(name, ended) for name, ended in ends.items()}
     verdict = _verdict(results)
     if verdict == "ok" and any(BOMBS[name].reason != ended.reason for name, ended in ends.items()):
         verdict = "leak"
     names = [result.name for result in results]
-    return DoctorReport(verdict, tuple(results), backend, limits, attestation(names, has_shell=has_shell))
+    told = attestation(names, backend, has_shell=has_shell)
+    return DoctorReport(verdict, tuple(results), backend, limits, told)
 
 
 def _bomb_limit(name: str, ended: Exit) -> str:
@@ -209,31 +221,54 @@ def _ended_within(left: dict[str, set[str]]) -> Findings:
     return found
 
 
-def attestation(probes: list[str], *, has_shell: bool = False) -> dict[str, str]:
+def attestation(
+    probes: list[str], backend: str = DEFAULT_BACKEND, *, has_shell: bool = False
+) -> dict[str, str]:
     """Which wall was probed: the same words, and so the same digest, on the same machine and version."""
-    path = bubblewraps.find_bubblewrap()
-    spec = researcher_spec(
-        name="attested", argv=sandbox_python(), gateway_dir="/gw", uid_slot=SLOT, has_shell=has_shell
-    )
-    layout = runtime.layout_for("researcher")
-    options = bwrap_options(
-        spec,
-        with_shell(layout) if has_shell else layout,
-        Handed((), (0, 0)),
-        gateway="/gw",
-        nested_userns_off="--disable-userns" in bubblewraps.features(path),
-    )
     machine = platform.machine()
     told = {
-        "backend": "bubblewrap",
-        "version": bubblewraps.version(path),
+        "backend": backend,
         "identity": "own-uid" if slot_uid(SLOT) is None else "uid-per-sandbox",
         "kernel": platform.release(),
         "probes": " ".join(probes),
         "filters_sha256": _sha256(seccomp.ceiling_filter(machine) + seccomp.main_filter(machine)),
-        "arguments_sha256": _sha256("\0".join([*options, *limited(spec)]).encode()),
+        **(_container_attested(has_shell) if backend == CONTAINER else _bubblewrap_attested(has_shell)),
     }
     return {**told, "digest": _sha256(json.dumps(told, sort_keys=True).encode())}
+
+
+def _attested_researcher(has_shell: bool) -> tuple[SandboxSpec, Layout]:
+    spec = researcher_spec(
+        name="attested", argv=sandbox_python(), gateway_dir="/gw", uid_slot=SLOT, has_shell=has_shell
+    )
+    layout = runtime.layout_for("researcher")
+    return spec, with_shell(layout) if has_shell else layout
+
+
+def _container_attested(has_shell: bool) -> dict[str, str]:
+    path = container.find_runtime()
+    spec, layout = _attested_researcher(has_shell)
+    config = container.oci_config(spec, layout, gateway="/gw", ids=(1, 2), group="attested")
+    return {
+        "version": container.version(path),
+        "arguments_sha256": _sha256(json.dumps(config, sort_keys=True).encode()),
+    }
+
+
+def _bubblewrap_attested(has_shell: bool) -> dict[str, str]:
+    path = bubblewraps.find_bubblewrap()
+    spec, layout = _attested_researcher(has_shell)
+    options = bwrap_options(
+        spec,
+        layout,
+        Handed((), (0, 0)),
+        gateway="/gw",
+        nested_userns_off="--disable-userns" in bubblewraps.features(path),
+    )
+    return {
+        "version": bubblewraps.version(path),
+        "arguments_sha256": _sha256("\0".join([*options, *limited(spec)]).encode()),
+    }
 
 
 def _sha256(data: bytes) -> str:

@@ -19,14 +19,16 @@ class Started:
     """A sandbox that was started: the child of the launcher that stands for it, and what it says.
 
     `status_fd` (not blocking) reads lines of JSON: {"child-pid": N}, the first process inside by its number
-    out here, and at the end {"exit-code": N}. With `is_program` the child is the program itself, and nothing
-    is said. `staged` is what `Backend.release` must take back at the end.
+    out here, and at the end {"exit-code": N}, perhaps with "oom-kills". With `is_program` the child is the
+    program itself, and nothing is said. With `is_told_to_end` it ends the sandbox and itself on SIGTERM, and
+    would leave something of it if it were killed. `staged` is what `Backend.release` takes back at the end.
     """
 
     pid: int
     status_fd: int
     staged: tuple[str, ...]
     is_program: bool = False
+    is_told_to_end: bool = False
 
 
 class Backend(Protocol):

@@ -227,6 +227,8 @@ class _Launcher:
         for line in lines:
             told = json.loads(line)
             run.exit_code = told.get("exit-code", run.exit_code)
+            if told.get("oom-kills") and run.stopped is None:
+                run.stopped, run.detail = "memory", f"the kernel ended {told['oom-kills']} of it"
             if run.init is None and "child-pid" in told:
                 self._adopt(run, told["child-pid"])
 
@@ -252,7 +254,7 @@ class _Launcher:
         if run.init_fd is not None:
             _kill(run.init_fd)
         if not run.child_gone:
-            _kill(run.child_fd)
+            _kill(run.child_fd, signal.SIGTERM if run.child.is_told_to_end else signal.SIGKILL)
 
     def _child_ended(self, run: _Run) -> None:
         self._read_status(run)
@@ -368,9 +370,9 @@ def _answer(control: socket.socket, fields: dict[str, Any]) -> None:
         control.send(json.dumps(fields).encode(), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 
 
-def _kill(pidfd: int) -> None:
+def _kill(pidfd: int, how: signal.Signals = signal.SIGKILL) -> None:
     with contextlib.suppress(ProcessLookupError):
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        signal.pidfd_send_signal(pidfd, how)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -57,6 +57,20 @@ def layout_for(profile: str) -> Layout:
     )
 
 
+def shared_with_sandboxes(directory: Path) -> str | None:
+    """What sandboxes read of the host that `directory` lies in or holds; None when they are apart.
+
+    A study there would show its labels and keys to those that it is to hide them from. Raises
+    `SandboxUnavailable` as `layout_for` does.
+    """
+    place = os.path.realpath(directory)
+    # The bench sees all that any other profile does.
+    for bind in layout_for("bench").binds:
+        if f"{place}/".startswith(f"{bind.source}/") or bind.source.startswith(f"{place}/"):
+            return bind.source
+    return None
+
+
 def directories_of(layout: Layout) -> list[str]:
     """The directories that hold the sources of its binds: a source itself, or the one that a file is in.
 
