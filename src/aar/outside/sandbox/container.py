@@ -191,8 +191,9 @@ class Container:
         self, root: str, spec: SandboxSpec, layout: Layout, files: Sequence[int], gateway: str | None
     ) -> None:
         """The root directory: what is written for this sandbox alone, and where all else will be mounted."""
-        for folder in ("proc", "dev", "tmp", "workspace", "run", "opt", "etc"):
-            os.makedirs(f"{root}/{folder}")
+        own = [*(FILLED_LATER if spec.waits else ()), *(["/var/tmp"] if spec.has_shell else [])]
+        for folder in ("/proc", "/dev", "/tmp", "/workspace", "/run", "/opt", "/etc", *own):
+            os.makedirs(root + folder)
         # A runtime gives what it mounts there the mode of what it found, whatever the mount itself asks for.
         os.chmod(f"{root}/tmp", 0o1777)  # noqa: S103 - inside
         for bind in layout.binds:

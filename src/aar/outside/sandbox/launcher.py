@@ -20,6 +20,7 @@ from typing import Any
 from aar.outside.sandbox import processes
 from aar.outside.sandbox.argv import WARM_UP_CPU_S
 from aar.outside.sandbox.choice import prepared
+from aar.outside.sandbox.identity import slot_uid
 from aar.outside.sandbox.interface import BACKENDS, DEFAULT_BACKEND, Backend, Started
 from aar.outside.sandbox.pressure import Pressure
 from aar.outside.sandbox.protocol import REQUEST_BYTES, REQUEST_DESCRIPTORS, parse_spec
@@ -32,6 +33,7 @@ from aar.outside.sandbox.spec import (
     SandboxSpec,
     SandboxUnavailable,
 )
+from aar.outside.sandbox.walls import Walls
 
 MAX_SANDBOXES = 128
 
@@ -50,6 +52,8 @@ class _Run:
     control: socket.socket
     child: Started  # the process outside the namespaces
     child_fd: int
+    started_s: float
+    uid: int | None  # out here; None where it is ours
     # When its time began to count, and what it had used by then; None while it waits.
     began_s: float | None
     warm_up_cpu_s: float = 0.0
@@ -65,6 +69,7 @@ class _Run:
     cpu_s: float = 0.0
     seen_cpu_s: float = 0.0
     pressure: Pressure = field(default_factory=Pressure)
+    walls: Walls = field(default_factory=Walls)
 
     def root(self) -> int:
         """The process below which all others are."""
@@ -181,6 +186,8 @@ class _Launcher:
             control=control,
             child=started,
             child_fd=os.pidfd_open(started.pid),
+            started_s=started_s,
+            uid=slot_uid(spec.uid_slot),
             began_s=None if spec.waits else started_s,
         )
         self.runs.append(run)
@@ -209,7 +216,8 @@ class _Launcher:
     def _begin(self, run: _Run) -> None:
         """From now on the time counts of one that waited; of any other it does already."""
         if run.began_s is None:
-            self._count_cpu(run)
+            # It is looked at before anything that we do not trust comes to it.
+            self._is_walled(run, self._measure(run), time.monotonic())
             run.began_s, run.warm_up_cpu_s = time.monotonic(), run.seen_cpu_s
 
     def _read_status(self, run: _Run) -> None:
@@ -321,9 +329,18 @@ class _Launcher:
         run.control.close()
 
     def _measure(self, run: _Run) -> processes.Use:
-        use = processes.tree_use(run.root())
+        use = processes.tree_use(run.root(), run.init)
         run.seen_cpu_s = max(run.seen_cpu_s, use.cpu_s)
         return use
+
+    def _is_walled(self, run: _Run, use: processes.Use, now: float) -> bool:
+        """Whether its walls are up as far as can be seen; one whose are not is ended."""
+        if run.child.is_program:
+            return True  # it has none, and whoever started it knows
+        missing = run.walls.look(use, run.init, run.uid, now - run.started_s)
+        if missing is not None:
+            self._stop(run, "killed", f"a wall is missing: {missing}")
+        return missing is None
 
     def _count_cpu(self, run: _Run) -> None:
         run.seen_cpu_s = max(run.seen_cpu_s, processes.tree_cpu_s(run.root()))
@@ -353,6 +370,8 @@ class _Launcher:
                 self._stop(run, "cpu")
             elif use.memory_bytes > run.spec.memory_mib << 20:
                 self._stop(run, "memory", f"{use.memory_bytes >> 20} MiB in use")
+            elif run.stopped is None and not self._is_walled(run, use, now):
+                continue
             elif run.stopped is None:
                 bomb = run.pressure.look(run.spec, use, run.init, run.seen_cpu_s, now)
                 if bomb is not None:

@@ -9,6 +9,12 @@ from dataclasses import dataclass, field
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _IN_MEMORY = re.compile(rb"^Rss(?:Anon|Shmem):\s*(\d+)", re.MULTILINE)
+# No capability and none to be had, no new privileges, a filter.
+_WALLED = re.compile(
+    rb"^CapInh:\s*0+\nCapPrm:\s*0+\nCapEff:\s*0+\nCapBnd:\s*0+\nCapAmb:\s*0+\nNoNewPrivs:\s*1\nSeccomp:\s*2\n",
+    re.MULTILINE,
+)
+_OVER = (b"Z", b"X")
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +22,8 @@ class Use:
     """Processor seconds (user and system, reaped children included) and what is in use now.
 
     `threads` counts those of all processes, `most_files` the open files of the process that has most;
-    `sessions` has one process of each session.
+    `sessions` has one process of each session. `unwalled` are those inside that hold a capability, might gain
+    one, or have no system-call filter.
     """
 
     cpu_s: float
@@ -24,28 +31,35 @@ class Use:
     threads: int = 0
     most_files: int = 0
     sessions: Mapping[int, int] = field(default_factory=dict)
+    unwalled: frozenset[int] = frozenset()
 
 
-def tree_use(root: int) -> Use:
-    """The use of `root` and of everything below it.
+def tree_use(root: int, first_inside: int | None = None) -> Use:
+    """The use of `root` and of everything below it; `first_inside` and what is below that is inside.
 
     Memory is anonymous and shared pages; a page that two processes share counts twice. Where the kernel lists
     no children (CONFIG_PROC_CHILDREN), `root` alone.
     """
-    ticks, memory_bytes, threads, most_files, waiting = 0, 0, 0, 0, [root]
+    ticks, memory_bytes, threads, most_files = 0, 0, 0, 0
     sessions: dict[int, int] = {}
+    unwalled: set[int] = set()
+    waiting = [(root, False)]
     while waiting:
-        pid = waiting.pop()
+        pid, is_inside = waiting.pop()
+        is_inside = is_inside or pid == first_inside
         fields = _stat(pid)
         if fields is None:
             continue
         ticks += sum(map(int, fields[11:15]))
-        memory_bytes += _memory_bytes(pid)
+        status = _status(pid)
+        memory_bytes += 1024 * sum(map(int, _IN_MEMORY.findall(status)))
+        if is_inside and status and fields[0] not in _OVER and not _WALLED.search(status):
+            unwalled.add(pid)
         threads += int(fields[17])
         sessions[int(fields[3])] = pid
         most_files = max(most_files, _open_files(pid))
-        waiting += _children(pid, int(fields[17]))
-    return Use(ticks / _TICKS_PER_S, memory_bytes, threads, most_files, sessions)
+        waiting += [(child, is_inside) for child in _children(pid, int(fields[17]))]
+    return Use(ticks / _TICKS_PER_S, memory_bytes, threads, most_files, sessions, frozenset(unwalled))
 
 
 def tree_cpu_s(root: int) -> float:
@@ -112,9 +126,8 @@ def _open_files(pid: int) -> int:
         return 0
 
 
-def _memory_bytes(pid: int) -> int:
+def _status(pid: int) -> bytes:
     try:
-        told = _read(f"/proc/{pid}/status")
+        return _read(f"/proc/{pid}/status")
     except OSError:
-        return 0
-    return 1024 * sum(map(int, _IN_MEMORY.findall(told)))
+        return b""

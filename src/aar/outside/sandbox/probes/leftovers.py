@@ -50,7 +50,8 @@ def _stopped(door: _socket.socket) -> None:
 def _by_running_on(door: _socket.socket) -> None:
     os.setsid()
     os.set_inheritable(door.fileno(), True)
-    code = f"import _socket; d = _socket.socket(1, 1, 0, {door.fileno()}); d.sendall(b'by-running-on\\n'); d.recv(1)"
+    says = "d.sendall(b'by-running-on\\n'); d.recv(1)"
+    code = f"import _socket; d = _socket.socket(1, 1, 0, {door.fileno()}); {says}"
     os.execve(sys.executable, [sys.executable, "-I", "-S", "-c", code], dict(os.environ))
 
 
