@@ -17,13 +17,13 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 # The pipeline is here for what it brings along: what most methods import is in memory before they come.
 from aar.lab import pipeline  # noqa: F401
-from aar.lab.handed_files import read_files
+from aar.lab.handed_files import receive_files
 from aar.lab.instance import Instance
 
 EXIT_BAD_OUTPUT = 3
@@ -104,19 +104,12 @@ def rehearse() -> None:
     predicted_lines(lambda one, rng: rng.random(len(one.test_x)), [(instance, np.random.default_rng(0))])
 
 
-def receive(stream: BinaryIO) -> None:
-    """Write the files that are handed over, each to its path; `EOFError` when they do not all come.
+def receive(pipe: int) -> None:
+    """Take the files that are handed over; `EOFError` when they do not all come.
 
-    Files and directories are closed to writing: a method that writes there by mistake is told so.
+    Files and directories are then closed to writing: a method that writes there by mistake is told so.
     """
-    files = {Path(path): content for path, content in read_files(stream).items()}
-    folders = {folder for path in files for folder in path.parents[:-1]}
-    for folder in sorted(folders):
-        folder.mkdir(exist_ok=True)
-    for path, content in files.items():
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o444), "wb") as file:
-            file.write(content)
-    for folder in folders:
+    for folder in {folder for path in receive_files(pipe) for folder in path.parents[:-1]}:
         folder.chmod(0o555)
 
 
@@ -125,12 +118,13 @@ def wait_and_run() -> int:
     rehearse()
     os.write(1, READY)
     try:
-        with open(0, "rb") as stream:
-            receive(stream)
+        receive(0)
     except EOFError:
         return EXIT_NOTHING_CAME
     # Whatever a method reads from its input, it is nothing that was meant for anybody.
-    os.open(os.devnull, os.O_RDONLY)
+    nowhere = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nowhere, 0)
+    os.close(nowhere)
     return main()
 
 

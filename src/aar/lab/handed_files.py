@@ -1,27 +1,50 @@
-"""Files as one stretch of bytes, as a program is handed them on its input: a JSON line, then contents."""
+"""Files as one stretch of bytes, as a program is handed them on a pipe: a list, then their contents."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
-from typing import BinaryIO
+from pathlib import Path
+
+_LENGTH_BYTES = 4
 
 
 def format_files(files: Mapping[str, bytes]) -> bytes:
-    """A line that names each path and says its size, then the contents in that order."""
-    line = json.dumps([[path, len(content)] for path, content in files.items()]).encode()
-    return b"\n".join((line, b"".join(files.values())))
+    """Four bytes that say how long the list is, the list in JSON, then the contents in its order."""
+    named = json.dumps([[path, len(content)] for path, content in files.items()]).encode()
+    return b"".join((len(named).to_bytes(_LENGTH_BYTES, "big"), named, *files.values()))
 
 
-def read_files(stream: BinaryIO) -> dict[str, bytes]:
-    """Invert `format_files`, and read nothing beyond; `EOFError` when the stream ends early."""
-    line = stream.readline()
-    if not line.endswith(b"\n"):
-        raise EOFError("no files were handed over: the input ended")
-    files = {}
-    for path, size in json.loads(line):
-        content = stream.read(size)
-        if len(content) != size:
-            raise EOFError(f"{path}: {len(content)} of {size} bytes, then the input ended")
-        files[path] = content
-    return files
+def receive_files(pipe: int, root: Path = Path("/")) -> list[Path]:
+    """Write what `format_files` made to its paths below `root`, which are new, and read nothing beyond.
+
+    The contents go from the pipe to the files without coming by here. Raises `EOFError` when the pipe ends
+    early; some files are then there, and not whole.
+    """
+    named = json.loads(_exactly(pipe, int.from_bytes(_exactly(pipe, _LENGTH_BYTES), "big")))
+    written = []
+    for name, size in named:
+        path = root / name.lstrip("/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
+        try:
+            while size > 0:
+                moved = os.splice(pipe, file, size)
+                if moved == 0:
+                    raise EOFError(f"{name}: {size} bytes are missing")
+                size -= moved
+        finally:
+            os.close(file)
+        written.append(path)
+    return written
+
+
+def _exactly(pipe: int, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        chunk = os.read(pipe, size - len(data))
+        if not chunk:
+            raise EOFError(f"{len(data)} of {size} bytes came")
+        data += chunk
+    return data

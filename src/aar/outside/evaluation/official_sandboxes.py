@@ -40,7 +40,7 @@ class _Held:
 
 
 class OfficialSandboxes:
-    """Threads may share it. `ahead` is how many may wait: each holds 40 MiB, and took 0.3 s of processor."""
+    """Threads may share it. `ahead` is how many may wait: each holds 20 MiB, and took 0.3 s of processor."""
 
     def __init__(self, launcher: LauncherClient, *, ahead: int = 0) -> None:
         self._launcher = launcher
