@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -83,21 +83,24 @@ class Bare:
             )
         except BaseException:
             os.close(status_fd)
-            self.release([base])
+            shutil.rmtree(base, ignore_errors=True)
             raise
         # The caller waits for it with wait4; Popen must not reap it first.
         process.returncode = 0
         os.set_blocking(status_fd, False)
         return Started(process.pid, status_fd, (base,), is_program=True)
 
+    def adopted(self, started: Started, pid: int) -> None:
+        """There is nothing to put it behind."""
+
     def ended(self, started: Started) -> None:
         """End what is left in its session's first group: while it is not reaped that number is its own."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(started.pid, signal.SIGKILL)
 
-    def release(self, staged: Iterable[str]) -> None:
+    def release(self, started: Started) -> None:
         """Remove its directory."""
-        for base in staged:
+        for base in started.staged:
             shutil.rmtree(base, ignore_errors=True)
 
 

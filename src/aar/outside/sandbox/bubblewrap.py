@@ -11,10 +11,11 @@ from typing import Self
 
 from aar.outside.sandbox import backend, runtime, seccomp
 from aar.outside.sandbox.argv import ETC_FILES, Handed, Layout, bwrap_options, limited
+from aar.outside.sandbox.groups import Groups, limits_of, new_name
 from aar.outside.sandbox.identity import slot_uid
 from aar.outside.sandbox.interface import Started
 from aar.outside.sandbox.protocol import memory_file
-from aar.outside.sandbox.spec import PROFILES, SandboxSpec
+from aar.outside.sandbox.spec import PROFILES, Reason, SandboxSpec
 from aar.outside.sandbox.stage import Stage, unbind
 from aar.outside.sandbox.staging import gateway_on, layout_on
 
@@ -28,6 +29,7 @@ class Bubblewrap:
     layouts: dict[str, Layout]
     filters: tuple[bytes, ...]
     stage: Stage | None  # where we are root
+    groups: Groups | None = None  # where control groups can be made
 
     @classmethod
     def prepare(cls) -> Self:
@@ -40,12 +42,14 @@ class Bubblewrap:
         filters = (seccomp.ceiling_filter(machine), seccomp.main_filter(machine))
         layouts = {profile: runtime.layout_for(profile) for profile in PROFILES}
         features = backend.features(path)
+        # Before the stage covers the place where they are.
+        groups = Groups.find() if "--block-fd" in features else None
         stage = None
         if slot_uid(0) is not None:
             stage = Stage.enter(
                 directory for layout in layouts.values() for directory in runtime.directories_of(layout)
             )
-        return cls(path, "--disable-userns" in features, layouts, filters, stage)
+        return cls(path, "--disable-userns" in features, layouts, filters, stage, groups)
 
     def start(self, spec: SandboxSpec, number: int, stdio: Sequence[int], files: Sequence[int]) -> Started:
         """Start it with `stdio` (input, output, error) and the contents of `spec.files`, in their order.
@@ -58,7 +62,13 @@ class Bubblewrap:
         own: list[int] = []
         status_fd, status_out = os.pipe()
         own.append(status_out)
+        go_fd, group = -1, ""
         try:
+            if self.groups is not None:
+                group = new_name()
+                self.groups.make(group, limits_of(spec))
+                held_back, go_fd = os.pipe()
+                own.append(held_back)
             gateway = None
             if spec.gateway_dir is not None:
                 gateway = gateway_on(self.stage, spec.gateway_dir, number, staged)
@@ -73,7 +83,9 @@ class Bubblewrap:
                 nested_userns_off=self.nested_userns_off,
             )
             arguments = _held(own, "\0".join([*options, ""]).encode())
-            words = ["--json-status-fd", str(status_out), "--args", str(arguments), "--", *limited(spec)]
+            words = ["--json-status-fd", str(status_out), "--args", str(arguments)]
+            words += ["--block-fd", str(held_back)] if self.groups is not None else []
+            words += ["--", *limited(spec)]
             process = subprocess.Popen(
                 [self.path, *words],
                 stdin=stdio[0],
@@ -92,7 +104,11 @@ class Bubblewrap:
             )
         except BaseException:
             os.close(status_fd)
-            self.release(staged)
+            if go_fd >= 0:
+                os.close(go_fd)
+            if self.groups is not None and group:
+                self.groups.remove(group)
+            _unstage(staged)
             raise
         finally:
             for descriptor in own:
@@ -100,15 +116,32 @@ class Bubblewrap:
         # The caller waits for it with wait4; Popen must not reap it first.
         process.returncode = 0
         os.set_blocking(status_fd, False)
-        return Started(process.pid, status_fd, tuple(staged))
+        return Started(process.pid, status_fd, tuple(staged), go_fd=go_fd, group=group)
 
-    def ended(self, started: Started) -> None:
-        """Nothing of it outlives its namespace, whose first process the launcher ends."""
+    def adopted(self, started: Started, pid: int) -> None:
+        """Put its first process into its group, and let it go on to the program."""
+        if self.groups is not None:
+            self.groups.put(started.group, pid)
+            os.write(started.go_fd, b"g")
 
-    def release(self, staged: Iterable[str]) -> None:
-        """Take back what a start put on the stage."""
-        for place in staged:
-            unbind(place)
+    def ended(self, started: Started) -> tuple[Reason, str] | None:
+        """Whether it ended for want of memory. Nothing outlives its namespace, which the launcher ends."""
+        if self.groups is None:
+            return None
+        os.close(started.go_fd)
+        kills = self.groups.oom_kills(started.group)
+        return ("memory", f"the kernel ended {kills} of it") if kills else None
+
+    def release(self, started: Started) -> None:
+        """Take back what its start put on the stage, and its group."""
+        _unstage(started.staged)
+        if self.groups is not None:
+            self.groups.remove(started.group)
+
+
+def _unstage(staged: Iterable[str]) -> None:
+    for place in staged:
+        unbind(place)
 
 
 def _held(own: list[int], content: bytes) -> int:

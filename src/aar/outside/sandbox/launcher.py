@@ -18,6 +18,7 @@ from typing import Any
 
 from aar.outside.sandbox import processes
 from aar.outside.sandbox.choice import prepared
+from aar.outside.sandbox.groups import LimitNotHeld
 from aar.outside.sandbox.interface import BACKENDS, DEFAULT_BACKEND, Backend, Started
 from aar.outside.sandbox.pressure import Pressure
 from aar.outside.sandbox.protocol import REQUEST_BYTES, REQUEST_DESCRIPTORS, parse_spec
@@ -220,6 +221,11 @@ class _Launcher:
         self._watch(descriptor, lambda: self._init_ended(run))
         if run.stopped is not None:
             _kill(descriptor)
+            return
+        try:
+            self.backend.adopted(run.child, pid)
+        except (OSError, LimitNotHeld) as error:
+            self._stop(run, "launch-failed", f"it cannot be held to its limits: {error}")
 
     def _stop(self, run: _Run, reason: Reason, detail: str = "") -> None:
         if run.stopped is None:
@@ -232,12 +238,14 @@ class _Launcher:
 
     def _child_ended(self, run: _Run) -> None:
         self._read_status(run)
-        self.backend.ended(run.child)
+        known = self.backend.ended(run.child)
         _, status, usage = os.wait4(run.child.pid, 0)
         run.child_gone = True
         run.cpu_s += usage.ru_utime + usage.ru_stime
         run.stopped_s = run.stopped_s or time.monotonic()
         self._forget(run.child_fd)
+        if known is not None and run.stopped is None:
+            run.stopped, run.detail = known
         code = os.waitstatus_to_exitcode(status)
         if run.child.is_program:
             run.exit_code = code if code >= 0 else 128 - code
@@ -276,7 +284,7 @@ class _Launcher:
             if descriptor is not None:
                 self._forget(descriptor)
                 os.close(descriptor)
-        self.backend.release(run.child.staged)
+        self.backend.release(run.child)
         # The kernel forgets the time of processes that die with their namespace: what we saw last stands.
         run.cpu_s = max(run.cpu_s, run.seen_cpu_s)
         self.finished_cpu_s += run.cpu_s
