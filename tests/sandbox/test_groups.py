@@ -36,13 +36,6 @@ def names(pid: int = 0) -> set[str]:
     return {path.name for path in ROOT.glob(f"**/aar-{owner(pid or os.getpid())}-*")}
 
 
-@pytest.fixture
-def sleeper() -> Iterator[int]:
-    with subprocess.Popen(["sleep", "60"]) as process:
-        yield process.pid
-        process.kill()
-
-
 def test_a_group_is_made_with_its_limits_and_goes_again(groups: Groups) -> None:
     before, name = names(), new_name()
     groups.make(name, LIMITS_HERE)
@@ -58,38 +51,33 @@ def test_a_limit_that_the_kernel_rounds_is_no_limit_of_ours(groups: Groups) -> N
     assert names() == before
 
 
-def test_a_process_that_is_put_into_a_group_is_in_it_with_all_that_it_starts(groups: Groups) -> None:
-    name = new_name()
+def test_what_is_started_within_a_group_is_in_it_and_we_are_not(groups: Groups) -> None:
+    name, before = new_name(), Path("/proc/self/cgroup").read_text()
     groups.make(name, LIMITS_HERE)
-    code = "import os; input(); os.fork(); print(open('/proc/self/cgroup').read())"
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        groups.put(name, process.pid)
-        told, _ = process.communicate("\n")
-    assert told.count(f"/{name}") == 2 * (len(CONTROLLERS) if groups.version == 1 else 1)
+    with groups.entered(name):
+        told = subprocess.check_output(["cat", "/proc/self/cgroup"], text=True)
+    assert told.count(f"/{name}") == (len(CONTROLLERS) if groups.version == 1 else 1)
+    assert Path("/proc/self/cgroup").read_text() == before
     groups.remove(name)
 
 
-def test_a_process_that_is_gone_cannot_be_put_anywhere(groups: Groups) -> None:
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    name = new_name()
-    groups.make(name, LIMITS_HERE)
-    with pytest.raises(OSError, match="No such process"):
-        groups.put(name, ended.pid)
-    groups.remove(name)
+def test_a_group_that_is_gone_cannot_be_entered_and_we_are_where_we_were(groups: Groups) -> None:
+    before = Path("/proc/self/cgroup").read_text()
+    with pytest.raises(FileNotFoundError), groups.entered(new_name()):
+        raise AssertionError("it was entered")
+    assert Path("/proc/self/cgroup").read_text() == before
 
 
-def test_a_group_that_is_still_lived_in_goes_with_a_later_one(groups: Groups, sleeper: int) -> None:
+def test_a_group_that_is_still_lived_in_goes_with_a_later_one(groups: Groups) -> None:
     before = names()
     lived_in, other = new_name(), new_name()
     groups.make(lived_in, LIMITS_HERE)
-    groups.put(lived_in, sleeper)
+    with groups.entered(lived_in):
+        sleeper = subprocess.Popen(["sleep", "60"])
     groups.remove(lived_in)
     assert names() - before == {lived_in}
-    os.kill(sleeper, 9)
-    os.waitpid(sleeper, 0)
+    sleeper.kill()
+    sleeper.wait()
     groups.make(other, LIMITS_HERE)
     groups.remove(other)
     assert names() == before
@@ -101,9 +89,16 @@ def test_what_a_killed_launcher_left_is_swept_and_what_a_living_one_has_is_not(g
     of_dead, of_living = f"aar-{owner(ended.pid)}-00000000", new_name()
     groups.make(of_dead, LIMITS_HERE)
     groups.make(of_living, LIMITS_HERE)
+    with groups.entered(of_dead):
+        outliving = subprocess.Popen(["sleep", "60"])
     again = Groups.find()
     assert again is not None
     again.close()
+    # Not yet reaped, it kept its group until now.
+    assert outliving.wait() == -9
+    once_more = Groups.find()
+    assert once_more is not None
+    once_more.close()
     assert (names(ended.pid), names()) == (set(), {of_living})
     groups.remove(of_living)
 
@@ -140,12 +135,16 @@ def test_the_kernel_ends_what_holds_more_than_was_granted_and_that_is_the_reason
 
 @pytest.mark.sandbox
 def test_a_sandbox_is_in_a_group_with_the_limits_of_its_spec(
-    groups: Groups, client: LauncherClient, python: Callable[..., SandboxSpec]
+    groups: Groups, launcher: Launcher, client: LauncherClient, python: Callable[..., SandboxSpec]
 ) -> None:
     spec = python("print(open('/proc/self/cgroup').read(), flush=True); input()", memory_mib=100, processes=9)
     with client.start(spec) as running:
         told = running.stdout.readline() + running.stdout.read1()
-        (name,) = {line.rpartition("/")[2] for line in told.decode().split() if "/aar-" in line}
+        # In there it is the root of all groups, and has no name.
+        assert b"aar-" not in told
+        (name,) = names(launcher.process.pid)
+        (where,) = {str(path.parent) for path in ROOT.glob(f"**/{name}/memory.*oom*")} or {""}
+        assert len(Path(where, "cgroup.procs").read_text().split()) >= 2
         held = {path.name: path.read_text().strip() for path in ROOT.glob(f"**/{name}/*.max")}
         held |= {
             path.name: path.read_text().strip() for path in ROOT.glob(f"**/{name}/memory.limit_in_bytes")

@@ -90,9 +90,6 @@ class Bare:
         os.set_blocking(status_fd, False)
         return Started(process.pid, status_fd, (base,), is_program=True)
 
-    def adopted(self, started: Started, pid: int) -> None:
-        """There is nothing to put it behind."""
-
     def ended(self, started: Started) -> None:
         """End what is left in its session's first group: while it is not reaped that number is its own."""
         with contextlib.suppress(ProcessLookupError, PermissionError):

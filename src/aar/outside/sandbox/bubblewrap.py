@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Self
 
@@ -43,7 +44,7 @@ class Bubblewrap:
         layouts = {profile: runtime.layout_for(profile) for profile in PROFILES}
         features = backend.features(path)
         # Before the stage covers the place where they are.
-        groups = Groups.find() if "--block-fd" in features else None
+        groups = Groups.find()
         stage = None
         if slot_uid(0) is not None:
             stage = Stage.enter(
@@ -62,13 +63,11 @@ class Bubblewrap:
         own: list[int] = []
         status_fd, status_out = os.pipe()
         own.append(status_out)
-        go_fd, group = -1, ""
+        group = ""
         try:
             if self.groups is not None:
                 group = new_name()
                 self.groups.make(group, limits_of(spec))
-                held_back, go_fd = os.pipe()
-                own.append(held_back)
             gateway = None
             if spec.gateway_dir is not None:
                 gateway = gateway_on(self.stage, spec.gateway_dir, number, staged)
@@ -83,29 +82,27 @@ class Bubblewrap:
                 nested_userns_off=self.nested_userns_off,
             )
             arguments = _held(own, "\0".join([*options, ""]).encode())
-            words = ["--json-status-fd", str(status_out), "--args", str(arguments)]
-            words += ["--block-fd", str(held_back)] if self.groups is not None else []
-            words += ["--", *limited(spec)]
-            process = subprocess.Popen(
-                [self.path, *words],
-                stdin=stdio[0],
-                stdout=stdio[1],
-                stderr=stdio[2],
-                pass_fds=[*own, *files],
-                # All that /proc/1/environ in there shows.
-                env={"PATH": "/usr/bin:/bin"},
-                cwd="/",
-                umask=0o077,
-                # Never the host's uid 0, whatever bubblewrap maps it to: that one writes /proc/sys with no
-                # capability at all.
-                user=uid,
-                group=uid,
-                extra_groups=None if uid is None else [],
-            )
+            words = ["--json-status-fd", str(status_out), "--args", str(arguments), "--", *limited(spec)]
+            # A process is born into its parent's group, so that there is no moment in which it is in none.
+            with nullcontext() if self.groups is None else self.groups.entered(group):
+                process = subprocess.Popen(
+                    [self.path, *words],
+                    stdin=stdio[0],
+                    stdout=stdio[1],
+                    stderr=stdio[2],
+                    pass_fds=[*own, *files],
+                    # All that /proc/1/environ in there shows.
+                    env={"PATH": "/usr/bin:/bin"},
+                    cwd="/",
+                    umask=0o077,
+                    # Never the host's uid 0, whatever bubblewrap maps it to: that one writes /proc/sys with
+                    # no capability at all.
+                    user=uid,
+                    group=uid,
+                    extra_groups=None if uid is None else [],
+                )
         except BaseException:
             os.close(status_fd)
-            if go_fd >= 0:
-                os.close(go_fd)
             if self.groups is not None and group:
                 self.groups.remove(group)
             _unstage(staged)
@@ -116,19 +113,12 @@ class Bubblewrap:
         # The caller waits for it with wait4; Popen must not reap it first.
         process.returncode = 0
         os.set_blocking(status_fd, False)
-        return Started(process.pid, status_fd, tuple(staged), go_fd=go_fd, group=group)
-
-    def adopted(self, started: Started, pid: int) -> None:
-        """Put its first process into its group, and let it go on to the program."""
-        if self.groups is not None:
-            self.groups.put(started.group, pid)
-            os.write(started.go_fd, b"g")
+        return Started(process.pid, status_fd, tuple(staged), group=group)
 
     def ended(self, started: Started) -> tuple[Reason, str] | None:
         """Whether it ended for want of memory. Nothing outlives its namespace, which the launcher ends."""
         if self.groups is None:
             return None
-        os.close(started.go_fd)
         kills = self.groups.oom_kills(started.group)
         return ("memory", f"the kernel ended {kills} of it") if kills else None
 

@@ -172,9 +172,6 @@ class Container:
         os.set_blocking(status_fd, False)
         return Started(process.pid, status_fd, tuple(staged), is_told_to_end=True)
 
-    def adopted(self, started: Started, pid: int) -> None:
-        """Its runtime made its group, and the monitor read it back."""
-
     def ended(self, started: Started) -> None:
         """Nothing of it outlives its namespace, whose first process the launcher ends."""
 

@@ -22,7 +22,7 @@ class Started:
     out here, and at the end {"exit-code": N}, perhaps with "oom-kills". With `is_program` the child is the
     program itself, and nothing is said. With `is_told_to_end` it ends the sandbox and itself on SIGTERM, and
     would leave something of it if it were killed. `staged` is what `Backend.release` takes back at the end.
-    `go_fd` and `group` are the backend's own: what holds the program back, and its control group.
+    `group` is the name of its control group, where there is one.
     """
 
     pid: int
@@ -30,7 +30,6 @@ class Started:
     staged: tuple[str, ...]
     is_program: bool = False
     is_told_to_end: bool = False
-    go_fd: int = -1
     group: str = ""
 
 
@@ -45,13 +44,6 @@ class Backend(Protocol):
 
         `number` tells the sandboxes of this launcher apart. Called in the thread that lives as long as they
         do. Raises `SandboxRefused` and `OSError`.
-        """
-        ...
-
-    def adopted(self, started: Started, pid: int) -> None:
-        """Its first process is known, and no program runs yet: it is put behind what needs its number.
-
-        Raises `LimitNotHeld` and `OSError`; it must then be ended.
         """
         ...
 

@@ -18,7 +18,6 @@ from typing import Any
 
 from aar.outside.sandbox import processes
 from aar.outside.sandbox.choice import prepared
-from aar.outside.sandbox.groups import LimitNotHeld
 from aar.outside.sandbox.interface import BACKENDS, DEFAULT_BACKEND, Backend, Started
 from aar.outside.sandbox.pressure import Pressure
 from aar.outside.sandbox.protocol import REQUEST_BYTES, REQUEST_DESCRIPTORS, parse_spec
@@ -221,11 +220,6 @@ class _Launcher:
         self._watch(descriptor, lambda: self._init_ended(run))
         if run.stopped is not None:
             _kill(descriptor)
-            return
-        try:
-            self.backend.adopted(run.child, pid)
-        except (OSError, LimitNotHeld) as error:
-            self._stop(run, "launch-failed", f"it cannot be held to its limits: {error}")
 
     def _stop(self, run: _Run, reason: Reason, detail: str = "") -> None:
         if run.stopped is None:
