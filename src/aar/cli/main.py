@@ -237,6 +237,7 @@ def build_parser() -> argparse.ArgumentParser:
     doctor = _add(commands, "doctor", "attack this machine's sandbox and say what got through", _doctor)
     doctor.add_argument("--json", action="store_true")
     _add_backend(doctor, default="bubblewrap")
+    doctor.add_argument("--shell", action="store_true", help="attack a sandbox that has a shell in its view")
     _add_sandbox(commands)
     return parser
 
@@ -272,10 +273,15 @@ def _add_sandbox(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     _add_backend(execute, default="bubblewrap")
     execute.add_argument(
+        "--shell",
+        action="store_true",
+        help="the sandbox of a researcher whose program is a model: bash and the usual programs are there",
+    )
+    execute.add_argument(
         "words",
         nargs="+",
         metavar="COMMAND",
-        help="after --; there are python3 and prlimit in there, and no shell",
+        help="after --; without --shell there are python3 and prlimit in there, and no shell",
     )
 
 

@@ -345,7 +345,7 @@ def doctor(options: argparse.Namespace) -> int:
     missing = missing_backend(options.backend)
     if missing is not None:
         raise CommandFailed(f"no sandbox: {missing}", EXIT_NO_BACKEND)
-    report = examine(None, bombs=True, backend=options.backend)
+    report = examine(None, bombs=True, backend=options.backend, has_shell=options.shell)
     if options.json:
         say_json(dataclasses.asdict(report), indent=1)
     else:

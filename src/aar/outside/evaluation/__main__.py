@@ -19,6 +19,7 @@ from aar.outside.evaluation import blind
 from aar.outside.evaluation.bench import Bench, BenchFailed
 from aar.outside.evaluation.evaluator import Evaluator
 from aar.outside.evaluation.official_run import Problem, ProblemRefused, check_pool, pool_of
+from aar.outside.evaluation.official_sandboxes import OfficialSandboxes
 from aar.outside.keyring import load_or_create_key, write_durably
 from aar.outside.sandbox.client import LauncherClient
 from aar.outside.service import EXIT_DISK_FULL, EXIT_HALTED, EXIT_REFUSED, enter, halt
@@ -27,6 +28,8 @@ from aar.outside.study_data import DataUnusable, read_data
 from aar.outside.study_directory import DATA
 
 WORKERS = 2
+# Sandboxes that wait for a submission while there is none.
+AHEAD = 1
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -72,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         evaluator = Evaluator(
             gateway=StaffClient(options.gateway_socket),
-            launcher=launcher,
+            sandboxes=OfficialSandboxes(launcher, ahead=AHEAD),
             bench=bench,
             signer=signer,
             secret=secret,
@@ -102,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with os.fdopen(options.ready_fd, "w") as ready:
         json.dump(material, ready)
     workers = [
-        threading.Thread(target=_work, args=(evaluator, number), name=f"worker-{number}", daemon=True)
+        threading.Thread(target=_work, args=(evaluator,), name=f"worker-{number}", daemon=True)
         for number in range(WORKERS)
     ]
     for worker in workers:
@@ -132,9 +135,9 @@ def _check_digests(opened: Mapping[str, Any], described: Mapping[str, Mapping[st
             )
 
 
-def _work(evaluator: Evaluator, worker: int) -> None:
+def _work(evaluator: Evaluator) -> None:
     try:
-        evaluator.work_forever(worker)
+        evaluator.work_forever()
     except GatewayGone:
         halt(0, "the evaluator ends: the gateway is gone")
     except GatewayRefused as refused:

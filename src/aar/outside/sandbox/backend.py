@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from aar.outside.sandbox import seccomp
@@ -128,7 +129,13 @@ def find_bubblewrap() -> str:
 
 
 def features(path: str) -> frozenset[str]:
-    """The long options that this bwrap knows."""
+    """The long options that this bwrap knows; it is asked once."""
+    told = os.stat(path)
+    return _features(path, told.st_mtime_ns, told.st_size)
+
+
+@lru_cache(maxsize=4)
+def _features(path: str, _mtime_ns: int, _size: int) -> frozenset[str]:
     listed = subprocess.run([path, "--help"], capture_output=True, text=True, env={}, timeout=10, check=False)
     return frozenset(word for word in (listed.stdout + listed.stderr).split() if word.startswith("--"))
 

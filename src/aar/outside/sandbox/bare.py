@@ -90,6 +90,9 @@ class Bare:
         os.set_blocking(status_fd, False)
         return Started(process.pid, status_fd, (base,), is_program=True)
 
+    def named(self, started: Started) -> None:
+        """Nothing is mounted for it."""
+
     def ended(self, started: Started) -> None:
         """End what is left in its session's first group: while it is not reaped that number is its own."""
         with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import subprocess
@@ -16,21 +17,33 @@ from aar.outside.sandbox.groups import Groups, limits_of, new_name
 from aar.outside.sandbox.identity import slot_uid
 from aar.outside.sandbox.interface import Started
 from aar.outside.sandbox.protocol import memory_file
-from aar.outside.sandbox.spec import PROFILES, Reason, SandboxSpec
-from aar.outside.sandbox.stage import Stage, unbind
-from aar.outside.sandbox.staging import gateway_on, layout_on
+from aar.outside.sandbox.shell import INSTALL, with_shell
+from aar.outside.sandbox.spec import (
+    MAY_HAVE_A_SHELL,
+    PROFILES,
+    Reason,
+    SandboxRefused,
+    SandboxSpec,
+    SandboxUnavailable,
+)
+from aar.outside.sandbox.stage import Stage, detach, unbind
+from aar.outside.sandbox.staging import gateway_on
+from aar.outside.sandbox.tree import Tree, grown, tree_of
 
 
 @dataclass(frozen=True, slots=True)
 class Bubblewrap:
-    """What all sandboxes of one launcher share."""
+    """What all sandboxes of one launcher share; `layouts` by profile and whether there is a shell."""
 
     path: str
     nested_userns_off: bool
-    layouts: dict[str, Layout]
+    layouts: dict[tuple[str, bool], Layout]
     filters: tuple[bytes, ...]
-    stage: Stage | None  # where we are root
-    groups: Groups | None = None  # where control groups can be made
+    # Where we are root.
+    stage: Stage | None
+    trees: dict[tuple[str, bool], Tree]
+    # Where control groups can be made.
+    groups: Groups | None = None
 
     @classmethod
     def prepare(cls) -> Self:
@@ -41,16 +54,20 @@ class Bubblewrap:
         path = backend.find_bubblewrap()
         machine = platform.machine()
         filters = (seccomp.ceiling_filter(machine), seccomp.main_filter(machine))
-        layouts = {profile: runtime.layout_for(profile) for profile in PROFILES}
+        layouts = {(profile, False): runtime.layout_for(profile) for profile in PROFILES}
+        # A machine without a shell still runs all that needs none.
+        with contextlib.suppress(SandboxUnavailable):
+            layouts |= {(profile, True): with_shell(layouts[profile, False]) for profile in MAY_HAVE_A_SHELL}
         features = backend.features(path)
         # Before the stage covers the place where they are.
         groups = Groups.find()
-        stage = None
+        stage, trees = None, {}
         if slot_uid(0) is not None:
             stage = Stage.enter(
                 directory for layout in layouts.values() for directory in runtime.directories_of(layout)
             )
-        return cls(path, "--disable-userns" in features, layouts, filters, stage, groups)
+            trees = {kind: tree_of(layout, stage.places) for kind, layout in layouts.items()}
+        return cls(path, "--disable-userns" in features, layouts, filters, stage, trees, groups)
 
     def start(self, spec: SandboxSpec, number: int, stdio: Sequence[int], files: Sequence[int]) -> Started:
         """Start it with `stdio` (input, output, error) and the contents of `spec.files`, in their order.
@@ -71,7 +88,7 @@ class Bubblewrap:
             gateway = None
             if spec.gateway_dir is not None:
                 gateway = gateway_on(self.stage, spec.gateway_dir, number, staged)
-            layout = layout_on(self.stage, self.layouts[spec.profile], number, staged)
+            layout = self._layout(spec, number, staged)
             etc = [(dest, _held(own, content)) for dest, content in ETC_FILES.items()]
             filters = [_held(own, program) for program in self.filters]
             options = bwrap_options(
@@ -114,6 +131,20 @@ class Bubblewrap:
         process.returncode = 0
         os.set_blocking(status_fd, False)
         return Started(process.pid, status_fd, tuple(staged), group=group)
+
+    def _layout(self, spec: SandboxSpec, number: int, staged: list[str]) -> Layout:
+        """What it sees, by paths that its uid can walk."""
+        kind = spec.profile, spec.has_shell
+        if kind not in self.layouts:
+            raise SandboxRefused(INSTALL)
+        if self.stage is None:
+            return self.layouts[kind]
+        return grown(self.trees[kind], self.stage, number, staged)
+
+    def named(self, started: Started) -> None:
+        """It has mounts of its own since before it was named: those here would be copied for all others."""
+        for place in started.staged:
+            detach(place)
 
     def ended(self, started: Started) -> tuple[Reason, str] | None:
         """Whether it ended for want of memory. Nothing outlives its namespace, which the launcher ends."""

@@ -1,11 +1,12 @@
-"""Which backend starts the sandboxes: the one that a person named, or none. Nothing stands in for another."""
+"""Which backend starts the sandboxes: the one that a person named, or none. Nothing stands in for another.
+
+The others are imported when they are named: a launcher is up in the half of its time without them.
+"""
 
 from __future__ import annotations
 
-from aar.outside.sandbox import backend, bare, container
-from aar.outside.sandbox.bare import Bare
+from aar.outside.sandbox import backend
 from aar.outside.sandbox.bubblewrap import Bubblewrap
-from aar.outside.sandbox.container import Container
 from aar.outside.sandbox.interface import BACKENDS, BARE, BUBBLEWRAP, CONTAINER, Backend
 from aar.outside.sandbox.spec import SandboxUnavailable
 
@@ -15,8 +16,12 @@ def missing_backend(name: str = BUBBLEWRAP) -> str | None:
     if name == BUBBLEWRAP:
         return backend.missing_backend()
     if name == CONTAINER:
+        from aar.outside.sandbox import container
+
         return container.missing()
     if name == BARE:
+        from aar.outside.sandbox import bare
+
         return bare.missing()
     return unknown(name)
 
@@ -26,8 +31,12 @@ def prepared(name: str) -> Backend:
     if name == BUBBLEWRAP:
         return Bubblewrap.prepare()
     if name == CONTAINER:
+        from aar.outside.sandbox.container import Container
+
         return Container.prepare()
     if name == BARE:
+        from aar.outside.sandbox.bare import Bare
+
         return Bare.prepare()
     raise SandboxUnavailable(unknown(name))
 

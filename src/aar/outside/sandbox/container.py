@@ -6,6 +6,7 @@ and us: no daemon, no image, no registry, and nothing that outlives the launcher
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -33,7 +34,8 @@ from aar.outside.sandbox.groups import Groups, limits_of, new_name
 from aar.outside.sandbox.identity import slot_uid
 from aar.outside.sandbox.interface import Started
 from aar.outside.sandbox.pressure import MOST_FILES_ON_DISK
-from aar.outside.sandbox.spec import PROFILES, SandboxSpec, SandboxUnavailable
+from aar.outside.sandbox.shell import with_shell
+from aar.outside.sandbox.spec import FILLED_LATER, PROFILES, SandboxSpec, SandboxUnavailable
 from aar.outside.sandbox.stage import Stage, unbind
 from aar.outside.sandbox.staging import gateway_on, layout_on
 
@@ -115,7 +117,10 @@ class Container:
         machine = platform.machine()
         filters = (seccomp.ceiling_filter(machine), seccomp.main_filter(machine))
         layouts = {profile: runtime.layout_for(profile) for profile in PROFILES}
-        directories = [one for layout in layouts.values() for one in runtime.directories_of(layout)]
+        views = [*layouts.values()]
+        with contextlib.suppress(SandboxUnavailable):
+            views.append(with_shell(layouts["researcher"]))
+        directories = [one for layout in views for one in runtime.directories_of(layout)]
         groups = Groups.find()
         if groups is None:
             raise SandboxUnavailable(NO_GROUPS)
@@ -137,7 +142,10 @@ class Container:
             gateway = None
             if spec.gateway_dir is not None:
                 gateway = gateway_on(self.stage, spec.gateway_dir, number, staged)
-            layout = layout_on(self.stage, self.layouts[spec.profile], number, staged)
+            layout = self.layouts[spec.profile]
+            if spec.has_shell:
+                layout = with_shell(layout)
+            layout = layout_on(self.stage, layout, number, staged)
             staged.append(bundle)
             self._lay_root(f"{bundle}/root", spec, layout, files, gateway)
             config = oci_config(spec, layout, gateway=gateway, ids=_ids(spec.uid_slot), group=name)
@@ -172,6 +180,9 @@ class Container:
         os.set_blocking(status_fd, False)
         return Started(process.pid, status_fd, tuple(staged), is_told_to_end=True)
 
+    def named(self, started: Started) -> None:
+        """Its runtime may still be mounting."""
+
     def ended(self, started: Started) -> None:
         """Nothing of it outlives its namespace, whose first process the launcher ends."""
 
@@ -183,8 +194,9 @@ class Container:
         self, root: str, spec: SandboxSpec, layout: Layout, files: Sequence[int], gateway: str | None
     ) -> None:
         """The root directory: what is written for this sandbox alone, and where all else will be mounted."""
-        for folder in ("proc", "dev", "tmp", "workspace", "run", "opt", "etc"):
-            os.makedirs(f"{root}/{folder}")
+        own = [*(FILLED_LATER if spec.waits else ()), *(["/var/tmp"] if spec.has_shell else [])]
+        for folder in ("/proc", "/dev", "/tmp", "/workspace", "/run", "/opt", "/etc", *own):
+            os.makedirs(root + folder)
         # A runtime gives what it mounts there the mode of what it found, whatever the mount itself asks for.
         os.chmod(f"{root}/tmp", 0o1777)  # noqa: S103 - inside
         for bind in layout.binds:
@@ -230,6 +242,10 @@ def oci_config(
     mounts.append(_tmpfs("/tmp", _share(spec, 4), "1777"))
     owner = [f"uid={SANDBOX_UID}", f"gid={SANDBOX_UID}"]
     mounts.append(_tmpfs("/workspace", _share(spec, 2), "0755", *owner))
+    if spec.has_shell:
+        mounts.append(_tmpfs("/var/tmp", _share(spec, 8), "1777"))
+    for folder in FILLED_LATER if spec.waits else ():
+        mounts.append(_tmpfs(folder, _share(spec, 4), "0755", *owner))
     if gateway is not None:
         mounts.append(_bind(gateway, GATEWAY_DEST))
     uid, root = ids

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import Any, Literal
 from aar.outside.sandbox import backend as bubblewraps
 from aar.outside.sandbox import bare, container, runtime, seccomp
 from aar.outside.sandbox.answers import Answering, Findings, lazily_collected
-from aar.outside.sandbox.argv import Handed, bwrap_options, limited, sandbox_python
+from aar.outside.sandbox.argv import Handed, Layout, bwrap_options, limited, sandbox_python
 from aar.outside.sandbox.bombs import BOMBS, ends_of_bombs
 from aar.outside.sandbox.choice import missing_backend
 from aar.outside.sandbox.client import Launcher, LauncherClient, Running
@@ -34,7 +34,8 @@ from aar.outside.sandbox.plants import PRIVATE, SLOT, as_input, planted, world_i
 from aar.outside.sandbox.probes import PROBES
 from aar.outside.sandbox.probes.leftovers import TAGS
 from aar.outside.sandbox.researcher import researcher_spec
-from aar.outside.sandbox.spec import Exit, SandboxError
+from aar.outside.sandbox.shell import with_shell
+from aar.outside.sandbox.spec import Exit, SandboxError, SandboxSpec
 
 Status = Literal["blocked", "leak", "unproven", "absent"]
 Verdict = Literal["ok", "leak", "unproven", "cannot-run", "none"]
@@ -104,18 +105,23 @@ def without_sandbox() -> DoctorReport:
 
 
 def doctor(
-    study_dir: Path | None = None, *, bombs: bool = False, backend: str = DEFAULT_BACKEND
+    study_dir: Path | None = None,
+    *,
+    bombs: bool = False,
+    backend: str = DEFAULT_BACKEND,
+    has_shell: bool = False,
 ) -> DoctorReport:
     """Run every probe through a launcher of its own, with profile researcher; about 1 s.
 
     With a study directory the canaries lie in it, and its own directories are tried. They are removed again.
     With `bombs` every limit is tried as well, which takes 2 s more and both processors of a small machine.
+    `has_shell` attacks, and attests, the view of a researcher that has a shell.
     """
     missing = missing_backend(backend)
     if missing is not None:
         return DoctorReport("cannot-run", (), "none", {}, {}, missing)
     try:
-        without, within, ends = _tried(study_dir, backend, bombs=bombs)
+        without, within, ends = _tried(study_dir, backend, bombs=bombs, has_shell=has_shell)
     except (SandboxError, TimeoutError) as error:
         return DoctorReport("cannot-run", (), backend, limits_of(backend), {}, f"{error}")
     results = [*(_judged(name, without[name], within[name]) for name in PROBES)]
@@ -126,7 +132,8 @@ def doctor(
     if verdict == "ok" and any(BOMBS[name].reason != ended.reason for name, ended in ends.items()):
         verdict = "leak"
     names = [result.name for result in results]
-    return DoctorReport(verdict, tuple(results), backend, limits, attestation(names, backend))
+    told = attestation(names, backend, has_shell=has_shell)
+    return DoctorReport(verdict, tuple(results), backend, limits, told)
 
 
 def limits_of(backend: str) -> dict[str, str]:
@@ -154,13 +161,23 @@ def _lock_limit(without: bool, within: bool) -> str:
 
 
 def _tried(
-    study_dir: Path | None, backend: str, *, bombs: bool
+    study_dir: Path | None, backend: str, *, bombs: bool, has_shell: bool
 ) -> tuple[Findings, Findings, dict[str, Exit]]:
     """Everything without, and everything within, at the same time."""
-    with planted(study_dir) as world, _scratch() as folder, ThreadPoolExecutor(1) as beside:
+    with contextlib.ExitStack() as stack:
+        beside = stack.enter_context(ThreadPoolExecutor(1))
+        # A launcher is up when all is planted.
+        spawned = beside.submit(Launcher.spawn, {"researcher"}, backend=backend)
+        stack.callback(_close, spawned)
+        world, folder = stack.enter_context(planted(study_dir)), stack.enter_context(_scratch())
         without = beside.submit(_all_without, world, folder)
-        within, ends = _all_within(world, folder, backend, bombs=bombs)
+        within, ends = _all_within(spawned.result(), world, folder, bombs=bombs, has_shell=has_shell)
         return without.result(), within, ends
+
+
+def _close(spawned: Future[Launcher]) -> None:
+    if spawned.exception() is None:
+        spawned.result().close()
 
 
 def _all_without(world: dict[str, Any], folder: Path) -> Findings:
@@ -168,12 +185,12 @@ def _all_without(world: dict[str, Any], folder: Path) -> Findings:
 
 
 def _all_within(
-    world: dict[str, Any], folder: Path, backend: str, *, bombs: bool
+    launcher: Launcher, world: dict[str, Any], folder: Path, *, bombs: bool, has_shell: bool
 ) -> tuple[Findings, dict[str, Exit]]:
-    with Launcher.spawn({"researcher"}, backend=backend) as launcher, contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         client = LauncherClient(launcher.sockets[0])
         ends = ends_of_bombs(client) if bombs else {}
-        inside = stack.enter_context(_start_inside(client, world))
+        inside = stack.enter_context(_start_inside(client, world, has_shell=has_shell))
         answering = Answering(client, world["gateway"], folder.name)
         endings = {end: Ending(client, folder, end) for end in ("kill", "exit", "launcher")}
         for ending in endings.values():
@@ -211,7 +228,9 @@ def _ended_within(left: dict[str, set[str]]) -> Findings:
     return found
 
 
-def attestation(probes: list[str], backend: str = DEFAULT_BACKEND) -> dict[str, str]:
+def attestation(
+    probes: list[str], backend: str = DEFAULT_BACKEND, *, has_shell: bool = False
+) -> dict[str, str]:
     """Which wall was probed: the same words, and so the same digest, on the same machine and version."""
     machine = platform.machine()
     told = {
@@ -220,29 +239,35 @@ def attestation(probes: list[str], backend: str = DEFAULT_BACKEND) -> dict[str, 
         "kernel": platform.release(),
         "probes": " ".join(probes),
         "filters_sha256": _sha256(seccomp.ceiling_filter(machine) + seccomp.main_filter(machine)),
-        **(_container_attested() if backend == CONTAINER else _bubblewrap_attested()),
+        **(_container_attested(has_shell) if backend == CONTAINER else _bubblewrap_attested(has_shell)),
     }
     return {**told, "digest": _sha256(json.dumps(told, sort_keys=True).encode())}
 
 
-def _container_attested() -> dict[str, str]:
-    path = container.find_runtime()
-    spec = researcher_spec(name="attested", argv=sandbox_python(), gateway_dir="/gw", uid_slot=SLOT)
-    config = container.oci_config(
-        spec, runtime.layout_for("researcher"), gateway="/gw", ids=(1, 2), group="attested"
+def _attested_researcher(has_shell: bool) -> tuple[SandboxSpec, Layout]:
+    spec = researcher_spec(
+        name="attested", argv=sandbox_python(), gateway_dir="/gw", uid_slot=SLOT, has_shell=has_shell
     )
+    layout = runtime.layout_for("researcher")
+    return spec, with_shell(layout) if has_shell else layout
+
+
+def _container_attested(has_shell: bool) -> dict[str, str]:
+    path = container.find_runtime()
+    spec, layout = _attested_researcher(has_shell)
+    config = container.oci_config(spec, layout, gateway="/gw", ids=(1, 2), group="attested")
     return {
         "version": container.version(path),
         "arguments_sha256": _sha256(json.dumps(config, sort_keys=True).encode()),
     }
 
 
-def _bubblewrap_attested() -> dict[str, str]:
+def _bubblewrap_attested(has_shell: bool) -> dict[str, str]:
     path = bubblewraps.find_bubblewrap()
-    spec = researcher_spec(name="attested", argv=sandbox_python(), gateway_dir="/gw", uid_slot=SLOT)
+    spec, layout = _attested_researcher(has_shell)
     options = bwrap_options(
         spec,
-        runtime.layout_for("researcher"),
+        layout,
         Handed((), (0, 0)),
         gateway="/gw",
         nested_userns_off="--disable-userns" in bubblewraps.features(path),
@@ -272,7 +297,7 @@ def _outside(world: dict[str, Any]) -> Findings:
     return _parsed(ran.stdout, f"the probes ended with {ran.returncode} outside: {_tail(ran.stderr)}")
 
 
-def _start_inside(client: LauncherClient, world: dict[str, Any]) -> Running:
+def _start_inside(client: LauncherClient, world: dict[str, Any], *, has_shell: bool = False) -> Running:
     """The same attacks from a researcher's sandbox."""
     spec = researcher_spec(
         name="doctor",
@@ -282,8 +307,9 @@ def _start_inside(client: LauncherClient, world: dict[str, Any]) -> Running:
         uid_slot=SLOT,
         cpu_s=20,
         wall_s=_RUN_S,
+        has_shell=has_shell,
     )
-    return client.start(spec, stdin=as_input(world_inside(world)))
+    return client.start(spec, stdin=as_input(world_inside(world, has_shell=has_shell)))
 
 
 def _handed_in() -> dict[str, bytes]:

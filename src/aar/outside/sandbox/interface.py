@@ -47,6 +47,10 @@ class Backend(Protocol):
         """
         ...
 
+    def named(self, started: Started) -> None:
+        """Its first process has been named: what it has a copy of may go from the launcher's own view."""
+        ...
+
     def ended(self, started: Started) -> tuple[Reason, str] | None:
         """Its child has ended and is not reaped yet: what may be left of it ends now.
 

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import ctypes
 import json
+import math
 import os
 import selectors
 import signal
@@ -17,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from aar.outside.sandbox import processes
+from aar.outside.sandbox.argv import WARM_UP_CPU_S
 from aar.outside.sandbox.choice import prepared
+from aar.outside.sandbox.identity import slot_uid
 from aar.outside.sandbox.interface import BACKENDS, DEFAULT_BACKEND, Backend, Started
 from aar.outside.sandbox.pressure import Pressure
 from aar.outside.sandbox.protocol import REQUEST_BYTES, REQUEST_DESCRIPTORS, parse_spec
@@ -30,6 +33,7 @@ from aar.outside.sandbox.spec import (
     SandboxSpec,
     SandboxUnavailable,
 )
+from aar.outside.sandbox.walls import Walls
 
 MAX_SANDBOXES = 128
 
@@ -49,6 +53,10 @@ class _Run:
     child: Started  # the process outside the namespaces
     child_fd: int
     started_s: float
+    uid: int | None  # out here; None where it is ours
+    # When its time began to count, and what it had used by then; None while it waits.
+    began_s: float | None
+    warm_up_cpu_s: float = 0.0
     init: int | None = None  # process 1 of the sandbox, by its number out here
     init_fd: int | None = None
     status: bytes = b""
@@ -61,6 +69,19 @@ class _Run:
     cpu_s: float = 0.0
     seen_cpu_s: float = 0.0
     pressure: Pressure = field(default_factory=Pressure)
+    walls: Walls = field(default_factory=Walls)
+
+    def root(self) -> int:
+        """The process below which all others are."""
+        return self.init if self.child_gone and self.init is not None else self.child.pid
+
+    def ends_s(self) -> float:
+        """When its wall time is over."""
+        return math.inf if self.began_s is None else self.began_s + self.spec.wall_s
+
+    def most_cpu_s(self) -> float:
+        """How much processor time it may have used by now."""
+        return WARM_UP_CPU_S if self.began_s is None else self.warm_up_cpu_s + self.spec.cpu_s
 
 
 @dataclass(slots=True)
@@ -99,7 +120,7 @@ class _Launcher:
         if not self.runs:
             return None
         now = time.monotonic()
-        ends = [run.started_s + run.spec.wall_s for run in self.runs if run.stopped is None]
+        ends = [run.ends_s() for run in self.runs if run.stopped is None]
         return max(0.0, min([*ends, max(self.next_look_s, now + 0.01)]) - now)
 
     # Requests
@@ -141,7 +162,7 @@ class _Launcher:
                 os.close(descriptor)
 
     def _usage(self) -> dict[str, float]:
-        alive = sum(self._measure(run).cpu_s for run in self.runs)
+        alive = sum(processes.tree_cpu_s(run.root()) for run in self.runs)
         return {"sandboxes_cpu_s": self.finished_cpu_s + alive, "launcher_cpu_s": time.process_time()}
 
     def _start(
@@ -166,6 +187,8 @@ class _Launcher:
             child=started,
             child_fd=os.pidfd_open(started.pid),
             started_s=started_s,
+            uid=slot_uid(spec.uid_slot),
+            began_s=None if spec.waits else started_s,
         )
         self.runs.append(run)
         self._watch(run.child_fd, lambda: self._child_ended(run))
@@ -176,16 +199,26 @@ class _Launcher:
     # What becomes of a sandbox
 
     def _obey(self, run: _Run) -> None:
-        """Its client wants it gone, or is gone itself."""
+        """Its client tells it to begin, wants it gone, or is gone itself."""
         try:
             message = run.control.recv(64)
         except ConnectionError:
             message = b""
+        if message == b"begin":
+            self._begin(run)
+            return
         self._forget(run.control)
         if message == b"output":
             self._stop(run, "output", "more than its reader takes")
         else:
             self._stop(run, "killed", "by its client" if message else "its client is gone")
+
+    def _begin(self, run: _Run) -> None:
+        """From now on the time counts of one that waited; of any other it does already."""
+        if run.began_s is None:
+            # It is looked at before anything that we do not trust comes to it.
+            self._is_walled(run, self._measure(run), time.monotonic())
+            run.began_s, run.warm_up_cpu_s = time.monotonic(), run.seen_cpu_s
 
     def _read_status(self, run: _Run) -> None:
         """bubblewrap's own account: the number of process 1, later the exit code."""
@@ -218,12 +251,13 @@ class _Launcher:
             return
         run.init, run.init_fd = pid, descriptor
         self._watch(descriptor, lambda: self._init_ended(run))
+        self.backend.named(run.child)
         if run.stopped is not None:
             _kill(descriptor)
 
     def _stop(self, run: _Run, reason: Reason, detail: str = "") -> None:
         if run.stopped is None:
-            self._measure(run)
+            self._count_cpu(run)
             run.stopped, run.detail, run.stopped_s = reason, detail, time.monotonic()
         if run.init_fd is not None:
             _kill(run.init_fd)
@@ -288,8 +322,8 @@ class _Launcher:
         ended = Exit(
             reason=run.stopped or "exited",
             code=-1 if run.exit_code is None or run.stopped is not None else run.exit_code,
-            cpu_s=round(run.cpu_s, 6),
-            wall_s=round(time.monotonic() - run.started_s, 6),
+            cpu_s=round(run.cpu_s - run.warm_up_cpu_s, 6),
+            wall_s=round(0.0 if run.began_s is None else time.monotonic() - run.began_s, 6),
             detail=run.detail,
         )
         self._forget(run.control)
@@ -297,9 +331,21 @@ class _Launcher:
         run.control.close()
 
     def _measure(self, run: _Run) -> processes.Use:
-        use = processes.tree_use(run.init if run.child_gone and run.init is not None else run.child.pid)
+        use = processes.tree_use(run.root(), run.init)
         run.seen_cpu_s = max(run.seen_cpu_s, use.cpu_s)
         return use
+
+    def _is_walled(self, run: _Run, use: processes.Use, now: float) -> bool:
+        """Whether its walls are up as far as can be seen; one whose are not is ended."""
+        if run.child.is_program:
+            return True  # it has none, and whoever started it knows
+        missing = run.walls.look(use, run.init, run.uid, now - run.started_s)
+        if missing is not None:
+            self._stop(run, "killed", f"a wall is missing: {missing}")
+        return missing is None
+
+    def _count_cpu(self, run: _Run) -> None:
+        run.seen_cpu_s = max(run.seen_cpu_s, processes.tree_cpu_s(run.root()))
 
     def _sweep(self) -> None:
         """End what bubblewrap left to us before it could name it: killed early, it leaves a waiting child."""
@@ -314,7 +360,7 @@ class _Launcher:
         """Deadlines at once; processor time and memory every quarter of a second, over whole sandboxes."""
         now = time.monotonic()
         for run in self.runs:
-            if run.stopped is None and now >= run.started_s + run.spec.wall_s:
+            if run.stopped is None and now >= run.ends_s():
                 self._stop(run, "wall")
         if now < self.next_look_s:
             return
@@ -322,10 +368,12 @@ class _Launcher:
         for run in list(self.runs):
             use = self._measure(run)
             run.pressure.share_fairly(use)
-            if run.seen_cpu_s > run.spec.cpu_s:
+            if run.seen_cpu_s > run.most_cpu_s():
                 self._stop(run, "cpu")
             elif use.memory_bytes > run.spec.memory_mib << 20:
                 self._stop(run, "memory", f"{use.memory_bytes >> 20} MiB in use")
+            elif run.stopped is None and not self._is_walled(run, use, now):
+                continue
             elif run.stopped is None:
                 bomb = run.pressure.look(run.spec, use, run.init, run.seen_cpu_s, now)
                 if bomb is not None:

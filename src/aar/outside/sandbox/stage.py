@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -42,6 +43,10 @@ class Stage:
         """
         _check(_libc.unshare(_CLONE_NEWNS), "unshare(CLONE_NEWNS)")
         _mount(None, "/", None, _MS_REC | _MS_SLAVE)
+        if place == _PLACE:
+            # What is mounted there is not ours to need, and bubblewrap reads the whole list of mounts again
+            # for each that it makes. In a container it may be locked.
+            _libc.umount2(place.encode(), _MNT_DETACH)
         _mount("aar-stage", place, "tmpfs", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, f"mode=0711,size={size}")
         empty = f"{place}/empty"
         os.mkdir(empty, 0o755)
@@ -85,9 +90,41 @@ class Stage:
         return place
 
 
+def mount_tree(stage: Stage, name: str) -> str:
+    """A new directory on the stage, with a file system of its own for what is mounted below it; its path."""
+    root = f"{stage.place}/{name}"
+    os.mkdir(root, 0o755)
+    try:
+        _mount("aar-tree", root, "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=0755,size=1m")
+    except SandboxUnavailable:
+        os.rmdir(root)
+        raise
+    return root
+
+
+def bind(source: str, place: str) -> None:
+    """Show `source` at `place` too, without what is mounted below it."""
+    _mount(source, place, None, _MS_BIND)
+
+
+def overlay(stage: Stage, lower: str, place: str) -> None:
+    """Show `lower` at `place`, read-only and as inodes of its own."""
+    # The kernel wants two layers.
+    _mount("aar-view", place, "overlay", _MS_RDONLY, f"lowerdir={lower}:{stage.place}/empty")
+
+
+def detach(place: str) -> None:
+    """Take a mount off the stage, or do nothing when it is off already; sandboxes that hold it keep it.
+
+    The directory stays: with it would go what is mounted there in any namespace.
+    """
+    if _libc.umount2(place.encode(), _MNT_DETACH) != 0 and ctypes.get_errno() != errno.EINVAL:
+        _check(-1, f"umount2({place})")
+
+
 def unbind(place: str) -> None:
-    """Take a directory off the stage; sandboxes that hold it keep it."""
-    _check(_libc.umount2(place.encode(), _MNT_DETACH), f"umount2({place})")
+    """Take a directory off the stage, once its sandbox has its own root, or none."""
+    detach(place)
     os.rmdir(place)
 
 
