@@ -60,9 +60,9 @@ def run(options: argparse.Namespace) -> int:
     # An opened study has its own copies; who names the study file again means the same programs.
     programs = {} if is_opened and options.study is None else read_programs(study_file)
     reviewer = reviewer_signer(options.key)
-    study.create(study_file.text, service_uids())
-    study.lock()
     try:
+        study.create(study_file.text, service_uids())
+        study.lock()
         keep_programs(study.programs, programs)
         kept = kept_programs(study.programs)
         if any(kept[name] != text for name, text in programs.items()):
@@ -72,7 +72,10 @@ def run(options: argparse.Namespace) -> int:
             )
         return _run_locked(study, study_file, reviewer, options, started, data)
     except (StudyStopped, KeyboardInterrupt):
-        complain(f"stopped in order; ./aar run --dir {typed(study.path)} goes on")
+        # A directory half made is finished by the next run, once it holds the study's text.
+        is_kept = study.study_file.exists()
+        where = f"./aar run --dir {typed(study.path)} goes on" if is_kept else "nothing was begun"
+        complain(f"stopped in order; {where}")
         return EXIT_INTERRUPTED
 
 
