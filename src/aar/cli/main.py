@@ -55,6 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--researchers", type=int, metavar="N", help="how many researchers")
     run.add_argument("--minutes", type=float, metavar="M", help="time budget")
     run.add_argument("--json", action="store_true", help="print one JSON summary and nothing else")
+    run.add_argument("--no-picture", action="store_true", help="draw nothing at the end (a second or two)")
     run.add_argument(
         "--key", metavar="FILE", help="the reviewer's key; default: in the user's config directory"
     )

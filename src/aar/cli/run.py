@@ -316,12 +316,8 @@ def _finish(study: StudyDirectory, usage: Mapping[str, float], options: argparse
     leaves = poll_leaves(study)
     projection = Projection.of(leaves)
     rows = leaderboard(leaves)
-    draw_pgr_over_time(
-        picture_points(leaves, projection),
-        study.path / "pgr.svg",
-        study.path / "pgr.png",
-        title=f"{projection.opened['name']}: PGR over time",
-    )
+    if not options.no_picture:
+        _draw(study, leaves, projection)
     control_s = usage["control_plane_cpu_s"] + cpu_s(resource.RUSAGE_SELF) - began_s
     sandboxes_s = usage["sandboxes_cpu_s"]
     best = rows[0].as_json() if rows else {}
@@ -337,7 +333,7 @@ def _finish(study: StudyDirectory, usage: Mapping[str, float], options: argparse
         "detectable_difference": projection.detectable_difference,
         "best": {key: best.get(key) for key in ("method", "researcher", "explored_pgr", "heldout_pgr")},
         "verdict": report.verdict,
-        "pictures": [str(study.path / "pgr.svg"), str(study.path / "pgr.png")],
+        "pictures": _pictures(study),
     }
     write_durably(study.path / "summary.json", json.dumps(summary, indent=1).encode() + b"\n", mode=0o644)
     if options.json:
@@ -358,14 +354,30 @@ def _show_closed(study: StudyDirectory, options: argparse.Namespace) -> int:
     report = verify_with_pins(study)
     if report.verdict != "ok":
         return _say_tampered(study, report, options)
-    summary = {**json.loads(path.read_text("utf-8")), "study": str(study.path)}
-    summary["pictures"] = [str(study.path / "pgr.svg"), str(study.path / "pgr.png")]
+    leaves = poll_leaves(study)
+    projection = Projection.of(leaves)
+    if not options.no_picture and not _pictures(study):
+        _draw(study, leaves, projection)
+    summary = {**json.loads(path.read_text("utf-8")), "study": str(study.path), "pictures": _pictures(study)}
     if options.json:
         say_json(summary)
     else:
-        leaves = poll_leaves(study)
-        _say_end(study, summary, Projection.of(leaves), leaderboard(leaves))
+        _say_end(study, summary, projection, leaderboard(leaves))
     return EXIT_OK
+
+
+def _draw(study: StudyDirectory, leaves: list[Leaf], projection: Projection) -> None:
+    draw_pgr_over_time(
+        picture_points(leaves, projection),
+        study.path / "pgr.svg",
+        study.path / "pgr.png",
+        title=f"{projection.opened['name']}: PGR over time",
+    )
+
+
+def _pictures(study: StudyDirectory) -> list[str]:
+    """Those that were drawn: none with --no-picture."""
+    return [str(path) for path in (study.path / "pgr.svg", study.path / "pgr.png") if path.exists()]
 
 
 def _say_tampered(study: StudyDirectory, report: Report, options: argparse.Namespace) -> int:
@@ -398,7 +410,8 @@ def _say_end(
         f"({summary['control_plane_cpu_share']:.1%})"
     )
     say(f"verify: {summary['verdict']}")
-    say(f"picture: {summary['pictures'][1]}")
+    if summary["pictures"]:
+        say(f"picture: {summary['pictures'][-1]}")
     say(f"study:   {study.path}")
     say("next:")
     say(f"  ./aar verify {typed(study.path)}")
