@@ -1,4 +1,4 @@
-"""The Anthropic Messages API for tests: whole answers and streams, tool use, usage with cache tokens, faults."""
+"""The Anthropic Messages API for tests: whole answers and streams, tools, cache tokens, faults."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def _turns_of(message: Mapping[str, Any]) -> list[Turn]:
         return [Turn(message["role"], content)]
     calls = tuple((one["name"], one["input"]) for one in content if one["type"] == "tool_use")
     results = [
-        Turn("tool", result=_text_of(one.get("content") or "")) for one in content if one["type"] == "tool_result"
+        Turn("tool", result=_text_of(one.get("content") or ""))
+        for one in content
+        if one["type"] == "tool_result"
     ]
     text = _text_of(content)
     if message["role"] == "assistant":

@@ -1,4 +1,4 @@
-"""A model provider for tests, on loopback: what every protocol shares; `fake_anthropic` and `fake_openai` speak one each.
+"""A model provider for tests, on loopback: what `fake_anthropic` and `fake_openai` share.
 
 Stateless, so that many researchers share one server: how far a conversation is follows from the messages that
 the request holds. The server keeps its own account of tokens, by researcher, for tests to compare with the
@@ -207,7 +207,9 @@ class _Handler(BaseHTTPRequestHandler):
         request = fake.protocol.read(body, {key.lower(): value for key, value in self.headers.items()})
         fault = fake.fault(request)
         if fault.isdigit():
-            self._send(int(fault), json.dumps(fake.protocol.error(int(fault))).encode(), {"retry-after": "0.1"})
+            self._send(
+                int(fault), json.dumps(fake.protocol.error(int(fault))).encode(), {"retry-after": "0.1"}
+            )
             return
         if fault == "malformed":
             self._send(200, b'{"id": "msg_1", "type": "mess', {})

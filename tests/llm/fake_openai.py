@@ -43,7 +43,8 @@ class OpenAi(Protocol):
             system=system,
             turns=tuple(one for one in every if one.role not in ("system", "developer")),
             tools={
-                one["function"]["name"]: one["function"].get("parameters", {}) for one in body.get("tools", [])
+                one["function"]["name"]: one["function"].get("parameters", {})
+                for one in body.get("tools", [])
             },
             characters=len(json.dumps(body)),
         )
