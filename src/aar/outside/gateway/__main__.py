@@ -14,6 +14,7 @@ from pathlib import Path
 
 from aar.formats.keys import format_vkey, parse_vkey
 from aar.outside.gateway.blobs import Blobs
+from aar.outside.gateway.kept import Kept
 from aar.outside.gateway.record_service import FrozenClock, RecordService
 from aar.outside.gateway.researcher_desk import ResearcherDesk
 from aar.outside.gateway.server import UnixServer, now_ms, serve_in_thread
@@ -104,7 +105,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in ("gateway", "monitor", *(one for one in listeners if one.startswith("researcher-"))):
         keyring.open(name)
     desks = {
-        name: ResearcherDesk(service, blobs, name, is_closing=lambda: bool(staff.closing))
+        name: ResearcherDesk(
+            service,
+            blobs,
+            name,
+            is_closing=lambda: bool(staff.closing),
+            kept=Kept(Path("gateway") / "kept", name),
+        )
         for name in listeners
         if name.startswith("researcher-")
     }
