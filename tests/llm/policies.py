@@ -66,13 +66,19 @@ def diligent(request: Request, *, method: str = "", wait_s: float = 0.0) -> Repl
         note = f"echo 'plan: knn with k = {5 + number}' >> notebook.md; cat notebook.md; id -u"
         return says(
             "Now the method, and a note.",
-            call(request, "text_editor", command="create", path="/workspace/method/method.py", file_text=text),
+            call(
+                request, "text_editor", command="create", path="/workspace/method/method.py", file_text=text
+            ),
             call(request, "bash", command=note),
         )
     if not done["python"]:
         return says(
             "Does it load?",
-            call(request, "python", code="import sys; sys.path.insert(0, 'method'); import method; print('loads')"),
+            call(
+                request,
+                "python",
+                code="import sys; sys.path.insert(0, 'method'); import method; print('loads')",
+            ),
         )
     if not done["submit_method"]:
         handed = {"task": task, "step": "s1", "name": f"knn {5 + number}", "directory": "method"}
@@ -136,7 +142,9 @@ def verbose(request: Request) -> Reply:
     if request.number == 0:
         return Reply("x" * (1 << 20))
     if request.number == 1:
-        return Reply("and now the shell", (call(request, "bash", command="head -c 1000000 /dev/zero | tr '\\0' y"),))
+        return Reply(
+            "and now the shell", (call(request, "bash", command="head -c 1000000 /dev/zero | tr '\\0' y"),)
+        )
     return Reply("", (call(request, "finish_task", reason="said enough"),))
 
 

@@ -35,7 +35,9 @@ def edit(files: Files, *, command: str, path: str, **given: Any) -> str:
         old, new = _wanted(given, "old_str", command), given.get("new_str") or ""
         count = text.count(old) if old else 0
         if count != 1:
-            raise EditError(f"old_str is in {where} {count} times: want exactly once; give more lines around it")
+            raise EditError(
+                f"old_str is in {where} {count} times: want exactly once; give more lines around it"
+            )
         text = text.replace(old, new)
     else:
         lines, at = text.splitlines(keepends=True), given.get("insert_line")

@@ -44,6 +44,10 @@ MAX_STUMBLES = 3
 PROGRESS_S = 15.0
 
 
+class TeamBroken(Exception):
+    """Inspect gave up on a researcher: an error of ours, or of its."""
+
+
 @dataclass(slots=True)
 class Member:
     """One researcher at work, or waiting for a task."""
@@ -83,7 +87,7 @@ class Team:
         TEAM.append(self)
         anyio.to_thread.current_default_thread_limiter().total_tokens = 8 + 4 * len(self.members)
         try:
-            await eval_async(
+            logs = await eval_async(
                 tasks=[self._inspect_task(one) for one in self.members.values()],
                 max_tasks=len(self.members),
                 max_samples=1,
@@ -95,6 +99,9 @@ class Team:
                 score=False,
                 ctl_server=False,
             )
+            broken = [one for one in logs if one.status == "error" and one.error is not None]
+            if broken:
+                raise TeamBroken(f"{broken[0].eval.task}: {one_line(broken[0].error.message)}")
         finally:
             TEAM.remove(self)
             for member in self.members.values():

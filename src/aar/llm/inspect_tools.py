@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -41,9 +41,24 @@ def _study_tool(seat: Seat, name: str) -> ToolDef:
         execute,
         name=name,
         description=tool.description,
-        parameters=ToolParams.model_validate(dict(tool.parameters)),
+        parameters=ToolParams.model_validate(described(tool.parameters)),
         parallel=False,
     )
+
+
+def described(schema: Any, name: str = "") -> Any:
+    """A JSON Schema in which every property has a description, which Inspect asks for; by default its name."""
+    if isinstance(schema, list):
+        return [described(one) for one in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    whole = {
+        key: {one: described(value, one) for one, value in part.items()}
+        if key == "properties"
+        else described(part)
+        for key, part in schema.items()
+    }
+    return {"description": name.replace("_", " "), **whole} if name else whole
 
 
 def sandbox_tools(seat: Seat) -> list[ToolDef]:
@@ -81,7 +96,9 @@ def sandbox_tools(seat: Seat) -> list[ToolDef]:
         )
         return await _in_sandbox(seat, lambda: change(seat.session()))
 
-    seconds = ToolParam(type="integer", description=f"seconds, at most {TIMEOUT_S}", default=DEFAULT_TIMEOUT_S)
+    seconds = ToolParam(
+        type="integer", description=f"seconds, at most {TIMEOUT_S}", default=DEFAULT_TIMEOUT_S
+    )
     return [
         ToolDef(
             bash,

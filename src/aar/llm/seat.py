@@ -145,7 +145,9 @@ class Seat:
         """Files of a directory of the workspace, one level deep, for `submit_method` and `put_snapshot`."""
         path = directory if directory.startswith("/") else f"{WORKSPACE}/{directory}"
         try:
-            found = self.session().snapshot(path.rstrip("/"), caps=SnapshotCaps(max_bytes=4 << 20, max_depth=1))
+            found = self.session().snapshot(
+                path.rstrip("/"), caps=SnapshotCaps(max_bytes=4 << 20, max_depth=1)
+            )
         except (FileRefused, SessionEnded) as error:
             raise ValueError(str(error)) from error
         return {name: data for name, data in found.items() if "/" not in name}

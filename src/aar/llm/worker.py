@@ -92,7 +92,9 @@ def _work(config: WorkerConfig, template: str) -> int:
     try:
         from aar.llm.inspect_team import Team
     except ImportError as error:
-        say(f"{error}: install the extra llm: .venv/bin/pip install --require-hashes -r requirements-llm.lock")
+        say(
+            f"{error}: install the extra llm: .venv/bin/pip install --require-hashes -r requirements-llm.lock"
+        )
         return EXIT_CONFIG
     from inspect_ai._util.error import PrerequisiteError
 

@@ -62,7 +62,9 @@ def parse_worker_config(text: str) -> WorkerConfig:
         places = tuple(Place(**_known(Place, one)) for one in told["researchers"])
         config = WorkerConfig(**_known(WorkerConfig, told) | {"researchers": places})
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise WorkerConfigError(f"configuration on standard input: {type(error).__name__}: {error}") from error
+        raise WorkerConfigError(
+            f"configuration on standard input: {type(error).__name__}: {error}"
+        ) from error
     if not places:
         raise WorkerConfigError("configuration on standard input: researchers is empty")
     return config

@@ -77,7 +77,7 @@ class WorkerDesk:
         payload = {
             "researcher": researcher,
             "task": task,
-            "file": file,
+            "name": name,
             "sha256": sha256,
             "bytes": size_bytes,
         }
