@@ -142,7 +142,7 @@ class Talk:
                 state.output = output
                 state.messages.append(message)
                 self.turns += 1
-                self._context_tokens = output.usage.total_tokens if output.usage else 0
+                self._context_tokens = _context_after(output)
                 self._note_calls(message)
                 # Before anything that it asks for is done: after a kill it is done then, and not asked for twice.
                 await self._keep(state)
@@ -164,7 +164,7 @@ class Talk:
                 self.ending = Ending("interrupted", f"the provider {REFUSES[status]} ({status})")
                 return None
             unusable += 1
-            line = one_line(answer)
+            line = one_line(f"{type(answer).__name__}: {answer}")
             if unusable >= MAX_UNUSABLE:
                 self.ending = Ending("failed", f"{unusable} answers of the model could not be used: {line}")
                 return None
@@ -353,6 +353,15 @@ def without_tokenizer(model: Model) -> Model:
 
     model.api.count_tokens = estimate
     return model
+
+
+def _context_after(output: ModelOutput) -> int:
+    """Tokens of the conversation with this answer in it, as far as the provider told."""
+    usage = output.usage
+    if usage is None:
+        return 0
+    asked = usage.input_tokens + (usage.input_tokens_cache_read or 0) + (usage.input_tokens_cache_write or 0)
+    return asked + min(usage.output_tokens, MAX_TEXT_CHARACTERS // 3)
 
 
 def _why_over(output: ModelOutput) -> str:
