@@ -25,7 +25,14 @@ def pause(options: argparse.Namespace) -> int:
             f"{study.path} is paused already, since entry {projection.paused}; "
             f"./aar resume {typed(study.path)} --reason TEXT lifts it"
         )
-    body = {"signal": "", "value": "", "limit": "", "reason": options.reason, "evidence": []}
+    body = {
+        "researcher": "",
+        "signal": "",
+        "value": "",
+        "limit": "",
+        "reason": options.reason,
+        "evidence": [],
+    }
     told = f"the queue is paused; ./aar resume {typed(study.path)} --reason TEXT lifts it"
     return _sign(study, projection, options, "queue-paused", body, (), told)
 
