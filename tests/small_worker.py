@@ -108,7 +108,7 @@ class Researcher:
             self.turn()
         data = f"{self.name} {task}".encode()
         Path(f"{self.name}-{task}.eval").write_bytes(data)
-        told = {"researcher": self.name, "task": task, "name": f"{self.name}-{task}.eval"}
+        told = {"researcher": self.name, "task": task, "file": f"{self.name}-{task}.eval"}
         digest = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
         for _again in range(2):
             self.worker.post("/v1/transcript", {**told, **digest})

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from aar.formats.keys import format_vkey, parse_vkey
 from aar.outside.gateway.blobs import Blobs
+from aar.outside.gateway.kept import Kept
 from aar.outside.gateway.ledger import LEDGER, Ledger, LedgerUnusable
 from aar.outside.gateway.record_service import FrozenClock, RecordService
 from aar.outside.gateway.researcher_desk import ResearcherDesk
@@ -116,7 +117,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     staff.settle, staff.spending, staff.enforce = worker.settle, worker.spending, worker.enforce
     desks = {
         name: ResearcherDesk(
-            service, blobs, name, is_closing=lambda: bool(staff.closing), settle=worker.settle
+            service,
+            blobs,
+            name,
+            is_closing=lambda: bool(staff.closing),
+            kept=Kept(Path("gateway") / "kept", name),
+            settle=worker.settle,
         )
         for name in names
     }

@@ -18,12 +18,13 @@ from typing import Any
 from aar.formats.entry import SignedEntry, parse_signed_entry
 from aar.formats.errors import FormatError
 from aar.formats.kinds import check_body
+from aar.lab.protocol.operations import MAX_WAIT_S
 from aar.outside.admission import Refused
 from aar.outside.allocation import MAX_HOLDERS
 from aar.outside.gateway.blobs import MAX_BLOB_BYTES, Blobs
 from aar.outside.gateway.record_service import Draft, RecordService
 from aar.outside.gateway.requests import fields, whole_number
-from aar.outside.gateway.researcher_desk import MAX_WAIT_S, ResearcherDesk, Verb
+from aar.outside.gateway.researcher_desk import ResearcherDesk, Verb
 from aar.outside.gateway.worker_desk import ended_leases
 from aar.outside.projection import Projection
 from aar.verify.decisions import CITABLE, claimed_by

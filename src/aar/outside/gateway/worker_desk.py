@@ -81,15 +81,15 @@ class WorkerDesk:
 
     def transcript(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
         """Enter the digest of a finished transcript, with the calls that are not charged yet."""
-        wanted = fields(payload, researcher=str, task=str, name=str, sha256=str, bytes=int)
+        wanted = fields(payload, researcher=str, task=str, file=str, sha256=str, bytes=int)
         researcher, service = wanted["researcher"], self._service
         self._model(researcher)
         try:
-            FILE_NAME("name", wanted["name"])
+            FILE_NAME("file", wanted["file"])
             HEX32("sha256", wanted["sha256"])
         except FormatError as error:
             raise Refused("bad-request", str(error)) from error
-        told = {"name": wanted["name"], "sha256": wanted["sha256"], "size": wanted["bytes"]}
+        told = {"name": wanted["file"], "sha256": wanted["sha256"], "size": wanted["bytes"]}
         with self._lock:
             with service.lock:
                 known = service.projection.spending.transcripts.get((researcher, told["name"]))
