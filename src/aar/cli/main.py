@@ -235,6 +235,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     doctor = _add(commands, "doctor", "attack this machine's sandbox and say what got through", _doctor)
     doctor.add_argument("--json", action="store_true")
+    doctor.add_argument("--shell", action="store_true", help="attack a sandbox that has a shell in its view")
     _add_sandbox(commands)
     return parser
 
@@ -270,10 +271,15 @@ def _add_sandbox(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     execute.add_argument("--backend", choices=("bubblewrap",), default="bubblewrap")
     execute.add_argument(
+        "--shell",
+        action="store_true",
+        help="the sandbox of a researcher whose program is a model: bash and the usual programs are there",
+    )
+    execute.add_argument(
         "words",
         nargs="+",
         metavar="COMMAND",
-        help="after --; there are python3 and prlimit in there, and no shell",
+        help="after --; without --shell there are python3 and prlimit in there, and no shell",
     )
 
 
