@@ -172,8 +172,7 @@ class Fleet:
         member.state = "running"
         member.last_words.clear()
         # A researcher's own choices may be random; nothing that is scored hangs on this seed.
-        derived = hashlib.sha256(f"{self._seed}/{member.name}".encode()).digest()
-        seed = self._seeds.get(member.name, int.from_bytes(derived[:4], "big"))
+        seed = self._seeds.get(member.name, seed_of(member.name, self._seed))
         program = self._programs.get(member.name)
         what = ("-m", "aar.inside.researcher") if program is None else (PROGRAM,)
         member.running = self._launcher.start(
@@ -188,6 +187,11 @@ class Fleet:
         )
         for stream in (member.running.stdout, member.running.stderr):
             os.set_blocking(stream.fileno(), False)
+
+
+def seed_of(name: str, seed: str) -> int:
+    """What a researcher's own random choices come from, where nobody gave it a number."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:4], "big")
 
 
 def _read(stream: IO[bytes]) -> bytes:

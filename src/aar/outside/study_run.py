@@ -17,7 +17,7 @@ from aar.formats.canonical import format_canonical
 from aar.formats.keys import Signer, format_vkey
 from aar.outside.control_plane import ControlPlane, RunParameters, operator_signer
 from aar.outside.evaluation.release import interval_method, release_terms
-from aar.outside.fleet import Fleet
+from aar.outside.fleet import Fleet, seed_of
 from aar.outside.oversight.terms import terms_as_body
 from aar.outside.prices import Prices
 from aar.outside.projection import Projection
@@ -298,7 +298,7 @@ class StudyRun:
                     "gateway_dir": place.gateway_dir,
                     "slot": place.slot,
                     "direction": directions[place.slot % len(directions)] if directions else "",
-                    "seed": self._seed_of(place.slot),
+                    "seed": self._seed_of(name, place.slot),
                 }
             )
         config = {
@@ -315,9 +315,9 @@ class StudyRun:
             program=terms.worker,
         )
 
-    def _seed_of(self, slot: int) -> int:
-        """Of a researcher's own random choices; -1 where it may have its own."""
-        return self._file.team[slot].seed if slot < len(self._file.team) else -1
+    def _seed_of(self, name: str, slot: int) -> int:
+        given = self._file.team[slot].seed
+        return given if given >= 0 else seed_of(name, self._researchers_seed or self._study.origin)
 
     def _open(self) -> None:
         """Enter `study-opened` and the file's tasks, or what of them is not there yet."""

@@ -29,6 +29,8 @@ AT_WORKER = "@worker"
 # Words after Python's own; by name, for nothing out here knows that layer.
 PROGRAM = ("-m", "aar.llm.worker")
 MAX_STARTS = 4
+# What it ends with when starting it again is no use: its configuration, or what a provider says of a model.
+FOR_A_HUMAN = (2, 7)
 # A worker that lived so long was well: what ended it then is not held against the next one.
 WELL_S = 300.0
 STOP_TIMEOUT_S = 10.0
@@ -52,6 +54,10 @@ class WorkerSetting:
     launcher: socket.socket
     directory: Path
     uid: int
+
+
+class WorkerRefused(Exception):
+    """The worker cannot do what the study wants, and a human has to look; the message is one line."""
 
 
 class WorkerProcess:
@@ -125,7 +131,10 @@ class WorkerProcess:
                     stdin.write(json.dumps(config).encode())
 
     def watch(self) -> bool:
-        """Start it again when it died. True when it has just been given up: its researchers are lost."""
+        """Start it again when it died. True when it has just been given up: its researchers are lost.
+
+        Raises `WorkerRefused` when it says that starting it again is no use.
+        """
         if self._process is None:
             return False
         code = self._process.poll()
@@ -134,6 +143,8 @@ class WorkerProcess:
         self._let_go()
         if time.monotonic() - self._started_s > WELL_S:
             self._starts = 0
+        if code in FOR_A_HUMAN:
+            raise WorkerRefused(self._last_words())
         if code == 0:
             self.state = "finished"
         elif self._starts < MAX_STARTS:

@@ -61,8 +61,8 @@ class ResearcherDesk:
         kept: Kept | None = None,
         settle: Callable[[str], None] = lambda _researcher: None,
     ) -> None:
-        """`kept`: where it may keep files for itself, if anywhere. `settle`: called with its name before a task
-        of its ends, for what it spent.
+        """`kept`: where it may keep files for itself, if anywhere. `settle`: called with its name before a
+        task of its ends, for what it spent.
         """
         self._settle = settle
         self._service = service
