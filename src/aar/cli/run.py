@@ -273,7 +273,7 @@ def doctor(options: argparse.Namespace) -> int:
     missing = missing_backend()
     if missing is not None:
         raise CommandFailed(f"no sandbox: {missing}", EXIT_NO_BACKEND)
-    report = examine(None, bombs=True)
+    report = examine(None, bombs=True, has_shell=options.shell)
     if options.json:
         say_json(dataclasses.asdict(report), indent=1)
     else:

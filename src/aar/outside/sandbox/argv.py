@@ -105,6 +105,8 @@ def bwrap_options(
     words += ["--dev", "/dev", *_tmpfs("/dev/shm", spec.memory_mib // 4, "1777")]
     words += _tmpfs("/tmp", spec.memory_mib // 4, "1777")
     words += _tmpfs("/workspace", spec.memory_mib // 2, "0755")
+    if spec.has_shell:
+        words += _tmpfs("/var/tmp", spec.memory_mib // 8, "1777")
     if gateway is not None:
         words += ["--ro-bind", gateway, GATEWAY_DEST]
     for dest, descriptor in handed.files:
