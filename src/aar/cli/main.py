@@ -172,16 +172,27 @@ def build_parser() -> argparse.ArgumentParser:
     review.add_argument("--key", metavar="FILE")
     review.add_argument("--json", action="store_true")
 
-    for name, text, command in (
-        ("pause", "stop the queue: nothing is leased or handed in until a reviewer lifts it", _pause),
-        ("resume", "lift the pause that holds, in a reviewer's name", _resume),
+    for name, text, of_one, command in (
+        ("pause", "stop the queue: nothing is leased or handed in until a reviewer lifts it", "", _pause),
+        (
+            "resume",
+            "lift the pause that holds, or a researcher's stop, in a reviewer's name",
+            "lift its stop",
+            _resume,
+        ),
+        ("stop", "end researchers: they get nothing until a reviewer resumes them", "end this one", _stop),
     ):
         stops = _add(commands, name, text, command)
         stops.add_argument("dir", metavar="DIR")
+        if name != "pause":
+            stops.add_argument(
+                "researcher", nargs="?", metavar="RESEARCHER", help=f"{of_one}, instead of everybody"
+            )
         stops.add_argument("--reason", metavar="TEXT", required=True, help="why; the record keeps it")
         stops.add_argument("--key", metavar="FILE")
         stops.add_argument("--json", action="store_true")
 
+    _add_budget(commands)
     _add_witness(commands)
     _add_receipt(commands)
     _add_lab(commands)
@@ -238,6 +249,26 @@ def build_parser() -> argparse.ArgumentParser:
     doctor.add_argument("--shell", action="store_true", help="attack a sandbox that has a shell in its view")
     _add_sandbox(commands)
     return parser
+
+
+def _add_budget(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    budget = _add(commands, "budget", "what a study spent and has left; set: change a limit", _budget)
+    budget.add_argument("dir", metavar="DIR")
+    budget.add_argument(
+        "action",
+        nargs="?",
+        default="show",
+        choices=("show", "set"),
+        help="set: a reviewer changes limits of tokens and dollars, also of a study that runs",
+    )
+    budget.add_argument(
+        "researcher", nargs="?", metavar="RESEARCHER", help="set: the limit of this one; default: of all"
+    )
+    budget.add_argument("--tokens", type=int, metavar="N", help="set: how many in all")
+    budget.add_argument("--dollars", metavar="D", help="set: how many in all, such as 12.50")
+    budget.add_argument("--reason", metavar="TEXT", help="set: why; the record keeps it")
+    budget.add_argument("--key", metavar="FILE")
+    budget.add_argument("--json", action="store_true")
 
 
 def _add_redteam_study(whats: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -581,6 +612,18 @@ def _resume(options: argparse.Namespace) -> int:
     from aar.cli.pause import resume
 
     return resume(options)
+
+
+def _stop(options: argparse.Namespace) -> int:
+    from aar.cli.pause import stop
+
+    return stop(options)
+
+
+def _budget(options: argparse.Namespace) -> int:
+    from aar.cli.budget import budget
+
+    return budget(options)
 
 
 def _deployment_review(options: argparse.Namespace) -> int:

@@ -316,13 +316,13 @@ OPERATIONS: tuple[Operation, ...] = (
         "Hand in a method for its official run; costs one submission.",
         SUBMISSION,
         *("study-closing", "bad-method", "not-leased", "no-plan", "old-plan", "budget", "step-order"),
-        *("scope", "paused"),
+        *("scope", "paused", "stopped"),
     ),
     _say(
         "confirm",
         "Have a scored method of yours run once more with new seeds; costs one confirmation.",
         closed({"submission": index("index of a submission of yours")}),
-        *("no-submission", "study-closing", "not-scored", "budget", "paused"),
+        *("no-submission", "study-closing", "not-scored", "budget", "paused", "stopped"),
     ),
     _get(
         "receipt",

@@ -59,8 +59,12 @@ class ResearcherDesk:
         *,
         is_closing: Callable[[], bool],
         kept: Kept | None = None,
+        settle: Callable[[str], None] = lambda _researcher: None,
     ) -> None:
-        """`kept`: where it may keep files for itself, if anywhere."""
+        """`kept`: where it may keep files for itself, if anywhere. `settle`: called with its name before a
+        task of its ends, for what it spent.
+        """
+        self._settle = settle
         self._service = service
         self._blobs = blobs
         self._kept = kept
@@ -292,7 +296,10 @@ class ResearcherDesk:
                 return {"task": None, "study_open": False}
             now_ms = service.now_ms()
             left_s = projection.seconds_left(now_ms)
-            offer = next_offer(projection, self._researcher, now_ms=now_ms) if left_s > 0 else None
+            # Who is stopped or at a limit is offered nothing; a pause of everybody is said as a refusal.
+            is_out = self._researcher in projection.stops or projection.spending.reached(self._researcher)
+            may_have = left_s > 0 and not is_out
+            offer = next_offer(projection, self._researcher, now_ms=now_ms) if may_have else None
             if offer is None:
                 return {"task": None, "study_open": left_s > 0}
             task = offer.task
@@ -353,6 +360,7 @@ class ResearcherDesk:
                 "what": "submissions",
                 "amount": 1,
                 "submission": index,
+                "usage": {},
             }
             lease = (task.index, wanted["plan"]) if task is not None else ()
             # One batch: a submission without its charge, or a charge without its submission, cannot exist.
@@ -394,6 +402,7 @@ class ResearcherDesk:
                     "what": "confirmations",
                     "amount": 1,
                     "submission": number,
+                    "usage": {},
                 }
                 draft = Draft(author="gateway", kind="budget-charged", body=charge, refs=(number,))
                 index = service.append([draft])[0]
@@ -422,6 +431,7 @@ class ResearcherDesk:
     def done(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
         body = dict(fields(payload, task=str, outcome=str, reason=str))
         service = self._service
+        self._settle(self._researcher)
         with service.lock:
             task = service.projection.tasks.get(body["task"])
             if task is None or task.researcher != self._researcher:
