@@ -1,4 +1,4 @@
-"""Small models for tests: they read the tools that they are sent, and what these returned, and nothing else."""
+"""Small models for tests: they read the tools that they are sent and what these returned, no more."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ENDLESS = "def predict(instance, rng):\n    while True:\n        pass\n"
 
 
 def call(request: Request, tool: str, **known: Any) -> tuple[str, dict[str, Any]]:
-    """A call of a tool with those of the known values that its schema has; every one that it wants must be known."""
+    """A call of a tool, with those of the known values that its schema has; what it wants must be known."""
     schema = request.tools[tool]
     properties: Mapping[str, Any] = schema["properties"]
     missing = set(schema.get("required", ())) - set(known)

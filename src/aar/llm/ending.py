@@ -17,9 +17,13 @@ _WHY = {
 }
 
 
+class ModelUnusable(Exception):
+    """No model can be asked: its name, its key or its library is not what it must be; the message is a line."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """`outcome` as the record has it. "interrupted" hands nothing back: the work is kept and goes on later."""
+    """`outcome` as the record has it; after "interrupted" the task is still held, its work kept for later."""
 
     outcome: Outcome
     reason: str

@@ -1,8 +1,8 @@
 """One conversation about one task: Inspect's react agent, with our limits asked around every turn.
 
-Everything is kept after each turn, and once more between what the model asked for and its doing: a worker that
-was killed goes on from there (`aar.llm.kept_work`). What a model may say is bounded here, because it may be
-anything: a megabyte of text, a hundred calls at once, the same call for ever, nothing but refusals.
+Everything is kept after each turn, and once more between what the model asked for and its doing: a worker
+that was killed goes on from there (`aar.llm.kept_work`). What a model may say is bounded here, because it may
+be anything: a megabyte of text, a hundred calls at once, the same call for ever, nothing but refusals.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ class Talk:
                 self.turns += 1
                 self._context_tokens = _context_after(output)
                 self._note_calls(message)
-                # Before anything that it asks for is done: after a kill it is done then, and not asked for twice.
+                # Before what it asks for is done: after a kill it is done then, and not asked for twice.
                 await self._keep(state)
                 return state
 
@@ -283,7 +283,7 @@ class Talk:
         """A new conversation of brief and notebook."""
         name = NOTEBOOK.removeprefix(f"{WORKSPACE}/")
         notebook = self.seat.files.get(name, b"").decode("utf-8", "backslashreplace")
-        text = f"You begin afresh after a finding of yours. Your notebook, {NOTEBOOK}:\n\n{notebook or '(empty)'}"
+        text = f"You begin afresh after a finding. Your notebook, {NOTEBOOK}:\n\n{notebook or '(empty)'}"
         state.messages = [
             ChatMessageUser(content=self.brief, source="input"),
             ChatMessageUser(content=text[:MAX_TEXT_CHARACTERS]),

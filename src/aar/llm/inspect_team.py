@@ -1,4 +1,4 @@
-"""A team of researchers that are models, in one Inspect evaluation: an Inspect task each, a sample for each of theirs.
+"""Researchers that are models, in one Inspect evaluation: a task of Inspect's each, a sample for each of ours.
 
 A sample's transcript becomes a file of its own when it ends, and its digest an entry of the record. Inspect's
 log of the whole life is scratch beside it. What a model call used is told to the gateway from Inspect's own
@@ -18,6 +18,7 @@ from typing import Any
 
 import anyio
 from inspect_ai import SampleSource, Task, eval_async
+from inspect_ai._util.error import PrerequisiteError
 from inspect_ai.agent import Agent, AgentState, agent
 from inspect_ai.dataset import Sample
 from inspect_ai.hooks import Hooks, ModelRetry, ModelUsageData, TaskStart, hooks
@@ -26,7 +27,7 @@ from inspect_ai.model import GenerateConfig, get_model
 
 from aar.inside.gateway_client import GatewayError, GatewayLost, RecordMisbehaved
 from aar.llm.brief import render
-from aar.llm.ending import Ending
+from aar.llm.ending import Ending, ModelUnusable
 from aar.llm.inspect_talk import Talk, one_line, without_tokenizer
 from aar.llm.inspect_tools import in_thread
 from aar.llm.kept_work import KeptWork
@@ -114,12 +115,12 @@ class Team:
             seat.desk.stop()
 
     def _inspect_task(self, member: Member) -> Task:
-        model = get_model(
-            member.seat.place.model,
-            config=GenerateConfig(seed=member.seat.place.seed or None),
-            memoize=False,
-            **self.config.model_args,
-        )
+        place = member.seat.place
+        try:
+            config = GenerateConfig(seed=place.seed or None)
+            model = get_model(place.model, config=config, memoize=False, **self.config.model_args)
+        except (PrerequisiteError, ValueError, ImportError) as error:
+            raise ModelUnusable(f"{place.model} cannot be asked: {one_line(error)}") from error
         return Task(
             name=member.name,
             dataset=Leases(self, member),
@@ -210,8 +211,8 @@ class Team:
             return
         folder = Path(self.config.directory) / TRANSCRIPTS / member.name
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        number = len(list(folder.glob(f"{task}.*.eval"))) + 1
-        path = folder / f"{task}.{number}.eval"
+        number = len(list(folder.glob(f"{member.name}.{task}.*.eval"))) + 1
+        path = folder / f"{member.name}.{task}.{number}.eval"
         status = "success" if sample.error is None else "error"
         await write_eval_log_async(EvalLog(status=status, eval=member.spec, samples=[sample]), str(path))
         data = path.read_bytes()
@@ -221,7 +222,7 @@ class Team:
                     member.seat.desk.transcript,
                     researcher=member.name,
                     task=task,
-                    name=f"{member.name}.{path.name}",
+                    name=path.name,
                     sha256=hashlib.sha256(data).hexdigest(),
                     size_bytes=len(data),
                 )

@@ -1,4 +1,4 @@
-"""A researcher's tools as Inspect's: those of the registry, and a shell, Python and an editor in its sandbox."""
+"""A researcher's tools as Inspect's: the registry's, and a shell, Python and an editor in its sandbox."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _study_tool(seat: Seat, name: str) -> ToolDef:
 
 
 def described(schema: Any, name: str = "") -> Any:
-    """A JSON Schema in which every property has a description, which Inspect asks for; by default its name."""
+    """A JSON Schema in which every property has a description, as Inspect wants it; by default its name."""
     if isinstance(schema, list):
         return [described(one) for one in schema]
     if not isinstance(schema, Mapping):

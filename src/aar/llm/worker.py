@@ -1,7 +1,8 @@
-"""The worker: ``python -m aar.llm.worker``, where researchers that are language models think, outside every sandbox.
+"""The worker: ``python -m aar.llm.worker``, where researchers that are models think, outside every sandbox.
 
-It has the providers' keys, from its environment, and no key of the study's. What it says goes to standard error,
-a line each, and never a traceback: what nobody thought of is one line too, and the supervisor starts it again.
+It has the providers' keys, from its environment, and no key of the study's. What it says goes to standard
+error, a line each, and never a traceback: what nobody thought of is one line too, and the supervisor starts
+it again.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from aar.inside.gateway_client import GatewayLost
 from aar.llm.brief import BriefError, read_template
+from aar.llm.ending import ModelUnusable
 from aar.llm.seat import Seat
 from aar.llm.worker_config import Place, WorkerConfig, WorkerConfigError, parse_worker_config
 from aar.llm.worker_desk import WorkerDesk
@@ -64,8 +66,8 @@ def say(line: str) -> None:
 def _settle(config: WorkerConfig) -> None:
     """Be who and where the worker is to be, before anything of a provider's is imported.
 
-    Inspect reads settings and a file .env from where it stands and writes below the user's home: all of that is
-    the worker's own directory.
+    Inspect reads settings and a file .env from where it stands, and writes below the user's home: all of that
+    is the worker's own directory.
     """
     directory = Path(config.directory)
     own = directory / HOME
@@ -83,8 +85,8 @@ def _settle(config: WorkerConfig) -> None:
         os.chdir(own)
     if not os.access(sys.prefix, os.R_OK | os.X_OK):
         raise PermissionError(
-            f"uid {os.getuid()} may not read {sys.prefix}, and Inspect is loaded as it is needed: put the checkout "
-            "where every user may read it"
+            f"uid {os.getuid()} may not read {sys.prefix}, and Inspect is loaded as it is needed: put the "
+            "checkout where every user may read it"
         )
 
 
@@ -96,7 +98,6 @@ def _work(config: WorkerConfig, template: str) -> int:
             f"{error}: install the extra llm: .venv/bin/pip install --require-hashes -r requirements-llm.lock"
         )
         return EXIT_CONFIG
-    from inspect_ai._util.error import PrerequisiteError
 
     desk = WorkerDesk(config.worker_socket)
     launcher = LauncherClient(socket.socket(fileno=config.launcher_fd))
@@ -119,8 +120,8 @@ def _work(config: WorkerConfig, template: str) -> int:
 
     try:
         asyncio.run(work())
-    except PrerequisiteError as error:
-        say(f"the model cannot be asked: {error}")
+    except ModelUnusable as error:
+        say(str(error))
         return EXIT_PROVIDER
     for line in team.refused:
         say(f"{line}: mend it, and run the study again")
