@@ -54,6 +54,19 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--dir", metavar="DIR", help="study directory; an existing study goes on")
     run.add_argument("--researchers", type=int, metavar="N", help="how many researchers")
     run.add_argument("--minutes", type=float, metavar="M", help="time budget")
+    run.add_argument(
+        "--model",
+        metavar="PROVIDER/NAME",
+        help="researchers are this language model, unless the study file says what they are",
+    )
+    run.add_argument("--prices", metavar="FILE", help="dollars for a million tokens, before the shipped ones")
+    run.add_argument("--tokens", type=int, metavar="N", help="limit of all models together")
+    run.add_argument("--dollars", metavar="D", help="limit of all models together, such as 12.50")
+    run.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print brief, tools, limits and expected cost; make nothing",
+    )
     run.add_argument("--json", action="store_true", help="print one JSON summary and nothing else")
     run.add_argument(
         "--key", metavar="FILE", help="the reviewer's key; default: in the user's config directory"
