@@ -43,18 +43,18 @@ def trace(options: argparse.Namespace) -> int:
         say(f"http://127.0.0.1:{options.port} shows {len(files)} transcripts, as plain text; Ctrl-C ends it")
         with tempfile.TemporaryDirectory(prefix="aar-trace-") as scratch:
             return inspect_trace.view(files[0].parent, port=options.port, scratch=Path(scratch))
-    told = [inspect_trace.read_transcript(path) for path in files]
-    for one in told:
+    transcripts = [inspect_trace.read_transcript(path) for path in files]
+    for one in transcripts:
         recorded = projection.spending.transcripts.get((options.researcher, one["file"]))
         one["recorded"] = recorded is not None and recorded["sha256"] == one["sha256"]
         one["changed"] = recorded is not None and not one["recorded"]
     unfinished = inspect_trace.read_unfinished(study.worker, options.researcher)
     if options.json:
-        say_json({"researcher": options.researcher, "transcripts": told, "unfinished": unfinished})
+        say_json({"researcher": options.researcher, "transcripts": transcripts, "unfinished": unfinished})
     else:
-        for line in trace_lines(told, unfinished):
+        for line in trace_lines(transcripts, unfinished):
             say(line)
-    changed = [one["file"] for one in told if one["changed"]]
+    changed = [one["file"] for one in transcripts if one["changed"]]
     if changed:
         complain(f"{', '.join(changed)}: not the bytes whose digest the record has")
         return EXIT_TAMPERED

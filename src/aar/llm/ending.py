@@ -18,7 +18,7 @@ _WHY = {
 
 
 class ModelUnusable(Exception):
-    """No model can be asked: its name, its key or its library is not what it must be; the message is a line."""
+    """A model cannot be asked: its name, key or library is not what it must be; the message is a line."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -360,8 +360,10 @@ def _context_after(output: ModelOutput) -> int:
     usage = output.usage
     if usage is None:
         return 0
-    asked = usage.input_tokens + (usage.input_tokens_cache_read or 0) + (usage.input_tokens_cache_write or 0)
-    return asked + min(usage.output_tokens, MAX_TEXT_CHARACTERS // 3)
+    asked: int = (
+        usage.input_tokens + (usage.input_tokens_cache_read or 0) + (usage.input_tokens_cache_write or 0)
+    )
+    return asked + int(min(usage.output_tokens, MAX_TEXT_CHARACTERS // 3))
 
 
 def _why_over(output: ModelOutput) -> str:

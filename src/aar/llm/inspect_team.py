@@ -1,4 +1,4 @@
-"""Researchers that are models, in one Inspect evaluation: a task of Inspect's each, a sample for each of ours.
+"""Researchers that are models in one Inspect evaluation: a task of Inspect's each, a sample for each of ours.
 
 A sample's transcript becomes a file of its own when it ends, and its digest an entry of the record. Inspect's
 log of the whole life is scratch beside it. What a model call used is told to the gateway from Inspect's own
@@ -138,14 +138,16 @@ class Team:
             try:
                 task = await in_thread(member.seat.lease)
             except (GatewayLost, GatewayError) as error:
-                return self._leave(member, one_line(error))
+                self._leave(member, one_line(error))
+                return None
             if task is not None:
                 member.is_idle = False
                 member.task = task
                 return task
             member.state = "waiting for a task"
             if all(one.is_idle or one.over for one in self.members.values()):
-                return self._leave(member, "there is no task for it")
+                self._leave(member, "there is no task for it")
+                return None
             await anyio.sleep(NO_TASK_LOOK_S)
         return None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 from inspect_ai.tool import ToolDef, ToolError, ToolParam, ToolParams
@@ -19,6 +19,7 @@ from aar.outside.sandbox.spec import SandboxError
 TIMEOUT_S = 600
 DEFAULT_TIMEOUT_S = 120
 FINISH = "finish_task"
+Answer = TypeVar("Answer")
 # The worker takes tasks and hands them back: one conversation is about one task.
 NOT_FOR_MODELS = ("next_task", FINISH)
 
@@ -147,9 +148,10 @@ def sandbox_tools(seat: Seat) -> list[ToolDef]:
     ]
 
 
-async def in_thread(call: Callable[[], Any]) -> Any:
+async def in_thread(call: Callable[[], Answer]) -> Answer:
     """A call that blocks, in a thread; one that is not waited for any more is left to its own timeout."""
-    return await anyio.to_thread.run_sync(call, abandon_on_cancel=True)
+    answer: Answer = await anyio.to_thread.run_sync(call, abandon_on_cancel=True)
+    return answer
 
 
 def _params(properties: dict[str, ToolParam], *required: str) -> ToolParams:
