@@ -107,7 +107,7 @@ class FakeModel:
 
     policy: Policy
     protocol: type[Protocol]
-    # By researcher and turn: "429", "529", "500", "401", "404", "malformed", "cut".
+    # By researcher and turn: "429", "529", "500", "401", "404", "malformed", "cut", "drop".
     faults: dict[tuple[str, int], list[str]] = field(default_factory=dict)
     accounts: dict[str, Account] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
@@ -212,6 +212,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(
                 int(fault), json.dumps(fake.protocol.error(int(fault))).encode(), {"retry-after": "0.1"}
             )
+            return
+        if fault == "drop":
+            self.close_connection = True
             return
         if fault == "malformed":
             self._send(200, b'{"id": "msg_1", "type": "mess', {})

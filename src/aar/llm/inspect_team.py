@@ -57,6 +57,7 @@ class Member:
     spec: EvalSpec | None = None
     talk: Talk | None = None
     task: dict[str, Any] | None = None
+    ending: Ending | None = None
     state: str = "starting"
     is_idle: bool = False
     # Why it takes no more tasks in this life: "" as long as it does.
@@ -160,12 +161,11 @@ class Team:
         task = member.task
         if task is None:
             raise ValueError(f"{member.name} has no task")
-        kept = KeptWork(Path(self.config.directory) / KEPT / member.name / task["task"])
         told = await in_thread(member.seat.study)
         others = await in_thread(member.seat.findings_of_others)
         member.talk = talk = Talk(
             seat=member.seat,
-            kept=kept,
+            kept=self._kept(member, task["task"]),
             brief=render(self.template, study=told, task=task, findings=others),
             max_turns=self.config.max_turns,
             compact_at_tokens=self.config.compact_at_tokens,
@@ -183,32 +183,39 @@ class Team:
             await in_thread(member.seat.close)
         ending = talk.ending or Ending("interrupted", "cut off")
         self.tell(member.name, f"{task['task']}: {ending.outcome}, {ending.reason} ({talk.turns} turns)")
-        if ending.is_over:
-            try:
-                await in_thread(partial(member.seat.done, task["task"], ending.outcome, ending.reason))
-                await in_thread(kept.forget)
-            except (GatewayLost, GatewayError) as error:
-                self.tell(member.name, f"{task['task']} could not be handed back: {one_line(error)}")
-        else:
+        member.ending = ending
+        if not ending.is_over:
             if "provider" in ending.reason:
                 self.refused.append(f"{member.name}: {ending.reason}")
             self._leave(member, ending.reason)
-        if ending.outcome in ("budget", "stopped"):
-            # The gateway gives nothing to one at a limit; asking again is how a lowered limit is noticed.
-            member.state = ending.reason
         return state
 
     async def ended(self, member: Member, sample: EvalSample) -> None:
-        """Write a sample's transcript and have its digest entered."""
-        task = (member.task or {}).get("task", "")
+        """Keep a sample's transcript, then hand its task back: with the last task the study ends."""
+        task, ending = (member.task or {}).get("task", ""), member.ending
+        member.ending = None
         if sample.error is not None:
             member.stumbles += 1
-            self.tell(member.name, f"{task}: {one_line(sample.error.message)}")
-            if member.stumbles >= MAX_STUMBLES:
-                why = f"it could not be worked on: {one_line(sample.error.message)}"
-                await in_thread(partial(member.seat.done, task, "failed", why))
+            line = one_line(sample.error.message)
+            self.tell(member.name, f"{task}: {line}")
+            is_hopeless = member.stumbles >= MAX_STUMBLES
+            ending = Ending("failed", f"it could not be worked on: {line}") if is_hopeless else None
         else:
             member.stumbles = 0
+        await self._keep_transcript(member, task, sample)
+        if ending is None or not ending.is_over:
+            return
+        try:
+            await in_thread(partial(member.seat.done, task, ending.outcome, ending.reason))
+            await in_thread(self._kept(member, task).forget)
+        except (GatewayLost, GatewayError) as error:
+            self.tell(member.name, f"{task} could not be handed back: {one_line(error)}")
+
+    def _kept(self, member: Member, task: str) -> KeptWork:
+        return KeptWork(Path(self.config.directory) / KEPT / member.name / task)
+
+    async def _keep_transcript(self, member: Member, task: str, sample: EvalSample) -> None:
+        """Write a transcript as a file of its own, and have its digest entered."""
         if member.spec is None:
             return
         folder = Path(self.config.directory) / TRANSCRIPTS / member.name
@@ -224,7 +231,7 @@ class Team:
                     member.seat.desk.transcript,
                     researcher=member.name,
                     task=task,
-                    name=path.name,
+                    file=path.name,
                     sha256=hashlib.sha256(data).hexdigest(),
                     size_bytes=len(data),
                 )
