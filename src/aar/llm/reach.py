@@ -1,8 +1,8 @@
 """What the worker's uid has to reach, where it lies below directories that only root may enter.
 
-Inspect is loaded piece by piece as it is needed, long after the rights are dropped. Python may live below a home
-directory of mode 0700 (pyenv, uv), and the checkout or the study too: in a mount namespace of its own the
-worker finds these at their own paths, and nothing else of the closed directories.
+Inspect is loaded piece by piece as it is needed, long after the rights are dropped. Python may live below a
+home directory of mode 0700 (pyenv, uv), and the checkout or the study too: in a mount namespace of its own
+the worker finds these at their own paths, and nothing else of the closed directories.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ def bring_within_reach(directories: Iterable[Path], uid: int) -> None:
                 os.close(descriptor)
     except OSError as error:
         raise OutOfReach(
-            f"{hidden[0]} may be entered by root alone, and the worker needs what is below it ({error}): put Python and "
-            "the checkout where every user may read them, or run as an ordinary user"
+            f"{hidden[0]} may be entered by root alone, and the worker needs what is below it ({error}): put "
+            "Python and the checkout where every user may read them, or run as an ordinary user"
         ) from error
 
 
