@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
+import socket
 import sys
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -52,18 +55,26 @@ async def serve_port(port: int, path: str) -> None:
     await server.serve_forever()
 
 
-async def serve_stdio(path: str) -> None:
-    """Be the server that a client starts, until the client ends it."""
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    transport, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, sys.stdout)
-    writer = asyncio.StreamWriter(transport, protocol, None, loop)
-    far_reader, far_writer = await asyncio.open_unix_connection(path)
-    upwards = asyncio.create_task(pump(reader, far_writer))
-    # What was asked last is answered before this ends: the far side closes when it has said all.
-    await pump(far_reader, writer)
-    upwards.cancel()
+def serve_stdio(path: str) -> None:
+    """Be the server that a client starts, until the client ends it; what was asked last is still answered."""
+    # Threads, not an event loop: standard input may be a file, which no loop can wait for.
+    with socket.socket(socket.AF_UNIX) as far:
+        far.connect(path)
+        threading.Thread(target=_upwards, args=(far,), daemon=True).start()
+        while data := far.recv(CHUNK_BYTES):
+            _write_all(sys.stdout.fileno(), data)
+
+
+def _upwards(far: socket.socket) -> None:
+    with suppress(OSError):
+        while data := os.read(sys.stdin.fileno(), CHUNK_BYTES):
+            far.sendall(data)
+        far.shutdown(socket.SHUT_WR)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -75,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.port is not None:
             asyncio.run(serve_port(options.port, options.socket or HTTP_SOCKET))
         else:
-            asyncio.run(serve_stdio(options.socket or STDIO_SOCKET))
+            serve_stdio(options.socket or STDIO_SOCKET)
     except OSError as error:
         sys.stderr.write(f'{error.strerror}: is tools = "mcp" in the study file?\n')
         return 1

@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import resource
+import signal
 import socket
 import sys
 import time
@@ -256,20 +257,23 @@ def _run(served: Served, lifeline_fd: int) -> None:
     asyncio.run(_serve(served))
 
 
-def _fork(served: Served, others: Sequence[Served], lifeline_fd: int) -> int:
+def _fork(served: Served, lifeline_fd: int, not_for_it: Sequence[int]) -> int:
+    """Start one researcher's process; it holds none of the descriptors that are `not_for_it`."""
     pid = os.fork()
     if pid:
         return pid
     try:
-        for other in others:
-            if other is not served:
-                os.close(other.http_fd)
-                os.close(other.lines_fd)
+        for descriptor in not_for_it:
+            os.close(descriptor)
         _run(served, lifeline_fd)
     except BaseException as error:  # noqa: BLE001 - a child never runs the parent's code
         sys.stderr.write(f"the tools of {served.name}: {type(error).__name__}: {error!s:.300}\n")
         sys.stderr.flush()
     os._exit(1)
+
+
+def _of_others(served: Served, everybody: Sequence[Served]) -> list[int]:
+    return [fd for one in everybody if one is not served for fd in (one.http_fd, one.lines_fd)]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -280,14 +284,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     everybody = [Served(**json.loads(one)) for one in options.serve]
     asyncio.run(_warm_up())
-    running = {_fork(one, everybody, options.lifeline_fd): one for one in everybody}
+    lifeline_fd, ready_fd = options.lifeline_fd, options.ready_fd
+    running = {
+        _fork(one, lifeline_fd, [*_of_others(one, everybody), ready_fd]): one for one in everybody
+    }
     starts = {one.name: 1 for one in everybody}
     # After the first forks: the thread that watches the lifeline is in no child, each has its own.
-    enter(Path("/"), uid=0, lifeline_fd=options.lifeline_fd)
-    with os.fdopen(options.ready_fd, "w") as ready:
+    enter(Path("/"), uid=0, lifeline_fd=lifeline_fd)
+    with os.fdopen(ready_fd, "w") as ready:
         ready.write("ready\n")
-    while True:
-        pid, status = os.wait() if running else (0, time.sleep(RESTART_PAUSE_S) or 0)
+    # Who asks for tools that were given up finds a closed door; the study goes on without them.
+    while running:
+        pid, status = os.wait()
         ended = running.pop(pid, None)
         if ended is None:
             continue
@@ -296,7 +304,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if starts[ended.name] < MAX_STARTS:
             starts[ended.name] += 1
             time.sleep(RESTART_PAUSE_S)
-            running[_fork(ended, everybody, options.lifeline_fd)] = ended
+            running[_fork(ended, lifeline_fd, _of_others(ended, everybody))] = ended
+    signal.pause()
 
 
 if __name__ == "__main__":

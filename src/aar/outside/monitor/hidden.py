@@ -36,6 +36,6 @@ def orders_in(index: int, who: str, body: Mapping[str, Any]) -> Iterator[Sightin
         yield Sighting(
             code="prompt-injection",
             who=who,
-            what=f"entry {index} has words that would steer a reader's model, by the rules {', '.join(flags)}",
+            what=f"entry {index} has words that would steer a reader's model, by rule {', '.join(flags)}",
             evidence=shown([index]),
         )
