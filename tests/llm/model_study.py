@@ -1,4 +1,4 @@
-"""Studies of researchers that are models: their files, the two providers, and what is asked of a finished one."""
+"""Studies of researchers that are models: their files, both providers, what is asked of a finished one."""
 
 from __future__ import annotations
 
@@ -94,19 +94,15 @@ class ModelStudy:
         usages = [one["usage"] for one in charges]
         return Spent(
             calls=sum(one["calls"] for one in usages),
-            tokens={
-                key: sum(one[key] for one in usages)
-                for key in ("input", "output", "cache_read", "cache_write")
-            },
+            tokens={key: sum(one[key] for one in usages) for key in PRICES[CLAUDE]},
             dollars=sum((Fraction(one["dollars"]) for one in usages), Fraction()),
             limits=tuple(one["limit"] for one in usages if one["limit"]),
             transcripts={kept["name"]: kept["sha256"] for one in usages for kept in one["transcripts"]},
         )
 
     def trace(self, researcher: str) -> dict[str, Any]:
-        told: dict[str, Any] = json.loads(
-            self.commands.run("trace", str(self.path), researcher, "--json").stdout
-        )
+        done = self.commands.run("trace", str(self.path), researcher, "--json")
+        told: dict[str, Any] = json.loads(done.stdout)
         return told
 
     def worker_log(self) -> str:

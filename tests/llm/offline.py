@@ -23,7 +23,7 @@ def is_permitted() -> bool:
 
 
 def in_own_network(work: Callable[[], Answer], *, probing: bool = False) -> Answer:
-    """Do some work in a thread with a network of its own; processes and threads that it starts are in it too."""
+    """Do some work in a thread with a network of its own; what it starts is in that network too."""
     answers: list[Answer] = []
     failed: list[BaseException] = []
 
@@ -35,7 +35,8 @@ def in_own_network(work: Callable[[], Answer], *, probing: bool = False) -> Answ
                 raise OSError(ctypes.get_errno(), "unshare(CLONE_NEWNET)")
             _bring_up("lo")
             answers.append(work())
-        except BaseException as error:  # for the caller's thread
+        # For the caller's thread.
+        except BaseException as error:  # noqa: BLE001
             failed.append(error)
 
     thread = threading.Thread(target=run)

@@ -1,8 +1,8 @@
-"""Three researchers that are models do a whole study: real sandboxes, real client libraries, providers of our own.
+"""Three researchers that are models do a whole study, in real sandboxes, by real client libraries.
 
-One study, in a network of its own with nothing but loopback, and many questions to it. Two researchers speak to
-a server of Anthropic's protocol, which fails one of them in every way that it can; the third to an
-OpenAI-compatible one.
+One study, in a network of its own with nothing but loopback, and many questions to it. Two researchers speak
+to a server of ours with Anthropic's protocol, which fails one of them in every way that it can; the third to
+an OpenAI-compatible one.
 """
 
 from __future__ import annotations
@@ -103,9 +103,7 @@ def run_study(directory: Path) -> Ran:
         prepare(commands, claude, other)
         text = study_text([f'model = "{CLAUDE}"', f'model = "{CLAUDE}"', f'model = "{OTHER}"'], tasks=3)
         path = directory / "study"
-        done = commands.run(
-            *("run", commands.study_file(text), "--dir", str(path), "--json", "--no-picture"), timeout_s=280
-        )
+        done = commands.run(*("run", commands.study_file(text), "--dir", str(path), "--json"), timeout_s=280)
     assert done.returncode == 0, done.stderr
     return Ran(ModelStudy(commands, path, done.stdout, said=done.stderr), claude, other)
 
@@ -179,9 +177,7 @@ def test_a_changed_transcript_is_told(ran: Ran, tmp_path: Path) -> None:
 def test_the_first_request_of_each_has_the_brief_and_every_tool(ran: Ran) -> None:
     for name in TEAM:
         first = next(one for one in ran.requests_of(name) if one.number == 0)
-        assert {"bash", "python", "text_editor", "submit_method", "post_finding", "finish_task"} <= set(
-            first.tools
-        )
+        assert {"bash", "python", "text_editor", "submit_method", "finish_task"} <= set(first.tools)
         assert "next_task" not in first.tools
         assert "## Your task: t" in first.turns[0].text
 
