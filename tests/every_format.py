@@ -222,7 +222,14 @@ BODIES: tuple[tuple[str, dict[str, object]], ...] = (
     ),
     (
         "queue-paused",
-        {"signal": "transfer", "value": "0.9", "limit": "above 0.8", "reason": "x", "evidence": [3]},
+        {
+            "researcher": "",
+            "signal": "transfer",
+            "value": "0.9",
+            "limit": "above 0.8",
+            "reason": "x",
+            "evidence": [3],
+        },
     ),
     ("queue-resumed", {"pause": 7, "reason": "looked"}),
     (

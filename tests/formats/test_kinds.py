@@ -236,8 +236,8 @@ def terms(**changes: Any) -> dict[str, Any]:
     return {**OPENED["oversight"], **changes}
 
 
-def test_the_queue_is_paused_by_the_monitor_or_a_reviewer_and_resumed_by_a_reviewer():
-    assert KINDS["queue-paused"].authors == ("monitor", "reviewer")
+def test_the_queue_is_paused_by_the_monitor_or_the_staff_and_resumed_by_a_reviewer():
+    assert KINDS["queue-paused"].authors == ("monitor", "reviewer", "operator")
     assert KINDS["queue-resumed"].authors == ("reviewer",)
 
 

@@ -141,7 +141,7 @@ class Study:
         index = self.say("gateway", "submission", {**body, "size": 1, "request": request, **changes})
         task = changes.get("task", "t1")
         researcher = changes.get("researcher", "researcher-1")
-        charge = {"researcher": researcher, "task": task, "what": "submissions", "amount": 1}
+        charge = {"researcher": researcher, "task": task, "what": "submissions", "amount": 1, "usage": {}}
         self.say("gateway", "budget-charged", {**charge, "submission": index}, (index,))
         return index
 
@@ -385,7 +385,14 @@ def test_a_fixed_workflow_opens_a_step_when_the_one_before_has_its_receipts() ->
 
 
 def test_a_charge_is_for_a_submission_of_that_researcher(study: Study) -> None:
-    charge = {"researcher": "researcher-2", "task": "t1", "what": "submissions", "amount": 1, "submission": 3}
+    charge = {
+        "researcher": "researcher-2",
+        "task": "t1",
+        "what": "submissions",
+        "amount": 1,
+        "submission": 3,
+        "usage": {},
+    }
     with refused("no-submission"):
         study.say("gateway", "budget-charged", charge)
 
@@ -424,7 +431,7 @@ CONFIRMED = {
 
 
 def confirm(study: Study, submission: int, **changes: Any) -> int:
-    charge = {"researcher": "researcher-1", "task": "t1", "what": "confirmations", "amount": 1}
+    charge = {"researcher": "researcher-1", "task": "t1", "what": "confirmations", "amount": 1, "usage": {}}
     return study.say("gateway", "budget-charged", {**charge, "submission": submission, **changes})
 
 
@@ -732,7 +739,7 @@ def test_a_submission_stays_inside_its_plan_until_that_is_amended(hybrid: Study)
 
 # Pauses.
 
-PAUSE = {"signal": "", "value": "", "limit": "", "reason": "to look at it", "evidence": []}
+PAUSE = {"researcher": "", "signal": "", "value": "", "limit": "", "reason": "to look at it", "evidence": []}
 
 
 def test_while_the_queue_is_paused_nothing_is_leased_or_handed_in(study: Study) -> None:
@@ -755,7 +762,7 @@ def test_while_the_queue_is_paused_nothing_is_leased_or_handed_in(study: Study) 
 def test_while_the_queue_is_paused_no_confirmation_is_asked_for(study: Study) -> None:
     submission = study.submit(3, "a")
     study.receipt(submission)
-    charge = {"researcher": "researcher-1", "task": "t1", "what": "confirmations", "amount": 1}
+    charge = {"researcher": "researcher-1", "task": "t1", "what": "confirmations", "amount": 1, "usage": {}}
     charge["submission"] = submission
     pause = study.say("monitor", "queue-paused", PAUSE)
     with refused("paused"):

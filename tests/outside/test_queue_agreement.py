@@ -151,7 +151,7 @@ def play(study: Watched, dice: random.Random) -> None:
             researcher = study.projection.submissions[one].body["researcher"]
             study.say("evaluator", "score-receipt", {**receipt_body(one), "researcher": researcher}, (one,))
     elif what == "pause" and dice.random() < 0.3:
-        body = {"signal": "", "value": "", "limit": "", "reason": "x", "evidence": []}
+        body = {"researcher": "", "signal": "", "value": "", "limit": "", "reason": "x", "evidence": []}
         study.say(dice.choice(("monitor", "reviewer-a")), "queue-paused", body)
     elif what == "resume":
         pause = dice.choice([study.projection.paused, study.projection.paused, 0])
