@@ -172,6 +172,17 @@ def test_at_the_end_of_its_time_all_descendants_die_daemons_too(shared: Session)
     assert not running_in(shared, "late-ones")
 
 
+def test_a_command_that_is_not_wanted_any_more_is_ended_at_once(shared: Session) -> None:
+    stop = threading.Event()
+    threading.Timer(0.5, stop.set).start()
+    began = time.monotonic()
+    result = python(shared, LEAVE_DAEMONS + "time.sleep(600)\n# unwanted-ones", timeout_s=600.0, stop=stop)
+    assert (result.reason, result.stdout) == ("wall", b"up\n")
+    assert time.monotonic() - began < 20
+    assert not running_in(shared, "unwanted-ones")
+    assert bash(shared, "echo on", stop=threading.Event()).stdout == b"on\n"
+
+
 def test_what_is_left_in_the_background_keeps_nobody_waiting_and_lives_until_the_sandbox_ends(
     open_session: Open,
 ) -> None:

@@ -152,6 +152,9 @@ class _Server:
                     self._say({"id": call, "say": "done"})
                 case "more":
                     self._take(call, body)
+                case "end":
+                    if call in self.commands and self.commands[call].reason == "exited":
+                        self._end(self.commands[call], "wall")
                 case "exec":
                     self._begin_exec(call, header, json.loads(body))
                 case "write":
