@@ -1,4 +1,4 @@
-"""The tools over MCP: what REST answers, through every transport, and nothing that one researcher sends harms more."""
+"""The tools over MCP: what REST answers, through every transport, and no harm to others by what one sends."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from aar.lab.protocol.operations import OPERATIONS
 from real_gateway import METHOD, RealGateway
 
 pytest.importorskip("mcp", reason="comes with the extra llm")
-import httpx2  # noqa: E402
-from mcp import Client, StdioServerParameters  # noqa: E402
-from mcp.client.streamable_http import streamable_http_client  # noqa: E402
+import httpx2
+from mcp import Client, StdioServerParameters
+from mcp.client.streamable_http import streamable_http_client
 
 SOURCE = str(Path(__file__).resolve().parents[2] / "src")
 PUMP = [sys.executable, "-m", "aar.inside.mcp_pump"]
@@ -58,7 +58,7 @@ async def told(client: Any, tool: str, arguments: Any) -> tuple[str, bool]:
 
 @pytest.fixture(scope="module")
 def cases(real_gateway: RealGateway) -> list[tuple[str, Any]]:
-    """Calls of every tool, in an order in which they can be made; the same words again get the same answer."""
+    """Calls of every tool, in an order that works; the same words again get the same answer."""
     box = Toolbox(real_gateway.client())
     task = json.loads(box.call("next_task", {}).text)["task"]["task"]
     box.call("declare_plan", {"task": task, "steps": STEPS})
