@@ -48,7 +48,11 @@ def sandbox(options: argparse.Namespace) -> int:
             running = stack.enter_context(
                 LauncherClient(launcher.sockets[0]).start(
                     researcher_spec(
-                        name="exec", argv=options.words, gateway_dir=str(base / "gw"), uid_slot=_SLOT
+                        name="exec",
+                        argv=options.words,
+                        gateway_dir=str(base / "gw"),
+                        uid_slot=_SLOT,
+                        has_shell=options.shell,
                     )
                 )
             )

@@ -20,6 +20,9 @@ ETC_FILES: dict[str, bytes] = {
     "/etc/nsswitch.conf": b"passwd: files\ngroup: files\nhosts: files\n",
 }
 
+# For programs that ask where they run before they do; it says nothing of the host.
+_OS_RELEASE = {"/etc/os-release": b'NAME="aar sandbox"\nID=aar\nVERSION="1"\n'}
+
 _ENVIRONMENT = {
     "PATH": "/opt/py/bin:/usr/bin",
     "HOME": "/workspace",
@@ -44,6 +47,11 @@ _ADDRESS_SLACK_MIB = 3072
 def sandbox_python() -> list[str]:
     """The words that start Python inside: no site packages but ours, no path from the working directory."""
     return [PYTHON, "-S", "-P", "-B"]
+
+
+def etc_files(spec: SandboxSpec) -> dict[str, bytes]:
+    """The whole of /etc in this sandbox."""
+    return {**ETC_FILES, **_OS_RELEASE} if spec.has_shell else ETC_FILES
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +113,8 @@ def bwrap_options(
     words += ["--dev", "/dev", *_tmpfs("/dev/shm", spec.memory_mib // 4, "1777")]
     words += _tmpfs("/tmp", spec.memory_mib // 4, "1777")
     words += _tmpfs("/workspace", spec.memory_mib // 2, "0755")
+    if spec.has_shell:
+        words += _tmpfs("/var/tmp", spec.memory_mib // 8, "1777")
     if gateway is not None:
         words += ["--ro-bind", gateway, GATEWAY_DEST]
     for dest, descriptor in handed.files:

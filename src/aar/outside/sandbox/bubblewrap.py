@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import stat
@@ -11,10 +12,17 @@ from dataclasses import dataclass
 from typing import Self
 
 from aar.outside.sandbox import backend, runtime, seccomp
-from aar.outside.sandbox.argv import ETC_FILES, Handed, Layout, bwrap_options, limited
+from aar.outside.sandbox.argv import Handed, Layout, bwrap_options, etc_files, limited
 from aar.outside.sandbox.identity import slot_uid
 from aar.outside.sandbox.protocol import memory_file
-from aar.outside.sandbox.spec import PROFILES, SandboxRefused, SandboxSpec
+from aar.outside.sandbox.shell import INSTALL, with_shell
+from aar.outside.sandbox.spec import (
+    MAY_HAVE_A_SHELL,
+    PROFILES,
+    SandboxRefused,
+    SandboxSpec,
+    SandboxUnavailable,
+)
 from aar.outside.sandbox.stage import Stage, bind_directory, unbind
 
 
@@ -32,11 +40,11 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Bubblewrap:
-    """What all sandboxes of one launcher share."""
+    """What all sandboxes of one launcher share; `layouts` by profile and whether there is a shell."""
 
     path: str
     nested_userns_off: bool
-    layouts: dict[str, Layout]
+    layouts: dict[tuple[str, bool], Layout]
     filters: tuple[bytes, ...]
     stage: Stage | None  # where we are root
 
@@ -49,7 +57,10 @@ class Bubblewrap:
         path = backend.find_bubblewrap()
         machine = platform.machine()
         filters = (seccomp.ceiling_filter(machine), seccomp.main_filter(machine))
-        layouts = {profile: runtime.layout_for(profile) for profile in PROFILES}
+        layouts = {(profile, False): runtime.layout_for(profile) for profile in PROFILES}
+        # A machine without a shell still runs all that needs none.
+        with contextlib.suppress(SandboxUnavailable):
+            layouts |= {(profile, True): with_shell(layouts[profile, False]) for profile in MAY_HAVE_A_SHELL}
         features = backend.features(path)
         stage = None
         if slot_uid(0) is not None:
@@ -71,8 +82,8 @@ class Bubblewrap:
         own.append(status_out)
         try:
             gateway = None if spec.gateway_dir is None else self._gateway(spec.gateway_dir, number, staged)
-            layout = self._layout(spec.profile, number, staged)
-            etc = [(dest, _held(own, content)) for dest, content in ETC_FILES.items()]
+            layout = self._layout(spec, number, staged)
+            etc = [(dest, _held(own, content)) for dest, content in etc_files(spec).items()]
             filters = [_held(own, program) for program in self.filters]
             options = bwrap_options(
                 spec,
@@ -116,9 +127,11 @@ class Bubblewrap:
         for place in staged:
             unbind(place)
 
-    def _layout(self, profile: str, number: int, staged: list[str]) -> Layout:
+    def _layout(self, spec: SandboxSpec, number: int, staged: list[str]) -> Layout:
         """The profile's layout by paths that the sandbox's uid can walk."""
-        layout = self.layouts[profile]
+        layout = self.layouts.get((spec.profile, spec.has_shell))
+        if layout is None:
+            raise SandboxRefused(INSTALL)
         if self.stage is None:
             return layout
         places = self.stage.view(runtime.directories_of(layout), number)

@@ -30,6 +30,7 @@ from aar.outside.sandbox.plants import PRIVATE, SLOT, as_input, planted, world_i
 from aar.outside.sandbox.probes import PROBES
 from aar.outside.sandbox.probes.leftovers import TAGS
 from aar.outside.sandbox.researcher import researcher_spec
+from aar.outside.sandbox.shell import with_shell
 from aar.outside.sandbox.spec import Exit, SandboxError
 
 Status = Literal["blocked", "leak", "unproven", "absent"]
@@ -85,17 +86,18 @@ class DoctorReport:
     detail: str = ""
 
 
-def doctor(study_dir: Path | None = None, *, bombs: bool = False) -> DoctorReport:
+def doctor(study_dir: Path | None = None, *, bombs: bool = False, has_shell: bool = False) -> DoctorReport:
     """Run every probe through a launcher of its own, with profile researcher; about 1 s.
 
     With a study directory the canaries lie in it, and its own directories are tried. They are removed again.
     With `bombs` every limit is tried as well, which takes 2 s more and both processors of a small machine.
+    `has_shell` attacks, and attests, the view of a researcher that has a shell.
     """
     missing = backend.missing_backend()
     if missing is not None:
         return DoctorReport("cannot-run", (), "none", {}, {}, missing)
     try:
-        without, within, ends = _tried(study_dir, bombs=bombs)
+        without, within, ends = _tried(study_dir, bombs=bombs, has_shell=has_shell)
     except (SandboxError, TimeoutError) as error:
         return DoctorReport("cannot-run", (), "bubblewrap", LIMITS, {}, f"{error}")
     results = [*(_judged(name, without[name], within[name]) for name in PROBES)]
@@ -106,7 +108,9 @@ def doctor(study_dir: Path | None = None, *, bombs: bool = False) -> DoctorRepor
     if verdict == "ok" and any(BOMBS[name].reason != ended.reason for name, ended in ends.items()):
         verdict = "leak"
     names = [result.name for result in results]
-    return DoctorReport(verdict, tuple(results), "bubblewrap", limits, attestation(names))
+    return DoctorReport(
+        verdict, tuple(results), "bubblewrap", limits, attestation(names, has_shell=has_shell)
+    )
 
 
 def _bomb_limit(name: str, ended: Exit) -> str:
@@ -123,11 +127,13 @@ def _lock_limit(without: bool, within: bool) -> str:
     return "hard: each sandbox has inodes of its own" if without else "unproven: this host has no such locks"
 
 
-def _tried(study_dir: Path | None, *, bombs: bool) -> tuple[Findings, Findings, dict[str, Exit]]:
+def _tried(
+    study_dir: Path | None, *, bombs: bool, has_shell: bool
+) -> tuple[Findings, Findings, dict[str, Exit]]:
     """Everything without, and everything within, at the same time."""
     with planted(study_dir) as world, _scratch() as folder, ThreadPoolExecutor(1) as beside:
         without = beside.submit(_all_without, world, folder)
-        within, ends = _all_within(world, folder, bombs=bombs)
+        within, ends = _all_within(world, folder, bombs=bombs, has_shell=has_shell)
         return without.result(), within, ends
 
 
@@ -135,11 +141,13 @@ def _all_without(world: dict[str, Any], folder: Path) -> Findings:
     return _outside(world) | lazily_collected(folder) | _ended_without(lazily_ended(folder))
 
 
-def _all_within(world: dict[str, Any], folder: Path, *, bombs: bool) -> tuple[Findings, dict[str, Exit]]:
+def _all_within(
+    world: dict[str, Any], folder: Path, *, bombs: bool, has_shell: bool
+) -> tuple[Findings, dict[str, Exit]]:
     with Launcher.spawn({"researcher"}) as launcher, contextlib.ExitStack() as stack:
         client = LauncherClient(launcher.sockets[0])
         ends = ends_of_bombs(client) if bombs else {}
-        inside = stack.enter_context(_start_inside(client, world))
+        inside = stack.enter_context(_start_inside(client, world, has_shell=has_shell))
         answering = Answering(client, world["gateway"], folder.name)
         endings = {end: Ending(client, folder, end) for end in ("kill", "exit", "launcher")}
         for ending in endings.values():
@@ -177,13 +185,16 @@ def _ended_within(left: dict[str, set[str]]) -> Findings:
     return found
 
 
-def attestation(probes: list[str]) -> dict[str, str]:
+def attestation(probes: list[str], *, has_shell: bool = False) -> dict[str, str]:
     """Which wall was probed: the same words, and so the same digest, on the same machine and version."""
     path = backend.find_bubblewrap()
-    spec = researcher_spec(name="attested", argv=sandbox_python(), gateway_dir="/gw", uid_slot=SLOT)
+    spec = researcher_spec(
+        name="attested", argv=sandbox_python(), gateway_dir="/gw", uid_slot=SLOT, has_shell=has_shell
+    )
+    layout = runtime.layout_for("researcher")
     options = bwrap_options(
         spec,
-        runtime.layout_for("researcher"),
+        with_shell(layout) if has_shell else layout,
         Handed((), (0, 0)),
         gateway="/gw",
         nested_userns_off="--disable-userns" in backend.features(path),
@@ -220,7 +231,7 @@ def _outside(world: dict[str, Any]) -> Findings:
     return _parsed(ran.stdout, f"the probes ended with {ran.returncode} outside: {_tail(ran.stderr)}")
 
 
-def _start_inside(client: LauncherClient, world: dict[str, Any]) -> Running:
+def _start_inside(client: LauncherClient, world: dict[str, Any], *, has_shell: bool = False) -> Running:
     """The same attacks from a researcher's sandbox."""
     spec = researcher_spec(
         name="doctor",
@@ -230,8 +241,9 @@ def _start_inside(client: LauncherClient, world: dict[str, Any]) -> Running:
         uid_slot=SLOT,
         cpu_s=20,
         wall_s=_RUN_S,
+        has_shell=has_shell,
     )
-    return client.start(spec, stdin=as_input(world_inside(world)))
+    return client.start(spec, stdin=as_input(world_inside(world, has_shell=has_shell)))
 
 
 def _handed_in() -> dict[str, bytes]:

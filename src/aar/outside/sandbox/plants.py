@@ -32,8 +32,8 @@ _PLANTS = {
     "home": "home/.ssh/id_ed25519",
 }
 _WRITABLE_INSIDE = (
-    "/", "/etc", "/usr", "/usr/lib", "/opt", "/opt/aar/aar", "/opt/py/lib", "/opt/site", "/dev", "/run",
-    "/run/gw", "/brief", "/proc", "/proc/sys/kernel", "/var", "/root", "/home",
+    "/", "/etc", "/usr", "/usr/bin", "/usr/lib", "/opt", "/opt/aar/aar", "/opt/py/lib", "/opt/site", "/dev",
+    "/run", "/run/gw", "/brief", "/proc", "/proc/sys/kernel", "/var", "/root", "/home",
 )  # fmt: skip
 # Open to all: what stops a sandbox must be its own wall.
 _IPC_CREATE, _IPC_REMOVE = 0o3666, 0
@@ -120,7 +120,7 @@ def world_outside(world: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def world_inside(world: dict[str, Any]) -> dict[str, Any]:
+def world_inside(world: dict[str, Any], *, has_shell: bool = False) -> dict[str, Any]:
     """What is told in there: everything about outside, and where to look."""
     return {
         **world,
@@ -133,7 +133,7 @@ def world_inside(world: dict[str, Any]) -> dict[str, Any]:
         "masks": ["/opt/aar/aar/lab/problems", "/opt/aar/aar/lab/data", "/proc", "/workspace"],
         "remount": "/",
         "programs": ["/usr/bin", "/bin", "/opt/py/bin", "/usr/sbin", "/usr/local/bin"],
-        "rooms": ["/workspace", "/tmp", "/dev/shm"],
+        "rooms": ["/workspace", "/tmp", "/dev/shm", *(["/var/tmp"] if has_shell else [])],
         "scratch": "/workspace",
     }  # fmt: skip
 

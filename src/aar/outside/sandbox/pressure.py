@@ -12,7 +12,7 @@ from aar.outside.sandbox.spec import Reason, SandboxSpec
 
 # The file systems that it can write to, seen from outside through its first process. The root that holds
 # them is read-only: none can be replaced by a link.
-WRITABLE = ("workspace", "tmp", "dev/shm")
+WRITABLE = ("workspace", "tmp", "dev/shm", "var/tmp")
 # A file without a byte holds 1 KiB of the kernel, which no size of a file system counts.
 MOST_FILES_ON_DISK = 50_000
 # Each session may be a share of the processors of its own; a program needs few.

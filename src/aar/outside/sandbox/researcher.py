@@ -25,10 +25,12 @@ def researcher_spec(
     files: Mapping[str, bytes] | None = None,
     cpu_s: int = CPU_S,
     wall_s: float = WALL_S,
+    has_shell: bool = False,
 ) -> SandboxSpec:
     """What every researcher gets: the same view, memory and processes; only what runs is its own.
 
-    `cpu_s` and `wall_s`, both in seconds, may be made less for one that is to end soon.
+    One whose program is a model's, outside, works by commands: `has_shell` gives it those. `cpu_s` and
+    `wall_s`, both in seconds, may be made less for one that is to end soon.
     """
     return SandboxSpec(
         name=name,
@@ -41,6 +43,7 @@ def researcher_spec(
         processes=PROCESSES,
         cpu_s=cpu_s,
         wall_s=wall_s,
+        has_shell=has_shell,
     )
 
 

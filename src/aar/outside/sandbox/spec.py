@@ -13,6 +13,7 @@ Reason = Literal[
 ]
 
 PROFILES: frozenset[str] = frozenset(get_args(Profile))
+MAY_HAVE_A_SHELL = frozenset({"researcher", "probe"})
 
 # Files may be handed in only below these directories. None of them exists in the runtime, and all are on
 # file systems that are fresh for each sandbox: a destination below something that an earlier sandbox could
@@ -53,9 +54,10 @@ class SandboxSpec:
     `files` maps an absolute destination (see `MAY_HOLD_FILES`) to its content; below /workspace they belong
     to the sandbox, elsewhere they are read-only. `gateway_dir` is a host directory that holds sockets and
     nothing else; it appears read-only as /run/gw. `uid_slot` picks the host uid where the launcher is root:
-    sandboxes that run at the same time want different slots. `cpu_s` is for all processes together,
-    `processes` counts threads too, `memory_mib` bounds the sandbox where a memory cgroup is at hand and each
-    process elsewhere.
+    sandboxes that run at the same time want different slots. With `has_shell` its view holds a shell and the
+    usual programs of a command line, and /var/tmp (researchers and probes only). `cpu_s` is for all processes
+    together, `processes` counts threads too, `memory_mib` bounds the sandbox where a memory cgroup is at hand
+    and each process elsewhere.
     """
 
     name: str
@@ -69,6 +71,7 @@ class SandboxSpec:
     processes: int = 64
     cpu_s: int = 60
     wall_s: float = 60.0
+    has_shell: bool = False
 
     def __post_init__(self) -> None:
         """Raise `MalformedSpec` for what no sandbox may have."""
@@ -102,6 +105,10 @@ class SandboxSpec:
             number = getattr(self, name)
             if not low <= number <= high:
                 raise MalformedSpec(f"{name} {number}: want {low} to {high}")
+        if self.has_shell and self.profile not in MAY_HAVE_A_SHELL:
+            raise MalformedSpec(
+                f"a shell for profile {self.profile!r}: want one of {', '.join(sorted(MAY_HAVE_A_SHELL))}"
+            )
         if not 0 < self.wall_s <= 1_000_000:
             raise MalformedSpec(f"wall_s {self.wall_s}: want seconds above 0 and at most 1000000")
 

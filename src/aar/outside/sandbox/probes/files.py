@@ -27,7 +27,9 @@ _SKIPPED = ("/proc", "/sys", "/dev")
 _RUNTIME = ("/usr/", "/opt/py/", "/opt/site/")
 _MS_REMOUNT, _MS_BIND, _MNT_DETACH = 32, 4096, 2
 _AT_FDCWD, _OPEN_TREE_CLONE_ALL = -100, 0x8001
-_HOST_ROOT = ("/boot", "/home", "/mnt", "/root", "/sbin", "/srv", "/sys", "/var")
+_HOST_ROOT = ("/boot", "/home", "/mnt", "/root", "/sbin", "/srv", "/sys")
+# All that there is of /var where a sandbox has one of its own.
+_OWN_VAR = ["tmp"]
 _KERNEL_DEVICES = ("kmsg", "mem", "port", "kvm", "fuse", "net/tun", "loop-control", "vhost-net",
                    "vhost-vsock", "uinput", "mapper/control", "dri/card0",
                    "hpet", "rtc0", "ppp", "userfaultfd")  # fmt: skip
@@ -113,7 +115,9 @@ def see_host_root(_world: World) -> Found:
     for path in _HOST_ROOT:
         if os.path.lexists(path):
             return True, path
-    return False, f"{len(_HOST_ROOT)} paths tried"
+    if os.path.lexists("/var") and os.listdir("/var") != _OWN_VAR:
+        return True, "/var"
+    return False, f"{len(_HOST_ROOT) + 1} paths tried"
 
 
 @probe("files", "mount view")
