@@ -14,6 +14,8 @@ from aar.outside.allocation import next_offer
 from aar.outside.projection import Projection
 from aar.verify.statistics import detectable_difference
 from forge import STUDY_TERMS, TASK_TERMS, planned
+from spending import charge as charge_of
+from spending import models, usage
 
 ORIGIN = "aar.local/study-0123456789abcdef"
 SECRET = bytes(range(32))
@@ -782,6 +784,87 @@ def test_only_the_pause_that_holds_is_lifted_and_only_by_a_reviewer(study: Study
     with refused("wrong-role", alarm=True):
         study.say("monitor", "queue-resumed", {"pause": pause, "reason": "x"}, (pause,))
     study.say("reviewer-a", "queue-resumed", {"pause": pause, "reason": "x"}, (pause,))
+
+
+# Stops and models.
+
+
+def stop_of(researcher: str) -> dict[str, Any]:
+    return {**PAUSE, "researcher": researcher}
+
+
+def test_a_stopped_researcher_gets_nothing_and_others_do(study: Study) -> None:
+    study.task("t2")
+    stop = study.say("operator", "queue-paused", stop_of("researcher-1"))
+    with refused("stopped"):
+        study.submit(3, "a")
+    with refused("stopped"):
+        study.lease("researcher-1", "t2")
+    with refused("stopped"):
+        study.say("reviewer-a", "queue-paused", stop_of("researcher-1"))
+    study.lease("researcher-1", epoch=2, until_ms=1)
+    study.lease("researcher-2", epoch=3)
+    with refused("wrong-role", alarm=True):
+        study.say("operator", "queue-resumed", {"pause": stop, "reason": "x"}, (stop,))
+    study.say("reviewer-a", "queue-resumed", {"pause": stop, "reason": "looked"}, (stop,))
+    assert study.projection.stops == {}
+    study.lease("researcher-1", "t2")
+
+
+def test_an_operator_stops_single_researchers_of_the_study_only(study: Study) -> None:
+    with refused("wrong-role", alarm=True):
+        study.say("operator", "queue-paused", PAUSE)
+    with refused("no-researcher"):
+        study.say("operator", "queue-paused", stop_of("researcher-3"))
+
+
+@pytest.fixture
+def modelled() -> Study:
+    made = Study()
+    made.say("operator", "study-opened", opening(models=models("researcher-1", tokens=2_200)))
+    made.task()
+    made.lease("researcher-1")
+    made.plan("researcher-1")
+    return made
+
+
+def spend(study: Study, told: dict[str, Any], **changes: Any) -> int:
+    return study.say("gateway", "budget-charged", {**charge_of("researcher-1", "t1", told), **changes})
+
+
+def test_tokens_are_charged_and_a_limit_ends_what_may_be_asked_for(modelled: Study) -> None:
+    spend(modelled, usage())
+    modelled.submit(3, "a")
+    spend(modelled, usage(1, before=1, limit="tokens"))
+    with refused("budget"):
+        modelled.submit(3, "b")
+    with refused("budget"):
+        modelled.lease("researcher-1", epoch=2)
+    modelled.lease("researcher-1", epoch=2, until_ms=1)
+    limit = {"researcher": "researcher-1", "tokens": 5_000, "dollars": "1.00", "reason": "x"}
+    modelled.say("reviewer-a", "budget-set", limit)
+    modelled.lease("researcher-1", epoch=3)
+    with refused("wrong-role", alarm=True):
+        modelled.say("operator", "budget-set", limit)
+    with refused("no-researcher"):
+        modelled.say("reviewer-a", "budget-set", {**limit, "researcher": "researcher-2"})
+
+
+def test_a_charge_that_does_not_follow_from_prices_and_calls_is_refused(modelled: Study) -> None:
+    with refused("budget"):
+        spend(modelled, usage(dollars="0.01"))
+    with refused("budget"):
+        spend(modelled, usage(before=1))
+    with refused("budget"):
+        spend(modelled, usage(), researcher="researcher-2")
+    with refused("no-task"):
+        spend(modelled, usage(), task="t9")
+    spend(modelled, usage(), task="")
+
+
+def test_models_that_contradict_the_rest_of_the_opening_are_refused() -> None:
+    with refused("models"):
+        Study().say("operator", "study-opened", opening(models=models("researcher-9")))
 
 
 def test_time_in_which_nothing_ran_is_not_charged(study: Study) -> None:

@@ -285,9 +285,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     everybody = [Served(**json.loads(one)) for one in options.serve]
     asyncio.run(_warm_up())
     lifeline_fd, ready_fd = options.lifeline_fd, options.ready_fd
-    running = {
-        _fork(one, lifeline_fd, [*_of_others(one, everybody), ready_fd]): one for one in everybody
-    }
+    running = {_fork(one, lifeline_fd, [*_of_others(one, everybody), ready_fd]): one for one in everybody}
     starts = {one.name: 1 for one in everybody}
     # After the first forks: the thread that watches the lifeline is in no child, each has its own.
     enter(Path("/"), uid=0, lifeline_fd=lifeline_fd)

@@ -43,6 +43,7 @@ dollars = "10.00"
 
 [llm]
 prices = "my-prices.toml"  # dollars for a million tokens, before those of aar.outside.prices
+brief = "my-brief.md"      # template of what each is told first, in the place of aar.llm's
 
 # [oversight] has limits, what lies downstream, a human baseline: aar.outside.oversight.terms
 
@@ -269,7 +270,9 @@ class StudyFile:
     # Of all models together; 0 where there is none.
     tokens: int = 0
     dollars: Fraction = Fraction()
+    # Paths of the user's own prices and template, or "".
     prices: str = ""
+    brief: str = ""
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -344,9 +347,13 @@ class StudyFile:
             dollars=sum((one.dollars for one in models), Fraction()) if dollars is None else dollars,
         )
 
-    def with_prices_from(self, directory: Path) -> StudyFile:
-        """The same study; a relative path to its prices is one from `directory`."""
-        return replace(self, prices=str((directory / self.prices).absolute())) if self.prices else self
+    def with_llm_files_from(self, directory: Path) -> StudyFile:
+        """The same study; relative paths to its prices and its brief are from `directory`."""
+        return replace(
+            self,
+            prices=str((directory / self.prices).absolute()) if self.prices else "",
+            brief=str((directory / self.brief).absolute()) if self.brief else "",
+        )
 
     def with_minutes(self, minutes: float) -> StudyFile:
         """The same study with another time budget."""
@@ -376,8 +383,10 @@ class StudyFile:
                 lines += [f"model = {_toml(one.model)}", *_budget_lines(one.tokens, one.dollars)]
         if self.models:
             lines += ["", "[budget]", *_budget_lines(self.tokens, self.dollars)]
-        if self.prices:
-            lines += ["", "[llm]", f"prices = {_toml(self.prices)}"]
+        if self.prices or self.brief:
+            lines += ["", "[llm]"]
+            lines += [f"prices = {_toml(self.prices)}"] if self.prices else []
+            lines += [f"brief = {_toml(self.brief)}"] if self.brief else []
         lines += format_terms(self.oversight)
         for task in self.tasks:
             lines += ["", "[[task]]"]
@@ -456,18 +465,20 @@ def parse_study(text: str, *, source: str, problems: tuple[str, ...]) -> StudyFi
         data=_data(study, JSONL in (problem, *heldout), f"{source} [study]"),
         oversight=oversight,
         team=team,
-        prices=_prices(document, source),
+        prices=_llm(document, "prices", source),
+        brief=_llm(document, "brief", source),
     )
     tokens, dollars = _budget(document, source, has_models=bool(study_file.models))
     return study_file.with_budget(tokens, dollars)
 
 
-def _prices(document: Mapping[str, Any], source: str) -> str:
+def _llm(document: Mapping[str, Any], key: str, source: str) -> str:
+    """A path of the [llm] table, or ""."""
     if "llm" not in document:
         return ""
     table = _table(document, "llm", source)
-    _only(table, {"prices"}, f"{source} [llm]")
-    return _string(table, "prices", f"{source} [llm]")
+    _only(table, {"prices", "brief"}, f"{source} [llm]")
+    return _string(table, key, f"{source} [llm]") if key in table else ""
 
 
 def _budget(document: Mapping[str, Any], source: str, *, has_models: bool) -> tuple[int, Fraction | None]:
