@@ -288,6 +288,7 @@ class Draft:
     seq: int | None = None
     prev: str | None = None
     raw: bytes | None = None
+    isolation: str = ""
     edit: Callable[[bytes], bytes] = bytes
 
 
@@ -366,6 +367,7 @@ class Forge:
                 tuple(self._resolved(draft.refs, digests)),
                 self._resolved(draft.body, digests),
                 START_MS + number,
+                draft.isolation,
             )
             text = format_entry_text(entry)
             note = format_note(Note(text, tuple(signer.sign(text) for signer in draft.signers)))
@@ -726,6 +728,22 @@ def running(pool: Pool = POOL) -> Forge:
     last = forge.position("receipt-elsewhere")
     forge.drafts = forge.drafts[:last]
     del forge.runs["again"], forge.runs["elsewhere"]
+    return forge
+
+
+def unisolated() -> Forge:
+    """A study whose researchers run without a sandbox: they lease, plan and talk, and nothing is scored."""
+    forge = running()
+    scored = ("submission", "charge", "receipt", "confirmation", "result", "hypothesis")
+    forge.drafts = [draft for draft in forge.drafts if not draft.label.startswith(scored)]
+    forge.runs.clear()
+    for label in ("comment", "vote"):
+        forge[label].body["on"] = At("insight")
+    insight = finding(type="insight", numbers={}, receipts=[])
+    forge.add("insight", "r1", "finding", insight, before="comment")
+    forge["opened"].body["sandbox"] |= {"backend": "bare", "verdict": "none"}
+    for draft in forge.drafts:
+        draft.isolation = "none"
     return forge
 
 

@@ -9,9 +9,10 @@ import pytest
 
 from aar.formats.canonical import format_canonical
 from aar.formats.kinds import FAILURES
-from aar.outside.evaluation import official_run
+from aar.outside.evaluation import official_sandboxes
 from aar.outside.evaluation.bench import Bench
 from aar.outside.evaluation.official_run import Problem, RunResult, pool_of, run_officially
+from aar.outside.evaluation.official_sandboxes import OfficialSandboxes
 from aar.outside.sandbox.client import Launcher, LauncherClient
 
 pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
@@ -67,6 +68,7 @@ class Runs:
         self.launcher = Launcher.spawn({"official-run", "bench"})
         self.client = LauncherClient(self.launcher.sockets[0])
         self.bench = Bench(self.client)
+        self.sandboxes = OfficialSandboxes(self.client)
         pool = pool_of(self.bench.describe("digits"))
         self.problem = Problem(name="digits", pool=pool, seeds=1, replicates=2)
 
@@ -79,8 +81,7 @@ class Runs:
             digest=hashlib.sha256(snapshot).hexdigest(),
             snapshot=snapshot,
             bench=self.bench,
-            launcher=self.client,
-            uid_slot=100,
+            sandboxes=self.sandboxes,
         )
 
 
@@ -94,8 +95,8 @@ def runs() -> Iterator[Runs]:
 
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_method_ends_as_a_typed_outcome(runs: Runs, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(official_run, "WALL_S", WALL_S)
-    monkeypatch.setattr(official_run, "CPU_S", CPU_S)
+    monkeypatch.setattr(official_sandboxes, "WALL_S", WALL_S)
+    monkeypatch.setattr(official_sandboxes, "CPU_S", CPU_S)
     body, wanted = BAD[name]
     result = runs.run(body)
     assert result.reason in wanted
@@ -125,6 +126,5 @@ def test_a_handed_over_snapshot_is_the_one_that_was_handed_in(runs: Runs) -> Non
             digest="0" * 64,
             snapshot=b"{}",
             bench=runs.bench,
-            launcher=runs.client,
-            uid_slot=100,
+            sandboxes=runs.sandboxes,
         )

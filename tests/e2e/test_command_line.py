@@ -72,8 +72,8 @@ def _report(verdict: str, status: str) -> Any:
 def test_a_leak_refuses_the_study_with_exit_4_and_names_the_probe(monkeypatch: pytest.MonkeyPatch) -> None:
     from aar.cli import run
 
-    monkeypatch.setattr(run, "examine", lambda _study: _report("leak", "leak"))
-    monkeypatch.setattr(run, "missing_backend", lambda: None)
+    monkeypatch.setattr(run, "examine", lambda _study, **_how: _report("leak", "leak"))
+    monkeypatch.setattr(run, "missing_backend", lambda _name: None)
     with pytest.raises(CommandFailed, match="read-labels") as refused:
         run.examine_or_explain(Path(), quiet=True)
     assert refused.value.status == EXIT_LEAK
@@ -82,7 +82,7 @@ def test_a_leak_refuses_the_study_with_exit_4_and_names_the_probe(monkeypatch: p
 def test_a_missing_backend_is_exit_3_with_the_line_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
     from aar.cli import run
 
-    monkeypatch.setattr(run, "missing_backend", lambda: "apt-get install bubblewrap")
+    monkeypatch.setattr(run, "missing_backend", lambda _name: "apt-get install bubblewrap")
     with pytest.raises(CommandFailed, match="apt-get install bubblewrap") as refused:
         run.examine_or_explain(Path(), quiet=True)
     assert refused.value.status == EXIT_NO_BACKEND

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,11 @@ from every_format import BOOKMARK
 def test_a_bookmark_reads_back_as_it_was_written():
     assert format_bookmark(parse_bookmark(BOOKMARK)) == BOOKMARK
     assert parse_bookmark(BOOKMARK).chains == {"researcher-1": (2, "0a" * 32)}
+
+
+def test_a_bookmark_of_a_study_without_sandboxes_keeps_that():
+    bookmark = replace(parse_bookmark(BOOKMARK), isolation="none")
+    assert parse_bookmark(format_bookmark(bookmark)) == bookmark
 
 
 @pytest.mark.parametrize(
@@ -36,6 +42,8 @@ def test_a_bookmark_reads_back_as_it_was_written():
         ({"chains": {"a": [1, 1]}}, "a digest"),
         ({"chains": {"a": [1, "x"]}}, "bookmark"),
         ({"more": 1}, "want the fields"),
+        ({"isolation": ""}, "isolation: '', want 'none' or no such field"),
+        ({"isolation": "full"}, "isolation: 'full', want 'none' or no such field"),
     ],
     ids=str,
 )

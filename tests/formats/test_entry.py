@@ -63,6 +63,12 @@ def test_the_golden_entry_is_written_and_read():
     assert check_entry_signatures(read, [AUTHOR.vkey]) == (AUTHOR.vkey,)
 
 
+def test_an_entry_of_a_study_without_sandboxes_says_so_in_what_is_signed():
+    text = TEXT.replace('"kind"', '"isolation":"none","kind"')
+    assert format_entry_text(replace(ENTRY, isolation="none")) == text
+    assert parse_signed_entry(signed(text)).entry == replace(ENTRY, isolation="none")
+
+
 def test_the_second_entry_of_an_author_points_at_the_first():
     second = sign_entry(replace(ENTRY, seq=1, prev=DIGEST), AUTHOR)
     assert parse_signed_entry(second.data) == second
@@ -119,6 +125,9 @@ def test_the_second_entry_of_an_author_points_at_the_first():
         ),
         (with_field('"author":"researcher-1"', '"author":""'), "key name ''"),
         (with_field('"author":"researcher-1"', '"author":"a b"'), "key name 'a b'"),
+        (with_field('"kind"', '"isolation":"","kind"'), "isolation: '', want 'none' or no such field"),
+        (with_field('"kind"', '"isolation":"full","kind"'), "isolation: 'full', want 'none' or no such"),
+        (with_field('"kind"', '"isolation":1,"kind"'), "isolation: 1, want 'none' or no such field"),
     ],
 )
 def test_a_malformed_entry_is_refused(data: bytes, why: str):

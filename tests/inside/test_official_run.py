@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aar.inside.official_run import EXIT_BAD_OUTPUT, EXIT_EXCEPTION, as_line
+from aar.inside.official_run import EXIT_BAD_OUTPUT, EXIT_EXCEPTION, EXIT_NOTHING_CAME, READY, as_line
 from aar.lab.instance import Instance
 from aar.lab.method_directory import method_files, pipeline_of
 from aar.lab.pipeline import parse_pipeline, run_pipeline
@@ -195,6 +195,18 @@ def test_a_method_that_raises_or_cannot_be_loaded_ends_with_4_and_no_output(
     done = official(tmp_path, {"method.py": RAISING[case]})
     assert done.returncode == EXIT_EXCEPTION == 4
     assert done.stdout == b""
+
+
+def test_one_that_is_handed_nothing_ends_with_5() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "aar.inside.official_run"],
+        input=b'[["/submission/method.py", 9]]\nx = 1',
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"},
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (EXIT_NOTHING_CAME, READY, b"")
 
 
 def test_a_directory_without_a_method_ends_with_4(tmp_path: Path) -> None:

@@ -77,7 +77,8 @@ def opening(**changes: Any) -> dict[str, Any]:
 class Study:
     """A record in memory: what is said is admitted or refused, and folded."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, isolation: str = "") -> None:
+        self.isolation = isolation
         self.projection = Projection()
         self.now_ms = 1_000
 
@@ -89,7 +90,8 @@ class Study:
             "cosigners", ("reviewer-a",) if kind in ("study-opened", "study-closed") else ()
         )
         signer = changes.pop("signer", SIGNERS[author])
-        fields = {"origin": ORIGIN, "seq": chain.seq, "prev": chain.prev, "at": 1, **changes}
+        fields = {"origin": ORIGIN, "seq": chain.seq, "prev": chain.prev, "at": 1}
+        fields |= {"isolation": self.isolation, **changes}
         entry = Entry(author=author, kind=kind, refs=refs, body=body, **fields)
         signed = sign_entry(entry, signer, *(SIGNERS[name] for name in cosigners))
         check_admission(self.projection, signed)
@@ -882,3 +884,46 @@ def test_a_study_says_what_its_seeds_cannot_tell_from_chance() -> None:
     assert projection.detectable_difference == round(detectable_difference(0.1, 5), 4)
     projection.opened = {"runs": {"seeds": 1}, "baselines": BASELINES}
     assert projection.detectable_difference is None
+
+
+# A study without a sandbox.
+
+
+@pytest.fixture
+def bare() -> Study:
+    study = Study(isolation="none")
+    sandbox = {"backend": "bare", "verdict": "none", "probes": 0, "digest": DIGEST, "identity": "none"}
+    study.say("operator", "study-opened", opening(sandbox=sandbox))
+    study.task()
+    study.lease("researcher-1")
+    return study
+
+
+def test_where_nothing_is_isolated_every_entry_says_so(bare: Study) -> None:
+    bare.plan("researcher-1")
+    with refused("isolation"):
+        bare.say("researcher-1", "finding", finding(type="insight", numbers={}), isolation="")
+
+
+def test_where_sandboxes_are_no_entry_denies_it(study: Study) -> None:
+    with refused("isolation"):
+        study.say("researcher-1", "finding", finding(type="insight", numbers={}), isolation="none")
+
+
+def test_where_nothing_is_isolated_nothing_is_handed_in_scored_or_published(bare: Study) -> None:
+    plan = bare.plan("researcher-1")
+    insight = bare.say("researcher-1", "finding", finding(type="insight", numbers={}))
+    with refused("no-isolation"):
+        bare.submit(plan, "a")
+    with refused("no-isolation"):
+        bare.receipt(plan)
+    body = {
+        "decision": "publish",
+        "finding": insight,
+        "finding_digest": bare.projection.findings[insight].digest,
+        "checklist": [{"item": "verified", "outcome": "pass", "detail": ""}],
+        **dict.fromkeys(("claimed", "reproduced", "sealed", "override", "note"), ""),
+    }
+    with refused("no-isolation"):
+        bare.say("reviewer-a", "decision", body, (insight,))
+    bare.say("reviewer-a", "decision", {**body, "decision": "refine"}, (insight,))

@@ -131,7 +131,7 @@ def test_the_terms_of_a_study_follow_from_its_problem() -> None:
 
 
 class Gapless:
-    """A bench and a launcher: a teacher as good as its ceiling, a method that says nothing but ones."""
+    """A bench and its sandboxes: a teacher as good as its ceiling, a method that says nothing but ones."""
 
     stdout, truncated, exit = b"111\n", False, SimpleNamespace(reason="exited", code=0)
 
@@ -140,8 +140,8 @@ class Gapless:
         marks = {**dict.fromkeys(("true", "weak", "ceiling", "vanilla"), "3"), "tested": "7"}
         return Prepared(files={"splits.json": b"{}"}, kept=[{"truth": "110", "places": "AAABAAIA", **marks}])
 
-    def start(self, spec: Any, *, stdin: bytes) -> Any:
-        assert "/instance/splits.json" in spec.files
+    def handed(self, files: Any) -> Any:
+        assert "/instance/splits.json" in files
         running = SimpleNamespace(collect=lambda **_limits: self)
         return nullcontext(running)
 
@@ -157,8 +157,7 @@ def test_a_run_whose_seeds_left_no_gap_is_a_typed_outcome() -> None:
         digest=hashlib.sha256(snapshot).hexdigest(),
         snapshot=snapshot,
         bench=gapless,
-        launcher=gapless,
-        uid_slot=100,
+        sandboxes=gapless,
     )
     assert (result.reason, result.public, result.sealed) == ("no-gap", None, None)
     assert result.reason in FAILURES

@@ -17,6 +17,7 @@ from aar.outside.evaluation.bench import Bench
 from aar.outside.evaluation.detectors import Reading
 from aar.outside.evaluation.inspection import answered, inspect
 from aar.outside.evaluation.official_run import Problem, RunResult, pool_of, run_officially
+from aar.outside.evaluation.official_sandboxes import OfficialSandboxes
 from aar.outside.sandbox.backend import missing_backend
 from aar.outside.sandbox.client import Launcher, LauncherClient
 from aar.verify.payload import Payload, SplitCounts
@@ -76,7 +77,7 @@ def test_of_a_run_on_a_canary_only_its_public_score_is_read(right: int, is_alarm
     )
     nothing: Any = None
     given = {"secret": SECRET, "problem": canary, "label": "heldout:shortcut", "digest": "", "snapshot": b""}
-    (reading,) = inspect(**given, result=scored, bench=nothing, launcher=nothing, uid_slot=1)
+    (reading,) = inspect(**given, result=scored, bench=nothing, sandboxes=nothing)
     assert (reading.code, reading.statistic) == ("canary-solved", right / 10)
     assert reading.is_alarm == is_alarm
     assert "no honest method solves" in reading.evidence
@@ -86,7 +87,7 @@ def test_a_failed_run_has_no_readings() -> None:
     nothing: Any = None
     given = {"secret": SECRET, "problem": nothing, "label": "confirm", "digest": "", "snapshot": b""}
     failed = RunResult(seeds=(1,), reason="exception")
-    assert inspect(**given, result=failed, bench=nothing, launcher=nothing, uid_slot=1) == []
+    assert inspect(**given, result=failed, bench=nothing, sandboxes=nothing) == []
 
 
 @pytest.fixture(scope="module")
@@ -112,8 +113,7 @@ def readings(rooms: tuple[Bench, LauncherClient], **files: str) -> dict[str, Rea
         "digest": hashlib.sha256(snapshot).hexdigest(),
         "snapshot": snapshot,
         "bench": bench,
-        "launcher": launcher,
-        "uid_slot": 7,
+        "sandboxes": OfficialSandboxes(launcher),
     }
     result = run_officially(**run)
     assert result.reason == ""

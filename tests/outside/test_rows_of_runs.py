@@ -19,6 +19,7 @@ from aar.outside.evaluation.bench import Bench
 from aar.outside.evaluation.detectors import asked
 from aar.outside.evaluation.evaluator import Evaluator
 from aar.outside.evaluation.official_run import Problem, RunResult, pool_of
+from aar.outside.evaluation.official_sandboxes import OfficialSandboxes
 from aar.outside.gateway.server import UnixServer, serve_in_thread
 from aar.outside.gateway.staff_desk import ControlDesk, EvaluatorDesk
 from aar.outside.review import evidence
@@ -122,7 +123,7 @@ class Laboratory:
         self.desk.hello({}, {})
         self.evaluator = Evaluator(
             gateway=StaffClient(str(self._directory / "staff.sock")),
-            launcher=self._launcher,
+            sandboxes=OfficialSandboxes(self._launcher),
             bench=self._bench,
             signer=self.gateway.signers["evaluator"],
             secret=b"s" * 32,
@@ -135,7 +136,7 @@ class Laboratory:
     def work(self) -> None:
         """Do all there is to do."""
         while (job := self.desk.work(None, {}))["do"] != "nothing":
-            self.evaluator.do(job, 0)
+            self.evaluator.do(job)
         assert self.gateway.fatal == []
 
     def explore(self, *programs: str) -> list[int]:

@@ -15,6 +15,7 @@ from aar.lab.problems import PROBLEMS as ALL_PROBLEMS
 from aar.outside.study_file import (
     MODEL_DOLLARS,
     MODEL_TOKENS,
+    StudyFile,
     StudyFileError,
     default_study_text,
     parse_study,
@@ -429,3 +430,34 @@ def test_a_model_takes_the_place_of_every_researcher_that_the_file_says_nothing_
 def test_what_is_wrong_with_a_model_or_its_budget_is_said(team: str, says: str) -> None:
     with pytest.raises(StudyFileError, match=says):
         parse_study(with_team(team), source="x", problems=PROBLEMS)
+
+
+# Which sandboxes.
+
+
+def parsed(sandbox: str = "") -> StudyFile:
+    text = default() + (f"\n[sandbox]\n{sandbox}\n" if sandbox else "")
+    return parse_study(text, source="x", problems=PROBLEMS)
+
+
+def test_the_backend_is_bubblewrap_unless_the_file_says_otherwise() -> None:
+    assert parsed().backend == "bubblewrap"
+    assert "[sandbox]" not in parsed().as_written().text
+
+
+def test_a_file_cannot_ask_for_no_sandbox() -> None:
+    with pytest.raises(StudyFileError, match="'bare' is no sandbox, and no file may ask for it"):
+        parsed('backend = "bare"')
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ('backend = "docker-in-docker"', "backend 'docker-in-docker', want one of bubblewrap"),
+        ("backend = 1", "backend 1, want one of bubblewrap"),
+        ('more = "x"', "unknown more"),
+    ],
+)
+def test_another_backend_than_there_is_is_refused(table: str, says: str) -> None:
+    with pytest.raises(StudyFileError, match=says):
+        parsed(table)

@@ -31,13 +31,12 @@ from aar.outside.evaluation.detectors import (
     rerun,
     with_permuted_labels,
 )
+from aar.outside.evaluation.official_sandboxes import OfficialSandboxes
 from aar.outside.redteam.scores.attackers import re_rolls, seed_picking, single_flip
 from aar.outside.redteam.scores.rules import Exact, Ladder
 from aar.outside.redteam.scores.worlds import KINDS, World
-from aar.outside.sandbox.argv import sandbox_python
 from aar.outside.sandbox.backend import missing_backend
 from aar.outside.sandbox.client import Launcher, LauncherClient
-from aar.outside.sandbox.spec import SandboxSpec
 from aar.verify.payload import Payload, SplitCounts
 
 pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
@@ -96,16 +95,7 @@ def instance_files(drawn: Sequence[Sampled]) -> dict[str, bytes]:
 def officially(client: LauncherClient, method: dict[str, str], files: dict[str, bytes]) -> list[str]:
     """The lines that the method's program prints in a fresh sandbox."""
     handed_in = {f"/submission/{name}": text.encode() for name, text in method.items()}
-    spec = SandboxSpec(
-        name="hack",
-        profile="official-run",
-        argv=(*sandbox_python(), "-m", "aar.inside.official_run"),
-        files={**handed_in, **files},
-        memory_mib=1024,
-        cpu_s=60,
-        wall_s=120.0,
-    )
-    with client.start(spec, stdin=b"") as running:
+    with OfficialSandboxes(client).handed({**handed_in, **files}) as running:
         answer = running.collect(timeout_s=130)
     assert (answer.exit.reason, answer.exit.code) == ("exited", 0)
     return answer.stdout.decode("ascii").split()

@@ -96,6 +96,13 @@ def test_only_the_bench_may_hold_problems_and_their_data(profile: str) -> None:
 
 
 @pytest.mark.parametrize("profile", sorted(PROFILES))
+def test_the_bench_sees_all_that_any_other_profile_does(profile: str) -> None:
+    assert {bind.source for bind in layout_for(profile).binds} <= {
+        bind.source for bind in layout_for("bench").binds
+    }
+
+
+@pytest.mark.parametrize("profile", sorted(PROFILES))
 def test_no_profile_sees_our_outside_or_whole_trees_of_the_host(profile: str) -> None:
     layout = layout_for(profile)
     assert not [

@@ -83,6 +83,6 @@ def test_what_it_writes_to_a_terminal_cannot_act_on_it(backend: None) -> None:
 
 
 def test_another_backend_is_refused(backend: None) -> None:
-    done = execute("--backend", "bare", "--", "python3")
+    done = execute("--backend", "docker-in-docker", "--", "python3")
     assert done.returncode == 2
     assert b"bubblewrap" in done.stderr

@@ -118,8 +118,10 @@ def test_without_a_gateway_there_is_no_gateway_directory() -> None:
 
 def test_file_contents_are_handed_over_by_descriptor_and_read_only_outside_the_workspace() -> None:
     words = options(spec(files={"/submission/a": b"x", "/workspace/b": b"y"}))
-    assert words[words.index("/submission/a") - 2] == "--ro-bind-data"
-    assert words[words.index("/workspace/b") - 2] == "--file"
+    assert words[words.index("/submission/a") - 4 :][:4] == ["--perms", "0444", "--file", "9"]
+    assert words[words.index("/workspace/b") - 4 :][:4] == ["--perms", "0644", "--file", "9"]
+    # The root that holds the former, and not the latter, is closed when all is in it.
+    assert words.index("/submission/a") < len(words) - 1 - words[::-1].index("--remount-ro")
 
 
 def test_an_old_bubblewrap_is_not_given_options_that_it_lacks() -> None:

@@ -68,12 +68,13 @@ def with_host_files(words: Words) -> Words:
     kept = words
     for path in ("/etc/passwd", "/etc/group", "/etc/hosts", "/etc/nsswitch.conf"):
         at = kept.index(path)
-        del kept[at - 4 : at + 1]  # --perms MODE --ro-bind-data DESCRIPTOR PATH
+        del kept[at - 4 : at + 1]  # --perms MODE --file DESCRIPTOR PATH
     for path in ("/tmp", "/dev/shm"):
         at = next(at for at, word in enumerate(kept) if word == "--tmpfs" and kept[at + 1] == path)
         kept[at - 4 : at + 2] = ["--bind", path, path]  # --perms MODE --size BYTES --tmpfs PATH
-    at = len(kept) - 1 - kept[::-1].index("/usr/bin/prlimit")  # --ro-bind SOURCE PATH
-    del kept[at - 2 : at + 1]
+    if "/usr/bin/prlimit" in kept:  # where we are root it is in a tree, which the host's directory covers
+        at = len(kept) - 1 - kept[::-1].index("/usr/bin/prlimit")  # --ro-bind SOURCE PATH
+        del kept[at - 2 : at + 1]
     at = kept.index("--chdir")
     extra = [word for path in ("/etc", "/sys", "/var", "/usr/bin") for word in ("--ro-bind", path, path)]
     return [*kept[:at], *extra, *kept[at:]]

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from aar.formats.bookmark import format_bookmark
 from aar.formats.keys import format_vkey
 from aar.formats.policy import Policy, format_policy
 from aar.verify.entry_check import MAX_CLOCK_SKEW_MS
+from aar.verify.study import verify_new
 from forge import (
     LOG,
     SECOND_WITNESS,
@@ -20,13 +22,17 @@ from forge import (
     WITNESS,
     WITNESS_STATE,
     At,
+    DigestOf,
     Forge,
     assert_ok,
     assert_only,
     checkpoint,
+    decision,
+    failed_receipt,
     honest,
     opening,
     two_witnesses,
+    unisolated,
     verdict_on,
 )
 
@@ -309,3 +315,57 @@ def test_a_kind_outside_the_closed_set_is_reported(forge: Forge, tmp_path: Path)
 def test_a_body_has_the_shape_of_its_kind(forge: Forge, tmp_path: Path) -> None:
     forge["comment"].body = {"on": At("result"), "text": "fine", "secret": "more"}
     assert_only(verdict_on(forge, tmp_path), "BODY", forge.position("comment"), "the body of a comment")
+
+
+# Without a sandbox.
+
+
+def test_a_study_without_sandboxes_holds_when_every_entry_says_so(tmp_path: Path) -> None:
+    assert_ok(verdict_on(unisolated(), tmp_path))
+
+
+@pytest.mark.parametrize("label", ["opened", "lease-walk", "plan-walk", "insight", "alarm"])
+def test_an_entry_that_hides_that_nothing_was_isolated_is_reported(tmp_path: Path, label: str) -> None:
+    forge = unisolated()
+    forge[label].isolation = ""
+    assert_only(verdict_on(forge, tmp_path), "ISOLATION", forge.position(label), "isolation none")
+
+
+def test_an_entry_that_says_that_a_sandbox_was_none_is_reported(forge: Forge, tmp_path: Path) -> None:
+    forge["comment"].isolation = "none"
+    place = forge.position("comment")
+    assert_only(verdict_on(forge, tmp_path), "ISOLATION", place, "isolation not mentioned")
+
+
+def test_there_is_no_score_without_a_sandbox(tmp_path: Path) -> None:
+    forge = unisolated()
+    body = {**failed_receipt(honest(), "failing"), "submission": 1}
+    forge.add("receipt", "evaluator", "score-receipt", body).isolation = "none"
+    assert_only(verdict_on(forge, tmp_path), "ISOLATION", forge.position("receipt"), "no score where")
+
+
+def test_nothing_is_published_without_a_sandbox(tmp_path: Path) -> None:
+    forge = unisolated()
+    body = decision(finding=At("insight"), finding_digest=DigestOf("insight"))
+    forge.add("decision", "reviewer", "decision", body).isolation = "none"
+    place = forge.position("decision")
+    assert_only(verdict_on(forge, tmp_path), "ISOLATION", place, "nothing published where")
+    forge["decision"].body["decision"] = "refine"
+    assert_ok(verdict_on(forge, tmp_path / "refined"))
+
+
+def test_a_bookmark_of_a_study_without_sandboxes_holds_what_is_new_against_it(tmp_path: Path) -> None:
+    forge = unisolated()
+    report = verdict_on(forge, tmp_path)
+    assert report.bookmark is not None
+    policy = format_policy(forge.policy).encode()
+    for number, isolation in enumerate(("none", "")):
+        body = {"on": At("insight"), "text": f"late {number}"}
+        forge.add(f"late-{number}", "r2", "comment", body).isolation = isolation
+        study = forge.write(tmp_path / f"later-{number}")
+        new = verify_new(study, format_bookmark(report.bookmark), policy=policy)
+        if isolation:
+            assert_ok(new)
+            assert new.verified_from == report.tree_size
+        else:
+            assert_only(new, "ISOLATION", forge.position("late-1"), "isolation none")

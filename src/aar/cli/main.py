@@ -69,6 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--json", action="store_true", help="print one JSON summary and nothing else")
     run.add_argument("--no-picture", action="store_true", help="draw nothing at the end (a second or two)")
+    _add_backend(run, default=None)
     run.add_argument(
         "--key", metavar="FILE", help="the reviewer's key; default: in the user's config directory"
     )
@@ -261,6 +262,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     doctor = _add(commands, "doctor", "attack this machine's sandbox and say what got through", _doctor)
     doctor.add_argument("--json", action="store_true")
+    _add_backend(doctor, default="bubblewrap")
     doctor.add_argument("--shell", action="store_true", help="attack a sandbox that has a shell in its view")
     _add_sandbox(commands)
     return parser
@@ -326,7 +328,7 @@ def _add_sandbox(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Run one command in a researcher's sandbox: same launcher, view, filters, uid, limits. "
         "Exit status: the command's own, or 125 when it has none; the reason is then on standard error.",
     )
-    execute.add_argument("--backend", choices=("bubblewrap",), default="bubblewrap")
+    _add_backend(execute, default="bubblewrap")
     execute.add_argument(
         "--shell",
         action="store_true",
@@ -337,6 +339,17 @@ def _add_sandbox(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         nargs="+",
         metavar="COMMAND",
         help="after --; without --shell there are python3 and prlimit in there, and no shell",
+    )
+
+
+def _add_backend(command: argparse.ArgumentParser, *, default: str | None) -> None:
+    """Which sandboxes: the one that is named, or none. Another never stands in for it."""
+    command.add_argument(
+        "--backend",
+        choices=("bubblewrap", "container", "bare"),
+        default=default,
+        help="what starts the sandboxes; default: bubblewrap, or the study's own. bare is no sandbox at all: "
+        "nothing is scored, and every entry says so",
     )
 
 

@@ -32,6 +32,7 @@ from aar.outside.oversight.terms import terms_as_body, terms_in
 from aar.outside.projection import Projection
 from aar.outside.sandbox.doctor import DoctorReport
 from aar.outside.sandbox.doctor import doctor as examine_sandbox
+from aar.outside.sandbox.interface import DEFAULT_BACKEND
 from aar.outside.study_directory import StudyDirectory
 from aar.outside.study_file import StudyFile, parse_study
 
@@ -105,7 +106,7 @@ def _facts_of_study(study: StudyDirectory) -> Facts:
         study.path,
         _file_of(study),
         subject=str(study.path),
-        doctor=_probed(study.path),
+        doctor=_probed(study.path, _file_of(study)),
         verify=lambda anchors: verify_with_pins(study, anchors=anchors),
         policy=pins.policy or study.policy.read_bytes(),
         problems=PROBLEMS,
@@ -115,19 +116,22 @@ def _facts_of_study(study: StudyDirectory) -> Facts:
 
 
 def _facts_of_plan(path: Path, key: str | None) -> Facts:
+    plan = _parsed(path)
     return examine_plan(
-        _parsed(path),
+        plan,
         subject=str(path),
-        doctor=_probed(None),
+        doctor=_probed(None, plan),
         reviewer=_reviewer(key),
         problems=PROBLEMS,
         now_ms=time.time_ns() // 1_000_000,
     )
 
 
-def _probed(study: Path | None) -> DoctorReport:
-    """Where the study lies, if this user may plant canaries there."""
-    return examine_sandbox(study if study is not None and os.access(study, os.W_OK) else None)
+def _probed(study: Path | None, file: StudyFile | None) -> DoctorReport:
+    """The study's own backend, and where it lies, if this user may plant canaries there."""
+    backend = DEFAULT_BACKEND if file is None else file.backend
+    place = study if study is not None and os.access(study, os.W_OK) else None
+    return examine_sandbox(place, backend=backend)
 
 
 def _file_of(study: StudyDirectory) -> StudyFile | None:

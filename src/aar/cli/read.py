@@ -15,7 +15,7 @@ from aar.cli.opened_values import comparison_lines, comparisons_of
 from aar.cli.output import complain, say, say_json
 from aar.cli.safe_text import terminal_safe, typed
 from aar.formats.bookmark import format_bookmark
-from aar.formats.entry import Leaf
+from aar.formats.entry import NO_ISOLATION, Leaf
 from aar.formats.kinds import KINDS
 from aar.outside.projection import Projection
 from aar.outside.study_directory import NotAStudy, StudyDirectory
@@ -23,7 +23,7 @@ from aar.verify.evidence import write_evidence
 from aar.verify.leaderboard import Row, leaderboard
 from aar.verify.reader import NotARecord, RecordReader
 from aar.verify.report import Report, cannot_judge, format_report
-from aar.verify.study import verify_log, verify_new, verify_study
+from aar.verify.study import UNISOLATED, verify_log, verify_new, verify_study
 
 
 def verify(options: argparse.Namespace) -> int:
@@ -169,7 +169,16 @@ def read_leaves(study: StudyDirectory, *, is_tampered_refused: bool = True) -> l
         if is_tampered_refused:
             raise CommandFailed(_first_finding(study, report), EXIT_TAMPERED)
         complain(_first_finding(study, report))
-    return poll_leaves(study)
+    leaves = poll_leaves(study)
+    for line in isolation_lines(leaves):
+        complain(line)
+    return leaves
+
+
+def isolation_lines(leaves: Sequence[Leaf]) -> list[str]:
+    """What everybody is told who looks at a study without sandboxes, before anything else of it."""
+    is_bare = bool(leaves) and leaves[0].signed.entry.isolation == NO_ISOLATION
+    return [UNISOLATED] if is_bare else []
 
 
 def poll_leaves(study: StudyDirectory) -> list[Leaf]:
@@ -203,6 +212,7 @@ def record(options: argparse.Namespace) -> int:
                 "received_ms": leaf.received_ms,
                 "refs": list(entry.refs),
                 "body": entry.body,
+                **({"isolation": entry.isolation} if entry.isolation else {}),
             }
         )
     return EXIT_OK

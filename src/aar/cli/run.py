@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import resource
 import signal
 import sys
@@ -29,18 +30,30 @@ from aar.cli.models import dry_run, keep_brief, model_terms
 from aar.cli.opened_values import comparison_lines, comparisons_of
 from aar.cli.output import complain, leave_output, say, say_json
 from aar.cli.picture import Point, draw_pgr_over_time
-from aar.cli.read import detectable_lines, leaderboard_lines, names_of, poll_leaves, verify_with_pins
+from aar.cli.read import (
+    detectable_lines,
+    isolation_lines,
+    leaderboard_lines,
+    names_of,
+    poll_leaves,
+    verify_with_pins,
+)
 from aar.cli.safe_text import terminal_safe, typed
 from aar.cli.view import LiveView, PlainView, StudyView, study_view
 from aar.formats.entry import Leaf
 from aar.formats.keys import Signer
+from aar.formats.kinds import isolation_of
 from aar.lab.problems import STUDY_PROBLEMS
 from aar.outside.control_plane import cpu_s
 from aar.outside.keyring import write_durably
 from aar.outside.projection import Projection
-from aar.outside.sandbox.backend import missing_backend
-from aar.outside.sandbox.doctor import DoctorReport
+from aar.outside.sandbox.bare import BANNER
+from aar.outside.sandbox.choice import missing_backend
+from aar.outside.sandbox.doctor import DoctorReport, without_sandbox
 from aar.outside.sandbox.doctor import doctor as examine
+from aar.outside.sandbox.interface import BARE, DEFAULT_BACKEND
+from aar.outside.sandbox.runtime import shared_with_sandboxes
+from aar.outside.sandbox.spec import SandboxUnavailable
 from aar.outside.study_data import DataUnusable, keep_data, read_data
 from aar.outside.study_directory import NotAStudy, StudyDirectory, service_uids
 from aar.outside.study_file import StudyFile, StudyFileError, default_study_text, dollars_of, parse_study
@@ -65,9 +78,18 @@ def run(options: argparse.Namespace) -> int:
     is_old = study.path.is_dir() and study.is_study
     if is_old:
         study_file = _same_study(study, study_file, options)
+    if not is_old:
+        _check_apart(study.path)
     # Before anything is made: a data set that cannot be read makes no study.
     data = {}
-    is_opened = bool(is_old and read_projection(study).opened)
+    opened = read_projection(study).opened if is_old else {}
+    is_opened = bool(opened)
+    backend = _backend_of(study, study_file, opened, options)
+    if backend == BARE and study_file.data:
+        raise CommandFailed(
+            "--backend bare opens no labels, and the study file names a data set that has them (data = ...): "
+            "run it in a sandbox, or debug the program on one of our problems"
+        )
     if study_file.data and not is_opened:
         data = read_data(Path(study_file.data))
     # An opened study has its own copies; who names the study file again means the same programs.
@@ -88,7 +110,7 @@ def run(options: argparse.Namespace) -> int:
                 f"a [[researcher]] program is not the one that {study.path} was opened with: put it back, "
                 "go on without the study file (the study keeps a copy), or name a new --dir"
             )
-        return _run_locked(study, study_file, reviewer, options, started, data, terms)
+        return _run_locked(study, study_file, reviewer, options, started, data, terms, backend)
     except (StudyStopped, KeyboardInterrupt) as error:
         if str(error):
             complain(
@@ -122,6 +144,7 @@ def _run_locked(
     started: float,
     data: Mapping[str, bytes],
     terms: ModelTerms | None,
+    backend: str,
 ) -> int:
     if read_projection(study).closed:
         complain(f"{study.path} is closed: nothing to run; here is what it found")
@@ -132,10 +155,10 @@ def _run_locked(
         _check_same_data(study, Path(study_file.data))
     # Nothing is recorded before the sandbox has proved itself: a study that may leak is not opened.
     before_s = cpu_s(resource.RUSAGE_CHILDREN)
-    report = examine_or_explain(study.path, quiet=options.json)
+    report = examine_or_explain(study.path, quiet=options.json, backend=backend)
     doctor_s = cpu_s(resource.RUSAGE_CHILDREN) - before_s
     view = _view(options)
-    if not options.json:
+    if not options.json and backend != BARE:
         view.announce(lambda told: detectable_lines(told["detectable_difference"], study_file.seeds))
     study_run = StudyRun(
         study,
@@ -188,6 +211,7 @@ def _study_file(options: argparse.Namespace) -> StudyFile:
         study_file = study_file.with_minutes(options.minutes)
     elif options.model is not None and options.study is None:
         study_file = study_file.with_minutes(MODEL_MINUTES)
+    study_file = study_file.with_backend(options.backend or study_file.backend)
     return _with_models(study_file, options).as_written()
 
 
@@ -208,6 +232,47 @@ def _with_models(study_file: StudyFile, options: argparse.Namespace) -> StudyFil
     except ValueError as error:
         raise CommandFailed(f"--dollars: {error}") from error
     return study_file.with_budget(options.tokens or study_file.tokens, dollars)
+
+
+def _check_apart(path: Path) -> None:
+    """Raise `CommandFailed` where a new study would lie in what sandboxes read, or in another study."""
+    where = Path(os.path.realpath(path))
+    try:
+        shared = shared_with_sandboxes(where)
+    except SandboxUnavailable as error:
+        raise CommandFailed(f"no sandbox: {error}", EXIT_NO_BACKEND) from error
+    if shared is not None:
+        raise CommandFailed(
+            f"--dir {path}: every sandbox reads {shared}, and with it this study's labels and keys: name a "
+            "directory apart from aar, its Python and its packages",
+            EXIT_NO_BACKEND,
+        )
+    for parent in where.parents:
+        if StudyDirectory(parent).is_study:
+            raise CommandFailed(
+                f"--dir {path}: {parent} is a study, and this one would lie among its files: name a "
+                "directory that is in no study",
+                EXIT_NO_BACKEND,
+            )
+
+
+def _backend_of(
+    study: StudyDirectory, study_file: StudyFile, opened: Mapping[str, Any], options: argparse.Namespace
+) -> str:
+    """The backend that was asked for, which for an opened study is the one that it was opened with."""
+    if not opened:
+        return str(options.backend or study_file.backend)
+    backend = str(opened["sandbox"]["backend"])
+    if options.backend not in (None, backend):
+        raise StudyFileError(
+            f"{study.path} was opened with backend {backend} and goes on with that one only, not with "
+            f"{options.backend}: leave --backend out, or name a new --dir"
+        )
+    if backend == BARE and options.backend is None:
+        raise StudyFileError(
+            f"{study.path} was opened without a sandbox: say --backend bare again, or name a new --dir"
+        )
+    return backend
 
 
 def _stored_study_file(study: StudyDirectory) -> StudyFile:
@@ -232,7 +297,8 @@ def _same_study(study: StudyDirectory, study_file: StudyFile, options: argparse.
         )
         if given is not None and given != has
     ]
-    if options.study is not None and stored.text != study_file.text:
+    given = study_file.with_backend(stored.backend).as_written()
+    if options.study is not None and stored.text != given.text:
         changed.append(f"another study file, {options.study}")
     if changed:
         raise StudyFileError(
@@ -316,12 +382,15 @@ def _view(options: argparse.Namespace) -> _Shown:
     return _Shown(LiveView() if sys.stdout.isatty() else PlainView())
 
 
-def examine_or_explain(study: Path | None, *, quiet: bool) -> DoctorReport:
+def examine_or_explain(study: Path | None, *, quiet: bool, backend: str = DEFAULT_BACKEND) -> DoctorReport:
     """Run the probes; refuse with the reason when there is no backend (3) or something got through (4)."""
-    missing = missing_backend()
+    missing = missing_backend(backend)
     if missing is not None:
         raise CommandFailed(f"no sandbox: {missing}", EXIT_NO_BACKEND)
-    report = examine(study)
+    if backend == BARE:
+        complain(BANNER)
+        return without_sandbox()
+    report = examine(study, backend=backend)
     if report.verdict == "cannot-run":
         raise CommandFailed(f"no sandbox: {report.detail}", EXIT_NO_BACKEND)
     if report.verdict != "ok":
@@ -340,10 +409,14 @@ def examine_or_explain(study: Path | None, *, quiet: bool) -> DoctorReport:
 
 def doctor(options: argparse.Namespace) -> int:
     """`aar doctor`: the same probes, told one by one."""
-    missing = missing_backend()
+    if options.backend == BARE:
+        raise CommandFailed(
+            "backend bare is no sandbox: there is nothing to probe, and everything gets through"
+        )
+    missing = missing_backend(options.backend)
     if missing is not None:
         raise CommandFailed(f"no sandbox: {missing}", EXIT_NO_BACKEND)
-    report = examine(None, bombs=True, has_shell=options.shell)
+    report = examine(None, bombs=True, backend=options.backend, has_shell=options.shell)
     if options.json:
         say_json(dataclasses.asdict(report), indent=1)
     else:
@@ -400,6 +473,7 @@ def _finish(study: StudyDirectory, usage: Mapping[str, float], options: argparse
         "detectable_difference": projection.detectable_difference,
         "best": {key: best.get(key) for key in ("method", "researcher", "explored_pgr", "heldout_pgr")},
         "verdict": report.verdict,
+        **({"isolation": isolation} if (isolation := isolation_of(projection.opened)) else {}),
         "pictures": _pictures(study),
     }
     write_durably(study.path / "summary.json", json.dumps(summary, indent=1).encode() + b"\n", mode=0o644)
@@ -438,7 +512,8 @@ def _draw(study: StudyDirectory, leaves: list[Leaf], projection: Projection) -> 
         picture_points(leaves, projection),
         study.path / "pgr.svg",
         study.path / "pgr.png",
-        title=f"{projection.opened['name']}: PGR over time",
+        title=f"{projection.opened['name']}: PGR over time"
+        + (" (NO ISOLATION: nothing is scored)" if isolation_of(projection.opened) else ""),
     )
 
 
@@ -464,6 +539,8 @@ def _say_end(
     for task in projection.tasks.values():
         if task.outcome == "failed":
             complain(f"task {task.name} failed: {terminal_safe(task.reason)}")
+    for line in isolation_lines(poll_leaves(study)):
+        complain(line)
     say()
     for line in leaderboard_lines(rows, 12):
         say(line)

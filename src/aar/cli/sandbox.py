@@ -19,8 +19,9 @@ from aar.cli.failures import CommandFailed
 from aar.cli.main import EXIT_NO_BACKEND, EXIT_SANDBOX_ENDED
 from aar.cli.output import complain, pass_on
 from aar.cli.safe_text import terminal_safe
-from aar.outside.sandbox.backend import missing_backend
+from aar.outside.sandbox.choice import missing_backend
 from aar.outside.sandbox.client import Launcher, LauncherClient, Running
+from aar.outside.sandbox.interface import BARE
 from aar.outside.sandbox.researcher import listen_as_gateway, researcher_spec
 from aar.outside.sandbox.spec import SandboxError
 
@@ -35,16 +36,18 @@ def sandbox(options: argparse.Namespace) -> int:
     It gets what a researcher gets, a gateway that never answers included. Streams pass through pipes, as they
     do for a researcher: a descriptor of ours would be a way to our file or terminal.
     """
-    missing = missing_backend()
+    missing = missing_backend(options.backend)
     if missing is not None:
         raise CommandFailed(f"no sandbox: {missing}", EXIT_NO_BACKEND)
+    if options.backend == BARE:
+        complain("NO ISOLATION: the command runs as a plain process with your rights (--backend bare)")
     with contextlib.ExitStack() as stack:
         base = Path(tempfile.mkdtemp(prefix="aar-"))
         stack.callback(shutil.rmtree, base)
         # The sandbox's uid walks to its gateway by a bind of its own; nobody else has to.
         stack.enter_context(listen_as_gateway(base / "gw", _SLOT))
         try:
-            launcher = stack.enter_context(Launcher.spawn({"researcher"}))
+            launcher = stack.enter_context(Launcher.spawn({"researcher"}, backend=options.backend))
             running = stack.enter_context(
                 LauncherClient(launcher.sockets[0]).start(
                     researcher_spec(

@@ -90,6 +90,7 @@ class StudyView:
     alarms: tuple[str, ...]
     events: tuple[EventView, ...]
     paused: str = ""
+    isolation: str = ""
 
 
 def study_view(
@@ -122,6 +123,7 @@ def study_view(
             EventView(index=one["index"], text=terminal_safe(one["text"])) for one in status.get("events", ())
         ),
         paused=_paused(status.get("paused", {})),
+        isolation=status.get("isolation", ""),
     )
 
 
@@ -177,8 +179,9 @@ def clock(seconds: float) -> str:
 def headline(view: StudyView) -> str:
     """The study in one line."""
     phase = "PAUSED" if view.paused else view.phase
+    warning = "NO ISOLATION · " if view.isolation else ""
     return (
-        f"{view.study} · {phase} · {clock(view.used_s)} of {clock(view.limit_s)} · "
+        f"{warning}{view.study} · {phase} · {clock(view.used_s)} of {clock(view.limit_s)} · "
         f"{view.submissions_used}/{view.submissions_budget} official runs · "
         f"{view.entries} entries, {view.published_size} published · "
         f"{len(view.alarms)} alarm{'' if len(view.alarms) == 1 else 's'}"

@@ -8,11 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from aar.formats.canonical import Value, format_canonical, parse_canonical
+from aar.formats.entry import NO_ISOLATION
 from aar.formats.errors import FormatError, MalformedBookmark
 from aar.formats.keys import VerifierKey, format_vkey, parse_vkey
 from aar.formats.strict import parse_sha256_hex
 
 HEADER = "aar-bookmark/v1"
+_FIELDS = {"v", "checkpoint", "keys", "chains", "received_ms", "is_closed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,7 @@ class Bookmark:
 
     `checkpoint` is the log's note; `keys` has (name, role, key) of all who may write; `chains` has for each
     author the next `seq` and the digest of its last text; `received_ms` is the time of the last entry.
+    `isolation` is what each entry of the study says of its own, mostly nothing.
     """
 
     checkpoint: bytes
@@ -28,11 +31,12 @@ class Bookmark:
     chains: dict[str, tuple[int, str]]
     received_ms: int
     is_closed: bool
+    isolation: str = ""
 
 
 def format_bookmark(bookmark: Bookmark) -> bytes:
     """The one spelling of a bookmark."""
-    value: Value = {
+    value: dict[str, Value] = {
         "v": HEADER,
         "checkpoint": bookmark.checkpoint.decode("utf-8"),
         "keys": [[name, role, format_vkey(key)] for name, role, key in bookmark.keys],
@@ -40,6 +44,8 @@ def format_bookmark(bookmark: Bookmark) -> bytes:
         "received_ms": bookmark.received_ms,
         "is_closed": int(bookmark.is_closed),
     }
+    if bookmark.isolation:
+        value["isolation"] = bookmark.isolation
     return format_canonical(value) + b"\n"
 
 
@@ -57,15 +63,16 @@ def parse_bookmark(data: bytes) -> Bookmark:
 
 
 def _read(value: Value) -> Bookmark:
-    if not isinstance(value, dict) or sorted(value) != sorted(
-        ("v", "checkpoint", "keys", "chains", "received_ms", "is_closed")
-    ):
+    if not isinstance(value, dict) or {*value} - {"isolation"} != _FIELDS:
         raise MalformedBookmark("want the fields v, checkpoint, keys, chains, received_ms, is_closed")
     checkpoint, received_ms, is_closed = value["checkpoint"], value["received_ms"], value["is_closed"]
     if value["v"] != HEADER or not isinstance(checkpoint, str):
         raise MalformedBookmark(f"want v {HEADER!r} and a checkpoint's note")
     if not isinstance(received_ms, int) or received_ms < 0 or is_closed not in (0, 1):
         raise MalformedBookmark("want received_ms in Unix milliseconds, is_closed 0 or 1")
+    isolation = value.get("isolation", "")
+    if "isolation" in value and isolation != NO_ISOLATION:
+        raise MalformedBookmark(f"isolation: {isolation!r:.40}, want {NO_ISOLATION!r} or no such field")
     keys, chains = value["keys"], value["chains"]
     if not isinstance(keys, list) or not isinstance(chains, dict):
         raise MalformedBookmark("want a list of keys and an object of chains")
@@ -75,6 +82,7 @@ def _read(value: Value) -> Bookmark:
         {name: _read_chain(one) for name, one in chains.items()},
         received_ms,
         is_closed == 1,
+        str(isolation),
     )
 
 

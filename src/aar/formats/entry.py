@@ -10,6 +10,9 @@ aar-entry/v1 <log origin>
 From the second line on it is a plain C2SP signed note. The first words of each part keep a signature from
 ever fitting another purpose; the origin keeps it from fitting another log; the index makes a moved or
 repeated entry evident. Entries are never serialised again in order to be verified.
+
+The entries of a study whose researchers ran without a sandbox have one field more, `"isolation":"none"`, in
+the text that their author signs: none of them can be shown elsewhere without saying so.
 """
 
 from __future__ import annotations
@@ -33,11 +36,17 @@ _LEAF_LINE = re.compile(LEAF_CONTEXT + b"(0|[1-9][0-9]{0,18}) (0|[1-9][0-9]{0,18
 LEAF_LINE_BYTES = 64
 # In the order in which canonical JSON has them.
 _FIELDS = ("at", "author", "body", "kind", "prev", "refs", "seq")
+_FIELDS_UNISOLATED = ("at", "author", "body", "isolation", "kind", "prev", "refs", "seq")
+# The only value of the field: what is isolated does not say so, it is probed.
+NO_ISOLATION = "none"
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What an author says. `seq` counts its entries from 0, `prev` is the hex digest of its previous text."""
+    """What an author says. `seq` counts its entries from 0, `prev` is the hex digest of its previous text.
+
+    `isolation` is `NO_ISOLATION` in a study without sandboxes, and empty, which is not written, in any other.
+    """
 
     origin: str
     author: str
@@ -47,6 +56,7 @@ class Entry:
     refs: tuple[int, ...]
     body: dict[str, Value]
     at: int
+    isolation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +84,7 @@ class Leaf:
 
 def format_entry_text(entry: Entry) -> str:
     """The text that an author signs."""
-    value: Value = {
+    value: dict[str, Value] = {
         "at": entry.at,
         "author": entry.author,
         "body": entry.body,
@@ -83,6 +93,8 @@ def format_entry_text(entry: Entry) -> str:
         "refs": list(entry.refs),
         "seq": entry.seq,
     }
+    if entry.isolation:
+        value["isolation"] = entry.isolation
     return f"{ENTRY_CONTEXT}{entry.origin}\n{format_canonical(value).decode('utf-8')}\n"
 
 
@@ -115,8 +127,11 @@ def _parse_header(origin: str, line: str) -> Entry:
         value = parse_canonical_text(line)
     except FormatError as error:
         raise MalformedEntry(str(error)) from error
-    if not isinstance(value, dict) or tuple(value) != _FIELDS:
+    if not isinstance(value, dict) or tuple(value) not in (_FIELDS, _FIELDS_UNISOLATED):
         raise MalformedEntry(f"want exactly the fields {', '.join(_FIELDS)}")
+    isolation = value.get("isolation", "")
+    if "isolation" in value and isolation != NO_ISOLATION:
+        raise MalformedEntry(f"isolation: {isolation!r:.40}, want {NO_ISOLATION!r} or no such field")
     at, author, body, kind = value["at"], value["author"], value["body"], value["kind"]
     prev, refs, seq = value["prev"], value["refs"], value["seq"]
     if not isinstance(at, int) or not 0 <= at <= MAX_INTEGER:
@@ -138,7 +153,7 @@ def _parse_header(origin: str, line: str) -> Entry:
             parse_sha256_hex(prev)
     except FormatError as error:
         raise MalformedEntry(str(error)) from error
-    return Entry(origin, author, seq, prev, kind, indices, body, at)
+    return Entry(origin, author, seq, prev, kind, indices, body, at, str(isolation))
 
 
 def check_entry_signatures(

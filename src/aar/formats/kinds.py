@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from aar.formats.canonical import Value
+from aar.formats.entry import NO_ISOLATION
 from aar.formats.errors import MalformedBody
 
 ROLES = ("operator", "reviewer", "gateway", "evaluator", "monitor", "researcher")
@@ -38,6 +40,8 @@ FAILURES = ("", "exception", "bad-output", "wall", "cpu", "memory", "launch-fail
 FINDING_TYPES = ("result", "hypothesis", "insight", "error")
 DECISIONS = ("publish", "retract", "refine")
 CHECKLIST_OUTCOMES = ("pass", "fail", "not-applicable")
+# The backend of a study whose researchers run like any other program of the machine.
+NO_SANDBOX = "bare"
 
 MAX_TEXT_CHARACTERS = 8_000
 
@@ -262,7 +266,11 @@ KINDS: Mapping[str, Kind] = {
                 "programs": _list(_object(researcher=NAME, sha256=HEX32), most=512),
                 "models": _empty_or(_MODELS),
                 "sandbox": _object(
-                    backend=NAME, verdict=_one_of("ok"), probes=_integer(), digest=HEX32, identity=NAME
+                    backend=NAME,
+                    verdict=_one_of("ok", "none"),
+                    probes=_integer(),
+                    digest=HEX32,
+                    identity=NAME,
                 ),
             },
             cosigner="reviewer",
@@ -458,11 +466,23 @@ def kind_named(name: str) -> Kind:
     return kind
 
 
+def isolation_of(opened: Mapping[str, Any]) -> str:
+    """What each entry of a study says of its isolation, from the body of its opening; {} says nothing yet."""
+    return NO_ISOLATION if opened and opened["sandbox"]["backend"] == NO_SANDBOX else ""
+
+
 def check_body(kind: str, body: Value) -> None:
     """Raise `MalformedBody` unless `body` has exactly the fields of its kind, each of its shape."""
     _check_fields(kind, body, kind_named(kind).fields)
     if kind == "score-receipt" and isinstance(body, dict):
         _check_receipt(body)
+    if kind == "study-opened" and isinstance(body, dict):
+        sandbox = body["sandbox"]
+        if isinstance(sandbox, dict) and (sandbox["backend"] == NO_SANDBOX) != (sandbox["verdict"] == "none"):
+            raise MalformedBody(
+                f"study-opened.sandbox: backend {sandbox['backend']!r} with verdict {sandbox['verdict']!r}: "
+                f"{NO_SANDBOX!r} has the verdict 'none', every other one 'ok'"
+            )
     if kind == "task-opened" and isinstance(body, dict):
         if (body["workflow"] == "fixed") != bool(body["steps"]):
             raise MalformedBody(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import socket
 import time
 import urllib.parse
@@ -25,7 +26,8 @@ from aar.formats.strict import decode_base64
 from aar.lab.snapshot import snapshot_digest
 from aar.verify.merkle import check_consistency, check_inclusion, leaf_hash
 
-SOCKET_PATH = "/run/gw/gw.sock"
+# The variable is for a program that runs without a sandbox: in one it is not set.
+SOCKET_PATH = os.environ.get("AAR_GATEWAY", "/run/gw/gw.sock")
 TIMEOUT_S = 60.0
 RECEIPT_WAIT_S = 25
 TRIES = 6

@@ -14,7 +14,7 @@ from aar.formats.commitments import commit_payload, commit_secret, commit_split
 from aar.formats.entry import Entry, SignedEntry, check_entry_signatures
 from aar.formats.errors import FormatError
 from aar.formats.keys import VerifierKey, parse_vkey
-from aar.formats.kinds import Kind, check_body, kind_named
+from aar.formats.kinds import Kind, check_body, isolation_of, kind_named
 from aar.outside.projection import Projection, Task
 from aar.verify.decisions import CITABLE, claimed_by, faults, states
 from aar.verify.spending import charge_faults, model_faults
@@ -46,6 +46,7 @@ def check_admission(projection: Projection, signed: SignedEntry, vouches: Vouche
         check_body(entry.kind, entry.body)
     except FormatError as error:
         raise Refused("bad-body", str(error)) from error
+    _check_isolation(entry, entry.body if entry.kind == "study-opened" else projection.opened)
     if (entry.kind == "study-opened") != (projection.tree_size == 0):
         raise Refused(
             "order", f"{entry.kind} at index {projection.tree_size}: study-opened comes first, and once"
@@ -66,6 +67,24 @@ def check_admission(projection: Projection, signed: SignedEntry, vouches: Vouche
     rule = RULES.get(entry.kind)
     if rule is not None:
         rule(projection, entry, entry.body)
+
+
+def _check_isolation(entry: Entry, opened: Mapping[str, Any]) -> None:
+    """A study without sandboxes says so in every entry; in it nothing is handed in, scored or published."""
+    isolation = isolation_of(opened)
+    _need(
+        entry.isolation == isolation,
+        "isolation",
+        f"the entry says isolation {entry.isolation or 'nothing'!r}, its study {isolation or 'nothing'!r}",
+    )
+    is_scored = entry.kind in ("submission", "score-receipt")
+    is_published = entry.kind == "decision" and entry.body["decision"] == "publish"
+    _need(
+        not isolation or not (is_scored or is_published),
+        "no-isolation",
+        "this study runs without a sandbox (--backend bare): nothing is handed in, scored or published; for "
+        "that, start a new one with a sandbox",
+    )
 
 
 def _check_signatures(

@@ -30,6 +30,7 @@ from aar.outside.record.anchors.directory import prepare
 from aar.outside.record.anchors.s3 import CREDENTIALS
 from aar.outside.sandbox.client import Launcher, LauncherClient
 from aar.outside.sandbox.identity import slot_uid
+from aar.outside.sandbox.interface import BARE, DEFAULT_BACKEND
 from aar.outside.sandbox.runtime import package_root
 from aar.outside.sandbox.spec import SandboxError
 from aar.outside.service import EXIT_DISK_FULL, EXIT_REFUSED
@@ -78,6 +79,7 @@ class RunParameters:
     quorum: int = 1
     anchors: tuple[AnchorSpec, ...] = ()
     anchors_needed: int = 0
+    backend: str = DEFAULT_BACKEND
 
 
 class ControlPlane:
@@ -165,10 +167,15 @@ class ControlPlane:
             os.chown(study.gateway / "log.key", self._uids.gateway, self._uids.gateway)
         self.log_key = log_signer.vkey
         # The evaluator may start official runs and nothing else may; nobody can start one under its name.
-        of_worker = [{"researcher"}] if self._thinkers else []
-        self._launcher = Launcher.spawn({"researcher"}, {"official-run", "bench"}, *of_worker)
+        # Without sandboxes there are no official runs, and no labels: nobody may start what would want one.
+        evaluators = [] if self._parameters.backend == BARE else [{"official-run", "bench"}]
+        workers = [{"researcher"}] if self._thinkers else []
+        self._launcher = Launcher.spawn(
+            {"researcher"}, *evaluators, *workers, backend=self._parameters.backend
+        )
         clients = self._launcher.sockets
-        self._worker_launcher = clients[2] if of_worker else None
+        for_evaluator = clients[1 : 1 + len(evaluators)]
+        self._worker_launcher = clients[-1] if workers else None
         self._launcher_client = LauncherClient(clients[0])
         witness_listener = _listen(runtime / "witness.sock", self._uids.gateway)
         self._spawn(
@@ -224,16 +231,18 @@ class ControlPlane:
                 "evaluator",
                 "aar.outside.evaluation",
                 ["--directory", str(study.path), "--gateway-socket", str(runtime / "evaluator.sock")]
-                + ["--launcher-fd", str(clients[1].fileno()), "--problem", parameters.problem]
+                + [word for one in for_evaluator for word in ("--launcher-fd", str(one.fileno()))]
+                + ["--problem", parameters.problem]
                 + ["--seeds", str(parameters.seeds), "--replicates", str(parameters.replicates)]
                 + ["--draws", str(parameters.draws), "--uid", str(self._uids.evaluator)]
                 + [word for name in parameters.heldout for word in ("--heldout", name)]
                 + (["--opening"] if opening else []),
-                [clients[1]],
+                for_evaluator,
                 ready=True,
             )
         else:
-            clients[1].close()
+            for one in for_evaluator:
+                one.close()
         text = self._wait_ready("gateway", ready)
         self.gateway_keys = dict(line.split(" ", 1) for line in text.splitlines())
         self._control = StaffClient(_control_path(study))

@@ -14,6 +14,7 @@ from typing import Any
 
 from aar.formats.entry import Entry, sign_entry
 from aar.formats.keys import Signer
+from aar.formats.kinds import isolation_of
 
 TIMEOUT_S = 90.0
 # The gateway closes a connection on which nothing was said for two minutes, and an official run may take as
@@ -85,6 +86,7 @@ class StaffClient:
                 refs=tuple(refs),
                 body=body,
                 at=now_ms(),
+                isolation=isolation_of(body) if kind == "study-opened" else chain["isolation"],
             )
             signed = base64.b64encode(sign_entry(entry, *signers).data).decode()
             if readings:

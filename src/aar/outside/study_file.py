@@ -45,6 +45,9 @@ dollars = "10.00"
 prices = "my-prices.toml"  # dollars for a million tokens, before those of aar.outside.prices
 brief = "my-brief.md"      # template of what each is told first, in the place of aar.llm's
 
+[sandbox]
+backend = "bubblewrap"     # the default; "container" is podman's. Never "bare", which only a person asks for
+
 # [oversight] has limits, what lies downstream, a human baseline: aar.outside.oversight.terms
 
 [[task]]
@@ -88,6 +91,7 @@ from aar.lab.snapshot import FAMILIES
 from aar.outside.oversight.terms import NO_TERMS, Terms, TermsError, format_terms, parse_terms
 from aar.outside.providers import MODEL
 from aar.outside.record.witness_client import parse_witness_url
+from aar.outside.sandbox.interface import BACKENDS, BARE, DEFAULT_BACKEND
 from aar.verify.spending import format_dollars
 from aar.verify.workflow import STRICT_ENOUGH
 
@@ -267,6 +271,7 @@ class StudyFile:
     directions: tuple[str, ...] = ()
     oversight: Terms = NO_TERMS
     team: tuple[ResearcherSpec, ...] = ()
+    backend: str = DEFAULT_BACKEND
     # Of all models together; 0 where there is none.
     tokens: int = 0
     dollars: Fraction = Fraction()
@@ -355,6 +360,10 @@ class StudyFile:
             brief=str((directory / self.brief).absolute()) if self.brief else "",
         )
 
+    def with_backend(self, backend: str) -> StudyFile:
+        """The same study in other sandboxes; `BARE` is no study file's, and leaves it as it is."""
+        return self if backend == BARE else replace(self, backend=backend)
+
     def with_minutes(self, minutes: float) -> StudyFile:
         """The same study with another time budget."""
         return replace(self, minutes=_minutes(minutes, "--minutes"))
@@ -387,6 +396,8 @@ class StudyFile:
             lines += ["", "[llm]"]
             lines += [f"prices = {_toml(self.prices)}"] if self.prices else []
             lines += [f"brief = {_toml(self.brief)}"] if self.brief else []
+        if self.backend != DEFAULT_BACKEND:
+            lines += ["", "[sandbox]", f"backend = {_toml(self.backend)}"]
         lines += format_terms(self.oversight)
         for task in self.tasks:
             lines += ["", "[[task]]"]
@@ -415,7 +426,9 @@ def parse_study(text: str, *, source: str, problems: tuple[str, ...]) -> StudyFi
     except tomllib.TOMLDecodeError as error:
         raise StudyFileError(f"{source}: not TOML: {error}") from error
     _only(
-        document, {"study", "task", "witness", "anchor", "oversight", "researcher", "budget", "llm"}, source
+        document,
+        {"study", "task", "witness", "anchor", "oversight", "researcher", "budget", "llm", "sandbox"},
+        source,
     )
     study = _table(document, "study", source)
     _only(study, {*_STUDY_KEYS, "anchors", "data"}, f"{source} [study]")
@@ -467,6 +480,7 @@ def parse_study(text: str, *, source: str, problems: tuple[str, ...]) -> StudyFi
         team=team,
         prices=_llm(document, "prices", source),
         brief=_llm(document, "brief", source),
+        backend=_backend(document.get("sandbox", {}), f"{source} [sandbox]"),
     )
     tokens, dollars = _budget(document, source, has_models=bool(study_file.models))
     return study_file.with_budget(tokens, dollars)
@@ -517,6 +531,23 @@ def check_model(model: str, where: str) -> None:
         raise StudyFileError(
             f"{where}: got {model!r:.80}, want PROVIDER/NAME such as anthropic/claude-sonnet-4-5"
         )
+
+
+def _backend(table: object, where: str) -> str:
+    """The [sandbox] table: which backend, of those that are a wall."""
+    if not isinstance(table, dict):
+        raise StudyFileError(f"{where}: want a table")
+    _only(table, {"backend"}, where)
+    backend = table.get("backend", DEFAULT_BACKEND)
+    if backend == BARE:
+        raise StudyFileError(
+            f"{where}: backend {BARE!r} is no sandbox, and no file may ask for it: leave it out here, and "
+            "say --backend bare when you start it"
+        )
+    if backend not in BACKENDS:
+        walls = ", ".join(one for one in BACKENDS if one != BARE)
+        raise StudyFileError(f"{where}: backend {backend!r:.60}, want one of {walls}")
+    return str(backend)
 
 
 def _team(value: object, count: int, source: str) -> tuple[ResearcherSpec, ...]:

@@ -22,6 +22,7 @@ from aar.outside.oversight.terms import terms_as_body
 from aar.outside.prices import Prices
 from aar.outside.projection import Projection
 from aar.outside.sandbox.doctor import DoctorReport
+from aar.outside.sandbox.interface import BARE
 from aar.outside.staff_client import GatewayGone
 from aar.outside.study_directory import StudyDirectory
 from aar.outside.study_file import StudyFile, StudyFileError
@@ -73,19 +74,20 @@ def read_projection(study: StudyDirectory) -> Projection:
         return Projection()
 
 
-def parameters_of(study_file: StudyFile, projection: Projection) -> RunParameters:
-    """The evaluator's parameters: the record's, once it has any."""
+def parameters_of(study_file: StudyFile, projection: Projection, *, backend: str = "") -> RunParameters:
+    """The evaluator's parameters: the record's, once it has any; `backend` is the one that was probed."""
     if not projection.opened:
         return RunParameters(
             problem=study_file.problem,
             seeds=study_file.seeds,
             replicates=study_file.replicates,
             draws=study_file.draws,
-            heldout=study_file.heldout,
+            heldout=study_file.heldout if backend != BARE else (),
             witnesses=study_file.witnesses,
             quorum=study_file.quorum,
             anchors=study_file.anchors,
             anchors_needed=study_file.anchors_needed,
+            backend=backend or study_file.backend,
         )
     opened = projection.opened
     given = [{"name": one.name, "kind": one.kind, "where": one.where} for one in study_file.anchors]
@@ -105,6 +107,7 @@ def parameters_of(study_file: StudyFile, projection: Projection) -> RunParameter
         quorum=study_file.quorum,
         anchors=study_file.anchors,
         anchors_needed=study_file.anchors_needed,
+        backend=opened["sandbox"]["backend"],
     )
 
 
@@ -220,7 +223,7 @@ class StudyRun:
         self.plane = ControlPlane(
             study,
             researchers=self._researchers,
-            parameters=parameters_of(study_file, self._before),
+            parameters=parameters_of(study_file, self._before, backend=doctor.backend),
             thinkers=[one["researcher"] for one in self._models.get("researchers", ())],
             over_mcp=over_mcp(self._researchers, study_file),
         )
@@ -388,7 +391,8 @@ class StudyRun:
                     "pool": _pool_told(material["problems"][name]),
                     "baselines": _baselines_told(material["baselines"][name]),
                 }
-                for name in file.heldout
+                # Without sandboxes no problem is opened, so none is held out either.
+                for name in (file.heldout if self._doctor.backend != BARE else ())
             ],
             "release": release_terms(is_fresh=is_fresh),
             "runs": {"seeds": file.seeds, "replicates": file.replicates},

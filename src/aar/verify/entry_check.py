@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from aar.formats.bookmark import Bookmark
-from aar.formats.entry import Leaf, check_entry_signatures, parse_leaf
+from aar.formats.entry import Entry, Leaf, check_entry_signatures, parse_leaf
 from aar.formats.errors import FormatError
 from aar.formats.keys import VerifierKey, format_vkey, parse_vkey
-from aar.formats.kinds import KINDS, check_body
+from aar.formats.kinds import KINDS, check_body, isolation_of
 from aar.formats.policy import Policy, least_quorum
 from aar.verify.claims import CLAIMING
 from aar.verify.log_check import Bundle
@@ -34,7 +34,8 @@ class EntryCheck:
 
     `is_own_policy`: the policy is the study's own file, which must be what the study was opened with. `seen`
     has (size, Unix seconds) of cosignatures: by then witnesses had seen so many entries. With `ahead`,
-    entries wait for the answers of its processes: `finish` checks those that still do.
+    entries wait for the answers of its processes: `finish` checks those that still do. `isolation` is what
+    the opening says that each entry must say.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class EntryCheck:
         self._received_ms = 0
         self._is_enrolled = True
         self._is_closed = False
+        self.isolation = ""
         self._start = 0
         self.claiming: list[Leaf] = []
         # What came after the close: said beside what the claims show, where the entries themselves hold.
@@ -72,12 +74,13 @@ class EntryCheck:
         self._chains = dict(bookmark.chains)
         self._received_ms = bookmark.received_ms
         self._is_closed = bookmark.is_closed
+        self.isolation = bookmark.isolation
         self._start = start
 
     def bookmark(self, note: bytes) -> Bookmark:
         """Where a reader stands who saw all entries under that checkpoint hold."""
         keys = tuple((name, self.roles[name], key) for name, key in self.keys.items())
-        return Bookmark(note, keys, dict(self._chains), self._received_ms, self._is_closed)
+        return Bookmark(note, keys, dict(self._chains), self._received_ms, self._is_closed, self.isolation)
 
     def take(self, bundle: Bundle) -> None:
         """Check the entries of the next bundle. Where nobody is enrolled, nothing can be said of the rest."""
@@ -117,6 +120,7 @@ class EntryCheck:
             return
         self._check_author(index, leaf, vouches)
         self._check_kind(index, leaf)
+        self._check_isolation(index, leaf.signed.entry)
         if leaf.signed.entry.kind in CLAIMING:
             self.claiming.append(leaf)
 
@@ -185,6 +189,7 @@ class EntryCheck:
             self._check_policy(body)
         self.keys = {name: key for name, _role, key in keys}
         self.roles = {name: role for name, role, _key in keys}
+        self.isolation = isolation_of(body)
         return True
 
     def _check_policy(self, body: Any) -> None:
@@ -249,6 +254,22 @@ class EntryCheck:
             check_body(entry.kind, entry.body)
         except FormatError as error:
             self._add("BODY", index, f"the body of a {entry.kind}", str(error))
+
+    def _check_isolation(self, index: int, entry: Entry) -> None:
+        """Where researchers ran without a sandbox, every entry says so; nothing is scored or published."""
+        if entry.isolation != self.isolation:
+            self._add(
+                "ISOLATION",
+                index,
+                f"isolation {self.isolation or 'not mentioned'}, as the study was opened",
+                entry.isolation or "not mentioned",
+            )
+        if not self.isolation:
+            return
+        if entry.kind == "score-receipt":
+            self._add("ISOLATION", index, "no score where nothing is isolated", entry.kind)
+        if entry.kind == "decision" and entry.body.get("decision") == "publish":
+            self._add("ISOLATION", index, "nothing published where nothing is isolated", entry.kind)
 
 
 def _parsed(data: bytes) -> Leaf | FormatError:

@@ -36,6 +36,7 @@ from aar.verify.signatures_ahead import SignaturesAhead
 # A record that changes each time it is read is judged as it was the last time.
 MAX_ATTEMPTS = 5
 PAUSE_S = 0.3
+UNISOLATED = "NO ISOLATION: its researchers ran without a sandbox; nothing in it is scored or published"
 
 
 def verify_study(
@@ -203,6 +204,8 @@ def _judge(
             # No number is told of a record that does not hold.
             report.leaderboard = [row.as_json() for row in leaderboard(entries.claiming)]
             report.bookmark = entries.bookmark(log.note)
+        if report.verdict == "ok" and entries.isolation:
+            report.warnings.append(UNISOLATED)
         if report.verdict == "ok" and not anchors:
             _warn_of_anchors(entries.claiming, report)
     enclose_entries(report, log)
@@ -335,6 +338,8 @@ def _verify_new_once(
     report.warnings.append(
         "only what is new was read; budgets, receipts and decisions are derived again by a whole verification"
     )
+    if entries.isolation:
+        report.warnings.append(UNISOLATED)
     report.bookmark = entries.bookmark(log.note)
     return report
 

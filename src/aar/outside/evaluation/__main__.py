@@ -15,9 +15,11 @@ from typing import Any
 from aar.formats.commitments import SECRET_BYTES
 from aar.formats.keys import format_vkey
 from aar.lab.problems import JSONL
+from aar.outside.evaluation import blind
 from aar.outside.evaluation.bench import Bench, BenchFailed
 from aar.outside.evaluation.evaluator import Evaluator
 from aar.outside.evaluation.official_run import Problem, ProblemRefused, check_pool, pool_of
+from aar.outside.evaluation.official_sandboxes import OfficialSandboxes
 from aar.outside.keyring import load_or_create_key, write_durably
 from aar.outside.sandbox.client import LauncherClient
 from aar.outside.service import EXIT_DISK_FULL, EXIT_HALTED, EXIT_REFUSED, enter, halt
@@ -26,13 +28,15 @@ from aar.outside.study_data import DataUnusable, read_data
 from aar.outside.study_directory import DATA
 
 WORKERS = 2
+# Sandboxes that wait for a submission while there is none.
+AHEAD = 1
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="aar.outside.evaluation")
     parser.add_argument("--directory", type=Path, required=True)
     parser.add_argument("--gateway-socket", required=True)
-    parser.add_argument("--launcher-fd", type=int, required=True)
+    parser.add_argument("--launcher-fd", type=int, default=-1, help="without one nothing is run or opened")
     parser.add_argument("--problem", required=True)
     parser.add_argument("--heldout", action="append", default=[])
     parser.add_argument("--seeds", type=int, required=True)
@@ -48,6 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         signer = load_or_create_key(private / "evaluator.key", "evaluator", os.urandom)
         secret = _secret(private / "seed.secret")
+        if options.launcher_fd < 0:
+            material = {"vkey": format_vkey(signer.vkey), **blind.opening(options.problem, secret)}
+            with os.fdopen(options.ready_fd, "w") as ready:
+                json.dump(material, ready)
+            blind.work_forever(StaffClient(options.gateway_socket), secret)
         payloads = private / "payloads"
         payloads.mkdir(mode=0o700, exist_ok=True)
         launcher = LauncherClient(socket.socket(fileno=options.launcher_fd))
@@ -66,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         evaluator = Evaluator(
             gateway=StaffClient(options.gateway_socket),
-            launcher=launcher,
+            sandboxes=OfficialSandboxes(launcher, ahead=AHEAD),
             bench=bench,
             signer=signer,
             secret=secret,
@@ -83,6 +92,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _check_digests(StaffClient(options.gateway_socket).post("/v1/hello", {})["opened"], described)
     except GatewayGone:
         halt(0, "the evaluator ends: the gateway is gone")
+    except GatewayRefused as refused:
+        if refused.code == "stopping":
+            halt(0, "the evaluator ends: the gateway is stopping")
+        _fatal(refused)
+        raise
     except (BenchFailed, DataUnusable, ProblemRefused) as error:
         halt(EXIT_REFUSED, f"the problem is refused: {error}")
     except Exception as error:
@@ -91,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with os.fdopen(options.ready_fd, "w") as ready:
         json.dump(material, ready)
     workers = [
-        threading.Thread(target=_work, args=(evaluator, number), name=f"worker-{number}", daemon=True)
+        threading.Thread(target=_work, args=(evaluator,), name=f"worker-{number}", daemon=True)
         for number in range(WORKERS)
     ]
     for worker in workers:
@@ -121,9 +135,9 @@ def _check_digests(opened: Mapping[str, Any], described: Mapping[str, Mapping[st
             )
 
 
-def _work(evaluator: Evaluator, worker: int) -> None:
+def _work(evaluator: Evaluator) -> None:
     try:
-        evaluator.work_forever(worker)
+        evaluator.work_forever()
     except GatewayGone:
         halt(0, "the evaluator ends: the gateway is gone")
     except GatewayRefused as refused:

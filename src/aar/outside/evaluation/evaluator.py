@@ -20,10 +20,10 @@ from aar.outside.evaluation.bench import Bench
 from aar.outside.evaluation.detectors import Reading, rerun
 from aar.outside.evaluation.inspection import answered, inspect, residual_of
 from aar.outside.evaluation.official_run import Problem, RunResult, deal_of, dealt_as, run_officially
+from aar.outside.evaluation.official_sandboxes import OfficialSandboxes
 from aar.outside.evaluation.queries import Queries
 from aar.outside.evaluation.release import confirmed, opened_numbers, release
 from aar.outside.keyring import write_durably
-from aar.outside.sandbox.client import LauncherClient
 from aar.outside.staff_client import GatewayRefused, StaffClient
 from aar.verify.payload import Payload, format_payload, parse_payload
 from aar.verify.splits import run_label, seeds_for
@@ -33,7 +33,8 @@ BASELINE_TIER = "baseline"
 BASELINE_SEEDS = 16
 BASELINE_REPLICATES = 2
 PAYLOAD_TYPE = "application/vnd.aar.payload+json"
-FIRST_RUN_UID_SLOT = 100
+# A worker that had nothing to do for so long makes sandboxes ready; and how long it then waits for a job.
+IDLE_S, WAIT_S = 1, 20
 # An alarm names at most 64 entries; the gateway adds the receipt that it comes with, and its submission.
 MOST_EVIDENCE = 62
 
@@ -45,7 +46,7 @@ class Evaluator:
         self,
         *,
         gateway: StaffClient,
-        launcher: LauncherClient,
+        sandboxes: OfficialSandboxes,
         bench: Bench,
         signer: Signer,
         secret: bytes,
@@ -55,7 +56,7 @@ class Evaluator:
         payloads: Path,
     ) -> None:
         self._gateway = gateway
-        self._launcher = launcher
+        self._sandboxes = sandboxes
         self._bench = bench
         self._signer = signer
         self._secret = secret
@@ -81,18 +82,25 @@ class Evaluator:
         runs = [(seed, replicate) for seed in seeds for replicate in range(BASELINE_REPLICATES)]
         return self._bench.baselines(problem.name, runs, deal_of(self._secret, problem.pool).sealed)
 
-    def work_forever(self, worker: int) -> None:
+    def work_forever(self) -> None:
         """Body of a worker thread: take a job, do it, ask again."""
+        wait_s = IDLE_S
         while True:
-            job = self._gateway.get("/v1/work", wait_s=20)
-            self.do(job, worker)
+            job = self._gateway.get("/v1/work", wait_s=wait_s)
+            if job["do"] == "nothing":
+                # There is time to make ready what the next job will want.
+                self._sandboxes.fill()
+                wait_s = WAIT_S
+            else:
+                self.do(job)
+                wait_s = IDLE_S
 
-    def do(self, job: Mapping[str, Any], worker: int) -> None:
+    def do(self, job: Mapping[str, Any]) -> None:
         if job["do"] == "run":
-            self._run(job, worker)
+            self._run(job)
         elif job["do"] == "open":
             for receipt in job["receipts"]:
-                self._open(receipt, worker)
+                self._open(receipt)
         elif job["do"] == "close":
             self._gateway.post(
                 "/v1/close-material",
@@ -108,12 +116,10 @@ class Evaluator:
         mask = deal_of(self._secret, pool).sealed_mask
         return base64.b64encode(mask.to_bytes((pool.width + 7) // 8, "little")).decode()
 
-    def _run(self, job: Mapping[str, Any], worker: int) -> None:
+    def _run(self, job: Mapping[str, Any]) -> None:
         tier, digest, problem = job["tier"], job["digest"], job["problem"]
         label = run_label(tier, problem)
-        result = self._result(
-            label=label, problem=problem, digest=digest, snapshot=job["snapshot"].encode(), worker=worker
-        )
+        result = self._result(label=label, problem=problem, digest=digest, snapshot=job["snapshot"].encode())
         body: dict[str, Any] = {
             "submission": job["submission"],
             "digest": digest,
@@ -144,7 +150,7 @@ class Evaluator:
                     self._append("score-receipt", body, job["submission"], readings=self._read_row(now))
                 return
         readings = [
-            *self._inspected(job, label, result, worker),
+            *self._inspected(job, label, result),
             *self._compared(job, result),
         ]
         self._append("score-receipt", body, job["submission"], readings=readings)
@@ -169,9 +175,7 @@ class Evaluator:
         lines = answered(kept, halves[0], halves[1])
         return residual_of(self._secret, self._problem, "explore", digest, lines, self._bench)
 
-    def _inspected(
-        self, job: Mapping[str, Any], label: str, result: RunResult, worker: int
-    ) -> list[dict[str, Any]]:
+    def _inspected(self, job: Mapping[str, Any], label: str, result: RunResult) -> list[dict[str, Any]]:
         """What the detectors find in a confirm, a held-out or a clean re-run."""
         readings = inspect(
             secret=self._secret,
@@ -181,8 +185,7 @@ class Evaluator:
             snapshot=job["snapshot"].encode(),
             result=result,
             bench=self._bench,
-            launcher=self._launcher,
-            uid_slot=FIRST_RUN_UID_SLOT + worker,
+            sandboxes=self._sandboxes,
         )
         return [alarm(reading, label, ()) for reading in readings if reading.is_alarm]
 
@@ -215,7 +218,7 @@ class Evaluator:
             if refused.code not in ("receipt-exists", "revealed"):
                 raise
 
-    def _result(self, *, label: str, problem: str, digest: str, snapshot: bytes, worker: int) -> RunResult:
+    def _result(self, *, label: str, problem: str, digest: str, snapshot: bytes) -> RunResult:
         result = run_officially(
             secret=self._secret,
             problem=self._problems[problem],
@@ -223,8 +226,7 @@ class Evaluator:
             digest=digest,
             snapshot=snapshot,
             bench=self._bench,
-            launcher=self._launcher,
-            uid_slot=FIRST_RUN_UID_SLOT + worker,
+            sandboxes=self._sandboxes,
         )
         for payload in (result.public, result.sealed):
             if payload is not None:
@@ -247,14 +249,14 @@ class Evaluator:
             payload_sha256=hashlib.sha256(format_payload(payload)).hexdigest(),
         )
 
-    def _open(self, job: Mapping[str, Any], worker: int) -> None:
+    def _open(self, job: Mapping[str, Any]) -> None:
         problem, digest, half = job["problem"], job["digest"], job["half"]
         label = run_label(job["tier"], problem)
         path = self._payload_path(digest, label, half)
         if not path.exists():
             told = self._gateway.get("/v1/submission", submission=job["submission"])
             snapshot = told["snapshot"].encode()
-            self._result(label=label, problem=problem, digest=digest, snapshot=snapshot, worker=worker)
+            self._result(label=label, problem=problem, digest=digest, snapshot=snapshot)
         data = path.read_bytes()
         body = {
             "receipt": job["receipt"],

@@ -23,7 +23,7 @@ from aar.outside.evaluation.detectors import (
     prediction_prior,
 )
 from aar.outside.evaluation.official_run import Problem, RunResult, deal_of, dealt_as, places_of, predicted
-from aar.outside.sandbox.client import LauncherClient
+from aar.outside.evaluation.official_sandboxes import OfficialSandboxes
 from aar.verify.interval import score
 from aar.verify.payload import Payload
 
@@ -39,8 +39,7 @@ def inspect(
     snapshot: bytes,
     result: RunResult,
     bench: Bench,
-    launcher: LauncherClient,
-    uid_slot: int,
+    sandboxes: OfficialSandboxes,
 ) -> list[Reading]:
     """All readings of a scored run; of a failed one there are none.
 
@@ -73,11 +72,9 @@ def inspect(
         control += 1
         dealt = bench.prepare(problem.name, runs, sealed, key, control=control)
         found, reason = predicted(
-            name=f"control-{digest[:12]}-{label.replace(':', '-')}",
             snapshot=snapshot,
             prepared=dealt,
-            launcher=launcher,
-            uid_slot=uid_slot,
+            sandboxes=sandboxes,
         )
         if found is None:
             return [*readings, control_failed(reason)]

@@ -1,6 +1,6 @@
 """One official run: a method snapshot in a fresh single-use sandbox, predictions out, exact values kept here.
 
-Pure but for the two sandboxes it is handed: the same secret, snapshot and label give the same payloads,
+Pure but for the sandboxes it is handed: the same secret, snapshot and label give the same payloads,
 so that a run cut off by a crash is repeated, not repeated differently.
 """
 
@@ -19,19 +19,13 @@ from struct import unpack
 from typing import Any
 
 from aar.outside.evaluation.bench import Bench, Prepared
+from aar.outside.evaluation.official_sandboxes import WALL_S, OfficialSandboxes
 from aar.outside.gateway.blobs import MAX_BLOB_BYTES
-from aar.outside.sandbox.argv import sandbox_python
-from aar.outside.sandbox.client import LauncherClient
-from aar.outside.sandbox.spec import SandboxSpec
 from aar.verify.interval import score
 from aar.verify.payload import MAX_POOL, Payload, SplitCounts, format_payload
 from aar.verify.pgr import UndefinedPGR
 from aar.verify.splits import Deal, Pool, seeds_for
 
-WALL_S = 120.0
-CPU_S = 90
-MEMORY_MIB = 2048
-PROCESSES = 64
 # What the bench tells of a split by item.
 MASKS = ("tested", "true", "weak", "ceiling", "vanilla")
 FAILURE_OF_EXIT = {3: "bad-output", 4: "exception"}
@@ -113,8 +107,7 @@ def run_officially(
     digest: str,
     snapshot: bytes,
     bench: Bench,
-    launcher: LauncherClient,
-    uid_slot: int,
+    sandboxes: OfficialSandboxes,
 ) -> RunResult:
     """Run the snapshot over all its seeds and replicates; nobody can pick the seeds, all are reported.
 
@@ -126,13 +119,7 @@ def run_officially(
     seeds = seeds_for(secret, label, digest, problem.seeds)
     runs, key = dealt_as(secret, problem, label, digest)
     prepared = bench.prepare(problem.name, runs, deal.sealed, key)
-    predictions, reason = predicted(
-        name=f"official-{digest[:12]}-{label.replace(':', '-')}",
-        snapshot=snapshot,
-        prepared=prepared,
-        launcher=launcher,
-        uid_slot=uid_slot,
-    )
+    predictions, reason = predicted(snapshot=snapshot, prepared=prepared, sandboxes=sandboxes)
     if predictions is None:
         return RunResult(seeds=seeds, reason=reason)
     public, sealed = exact_values(problem.pool, deal.sealed_mask, runs, prepared.kept, predictions)
@@ -202,29 +189,14 @@ def dealt_as(secret: bytes, problem: Problem, label: str, digest: str) -> tuple[
 
 
 def predicted(
-    *, name: str, snapshot: bytes, prepared: Prepared, launcher: LauncherClient, uid_slot: int
+    *, snapshot: bytes, prepared: Prepared, sandboxes: OfficialSandboxes
 ) -> tuple[list[str] | None, str]:
     """A fresh sandbox's answers to a prepared instance, a line per split; or none, and the typed reason."""
     files = {f"/submission/{name}": text.encode() for name, text in json.loads(snapshot)["files"].items()}
     files |= {f"/instance/{name}": data for name, data in prepared.files.items()}
     widths = [len(kept["truth"]) for kept in prepared.kept]
-    with launcher.start(
-        SandboxSpec(
-            name=name,
-            profile="official-run",
-            argv=(*sandbox_python(), "-m", "aar.inside.official_run"),
-            files=files,
-            gateway_dir=None,
-            env={},
-            uid_slot=uid_slot,
-            memory_mib=MEMORY_MIB,
-            processes=PROCESSES,
-            cpu_s=CPU_S,
-            wall_s=WALL_S,
-        ),
-        stdin=b"",
-    ) as running:
-        most = sum(width + 1 for width in widths)
+    most = sum(width + 1 for width in widths)
+    with sandboxes.handed(files) as running:
         answer = running.collect(stdout_bytes=most + 1, stderr_bytes=1 << 16, timeout_s=WALL_S + 10)
     output, ended = answer.stdout, answer.exit
     if len(output) > most or answer.truncated:

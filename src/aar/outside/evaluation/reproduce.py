@@ -22,14 +22,13 @@ from aar.formats.commitments import commit_payload, commit_secret, payload_nonce
 from aar.lab.problems import JSONL
 from aar.outside.evaluation.bench import Bench, BenchFailed
 from aar.outside.evaluation.official_run import Problem, RunResult, run_officially
+from aar.outside.evaluation.official_sandboxes import OfficialSandboxes
 from aar.outside.projection import Projection
 from aar.outside.sandbox.client import Launcher, LauncherClient
 from aar.outside.study_data import DataUnusable, read_data
 from aar.verify.interval import decimal4, score
 from aar.verify.payload import Payload, format_payload
 from aar.verify.splits import Pool, run_label
-
-UID_SLOT = 100
 
 Verdict = Literal["met", "not-met", "cannot-judge"]
 
@@ -111,8 +110,7 @@ def reproduce_receipt(
                 digest=body["digest"],
                 snapshot=snapshot,
                 bench=bench,
-                launcher=client,
-                uid_slot=UID_SLOT,
+                sandboxes=OfficialSandboxes(client),
             )
         except BenchFailed as error:
             raise CannotJudge(f"the problem could not be taught here: {error}") from error

@@ -18,6 +18,7 @@ from typing import Any
 from aar.formats.canonical import Value
 from aar.formats.entry import Entry, Leaf, SignedEntry, parse_leaf, sign_entry
 from aar.formats.errors import FormatError
+from aar.formats.kinds import isolation_of
 from aar.formats.proof import format_proof
 from aar.outside.admission import Refused, check_admission
 from aar.outside.keyring import Keyring
@@ -206,6 +207,7 @@ class RecordService:
             refs=draft.refs,
             body=body,
             at=now_ms,
+            isolation=isolation_of(self.projection.opened),
         )
         return sign_entry(entry, self._keyring.open(draft.author))
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from aar.formats.entry import SignedEntry, parse_signed_entry
 from aar.formats.errors import FormatError
-from aar.formats.kinds import check_body
+from aar.formats.kinds import check_body, isolation_of
 from aar.lab.protocol.operations import MAX_WAIT_S
 from aar.outside.admission import Refused
 from aar.outside.allocation import MAX_HOLDERS
@@ -112,7 +112,12 @@ class Staff:
     def chain(self, _payload: Any, query: Mapping[str, str]) -> dict[str, Any]:
         with self.service.lock:
             chain = self.service.projection.chain(query.get("author", ""))
-            return {"origin": self.service.origin, "seq": chain.seq, "prev": chain.prev}
+            return {
+                "origin": self.service.origin,
+                "seq": chain.seq,
+                "prev": chain.prev,
+                "isolation": isolation_of(self.service.projection.opened),
+            }
 
 
 class EvaluatorDesk:
@@ -454,6 +459,7 @@ def summary(projection: Projection, *, now_ms: int) -> dict[str, Any]:
         "study": opened.get("name", ""),
         "origin": projection.origin,
         "state": "closed" if projection.closed else ("open" if opened else "empty"),
+        "isolation": isolation_of(opened),
         "paused": pause_told(projection),
         "stopped": {
             name: {"entry": stop, "by": projection.authors[stop], "reason": projection.pauses[stop]["reason"]}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from aar.outside.oversight.facts import AnchorFacts, Facts
-from aar.outside.oversight.walls import BACKEND, layers_of, missing_probes
+from aar.outside.oversight.walls import BACKENDS, layers_of, missing_probes
 
 # A lock that is over sooner than a person gets round to looking keeps nothing.
 MIN_RETAIN_DAYS = 30
@@ -112,9 +112,10 @@ def single_layer_isolation(facts: Facts) -> Iterator[Reason]:
             says = f"layers of isolation that were seen to hold: {found}; want {MIN_LAYERS}"
             yield says, [f"probe {name}" for name in layers.values()] or ["probe doctor"]
     opened = facts.projection.opened
-    if opened and opened["sandbox"]["backend"] != BACKEND:
+    probed = facts.doctor.backend
+    if opened and opened["sandbox"]["backend"] != probed:
         says = (
-            f"its researchers ran on backend {opened['sandbox']['backend']}, and what was probed is {BACKEND}"
+            f"its researchers ran on backend {opened['sandbox']['backend']}, and what was probed is {probed}"
         )
         yield says, ["entry 0", "probe doctor"]
 
@@ -208,8 +209,11 @@ def unproven_sandbox(facts: Facts) -> Iterator[Reason]:
         missing = missing_probes(report)
         if missing:
             yield f"{len(missing)} probes were not made", [f"probe {name}" for name in missing]
-    if report.verdict == "ok" and report.backend != BACKEND:
-        yield f"the probes were made on backend {report.backend}, want {BACKEND}", ["probe doctor"]
+    if report.verdict == "ok" and report.backend not in BACKENDS:
+        yield (
+            f"the probes were made on backend {report.backend}, want {' or '.join(BACKENDS)}",
+            ["probe doctor"],
+        )
 
 
 def is_proven(facts: Facts) -> bool:

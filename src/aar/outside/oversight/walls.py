@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from aar.outside.sandbox.doctor import DoctorReport, ProbeResult
+from aar.outside.sandbox.interface import BUBBLEWRAP, CONTAINER
 from aar.outside.sandbox.probes import PROBES
 
-BACKEND = "bubblewrap"
+# The backends whose probes prove a wall: both take the same ones.
+BACKENDS = (BUBBLEWRAP, CONTAINER)
 
 # Each area of the doctor's probes lies in one direction.
 DIRECTIONS: Mapping[str, tuple[str, ...]] = {

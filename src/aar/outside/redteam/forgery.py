@@ -119,7 +119,8 @@ class Forgery:
         index = len(self.leaves)
         last = parse_leaf(self.leaves[-1])
         seq, prev = self.chain(signer.name)
-        entry = Entry(self.origin, signer.name, seq, prev, kind, (), body, last.received_ms)
+        isolation = last.signed.entry.isolation
+        entry = Entry(self.origin, signer.name, seq, prev, kind, (), body, last.received_ms, isolation)
         self.leaves.append(
             format_leaf(index, last.received_ms + 1, signed_by(change(entry), signer, *cosigners))
         )

@@ -7,11 +7,13 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from aar.outside.sandbox import seccomp
 from aar.outside.sandbox.identity import slot_uid
-from aar.outside.sandbox.runtime import package_root
+from aar.outside.sandbox.runtime import layout_for, package_root
 from aar.outside.sandbox.spec import SandboxUnavailable
 
 INSTALL = "bubblewrap is not installed: type `sudo apt-get install bubblewrap`"
@@ -48,12 +50,12 @@ def missing_backend() -> str | None:
     except (SandboxUnavailable, seccomp.UnsupportedArchitecture) as error:
         return f"{error}"
     if uid is not None:
-        closed = _closed_to_others((package_root(), Path(sys.prefix)))
+        try:
+            closed = closed_to_others()
+        except SandboxUnavailable as error:
+            return f"{error}"
         if closed is not None:
-            return (
-                f"sandboxes run under ids of their own, to which {closed} is closed (a umask of 077?); "
-                f"type: chmod -R go+rX {package_root().parent.parent}"
-            )
+            return closed
     namespaces = [f"--unshare-{kind}" for kind in ("user", "pid", "net", "ipc", "uts", "cgroup")]
     tried = subprocess.run(
         [path, *namespaces, "--die-with-parent", "--ro-bind", "/", "/", "--proc", "/proc", "--", "/bin/true"],
@@ -75,14 +77,35 @@ def missing_backend() -> str | None:
     return remedy(tried.stderr.strip(), settings)
 
 
-def _closed_to_others(folders: tuple[Path, ...]) -> Path | None:
-    """The first file below the folders that only its owner may read."""
-    for folder in folders:
-        for path in (folder, *folder.glob("*"), *folder.glob("*/*.py")):
-            wanted = 0o005 if path.is_dir() else 0o004
-            if not path.is_symlink() and path.stat().st_mode & wanted != wanted:
-                return path
-    return None
+def closed_to_others() -> str | None:
+    """What of our code and of its Python is closed to ids that are not its owner's, and what to type; None
+    when it is open. What lies above does not matter: a stage shows each directory without its parents.
+    """
+    # The bench sees all that any other profile does.
+    sources = (Path(bind.source) for bind in layout_for("bench").binds)
+    found = next(_closed([*sources, *_inside(package_root()), *_inside(Path(sys.prefix))]), None)
+    if found is None:
+        return None
+    opened = found if found.is_dir() else found.parent
+    for whole in (package_root().parent.parent, Path(sys.prefix)):
+        if found.is_relative_to(whole):
+            opened = whole
+            break
+    return (
+        f"sandboxes run under ids of their own, to which {found} is closed (a umask of 077?); "
+        f"type: chmod -R go+rX {opened}"
+    )
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    yield from (folder, *folder.glob("*"), *folder.glob("*/*.py"))
+
+
+def _closed(paths: Iterable[Path]) -> Iterator[Path]:
+    for path in paths:
+        wanted = 0o005 if path.is_dir() else 0o004
+        if not path.is_symlink() and path.stat().st_mode & wanted != wanted:
+            yield path
 
 
 def find_bubblewrap() -> str:
@@ -106,7 +129,13 @@ def find_bubblewrap() -> str:
 
 
 def features(path: str) -> frozenset[str]:
-    """The long options that this bwrap knows."""
+    """The long options that this bwrap knows; it is asked once."""
+    told = os.stat(path)
+    return _features(path, told.st_mtime_ns, told.st_size)
+
+
+@lru_cache(maxsize=4)
+def _features(path: str, _mtime_ns: int, _size: int) -> frozenset[str]:
     listed = subprocess.run([path, "--help"], capture_output=True, text=True, env={}, timeout=10, check=False)
     return frozenset(word for word in (listed.stdout + listed.stderr).split() if word.startswith("--"))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
-import stat
 import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Self
 from aar.outside.sandbox import backend, runtime, seccomp
 from aar.outside.sandbox.argv import Handed, Layout, bwrap_options, etc_files, limited
 from aar.outside.sandbox.identity import slot_uid
+from aar.outside.sandbox.interface import Started
 from aar.outside.sandbox.protocol import memory_file
 from aar.outside.sandbox.shell import INSTALL, with_shell
 from aar.outside.sandbox.spec import (
@@ -23,19 +23,9 @@ from aar.outside.sandbox.spec import (
     SandboxSpec,
     SandboxUnavailable,
 )
-from aar.outside.sandbox.stage import Stage, bind_directory, unbind
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """A bubblewrap that runs: its process, and where it writes JSON about the sandbox (not blocking).
-
-    `staged` is what `Bubblewrap.release` must take back at the end.
-    """
-
-    pid: int
-    status_fd: int
-    staged: tuple[str, ...]
+from aar.outside.sandbox.stage import Stage, detach, unbind
+from aar.outside.sandbox.staging import gateway_on
+from aar.outside.sandbox.tree import Tree, grown, tree_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +36,9 @@ class Bubblewrap:
     nested_userns_off: bool
     layouts: dict[tuple[str, bool], Layout]
     filters: tuple[bytes, ...]
-    stage: Stage | None  # where we are root
+    # Where we are root.
+    stage: Stage | None
+    trees: dict[tuple[str, bool], Tree]
 
     @classmethod
     def prepare(cls) -> Self:
@@ -62,12 +54,13 @@ class Bubblewrap:
         with contextlib.suppress(SandboxUnavailable):
             layouts |= {(profile, True): with_shell(layouts[profile, False]) for profile in MAY_HAVE_A_SHELL}
         features = backend.features(path)
-        stage = None
+        stage, trees = None, {}
         if slot_uid(0) is not None:
             stage = Stage.enter(
                 directory for layout in layouts.values() for directory in runtime.directories_of(layout)
             )
-        return cls(path, "--disable-userns" in features, layouts, filters, stage)
+            trees = {kind: tree_of(layout, stage.places) for kind, layout in layouts.items()}
+        return cls(path, "--disable-userns" in features, layouts, filters, stage, trees)
 
     def start(self, spec: SandboxSpec, number: int, stdio: Sequence[int], files: Sequence[int]) -> Started:
         """Start it with `stdio` (input, output, error) and the contents of `spec.files`, in their order.
@@ -81,7 +74,9 @@ class Bubblewrap:
         status_fd, status_out = os.pipe()
         own.append(status_out)
         try:
-            gateway = None if spec.gateway_dir is None else self._gateway(spec.gateway_dir, number, staged)
+            gateway = None
+            if spec.gateway_dir is not None:
+                gateway = gateway_on(self.stage, spec.gateway_dir, number, staged)
             layout = self._layout(spec, number, staged)
             etc = [(dest, _held(own, content)) for dest, content in etc_files(spec).items()]
             filters = [_held(own, program) for program in self.filters]
@@ -122,38 +117,27 @@ class Bubblewrap:
         os.set_blocking(status_fd, False)
         return Started(process.pid, status_fd, tuple(staged))
 
+    def _layout(self, spec: SandboxSpec, number: int, staged: list[str]) -> Layout:
+        """What it sees, by paths that its uid can walk."""
+        kind = spec.profile, spec.has_shell
+        if kind not in self.layouts:
+            raise SandboxRefused(INSTALL)
+        if self.stage is None:
+            return self.layouts[kind]
+        return grown(self.trees[kind], self.stage, number, staged)
+
+    def named(self, started: Started) -> None:
+        """It has mounts of its own since before it was named: those here would be copied for all others."""
+        for place in started.staged:
+            detach(place)
+
+    def ended(self, started: Started) -> None:
+        """Nothing of it outlives its namespace, whose first process the launcher ends."""
+
     def release(self, staged: Iterable[str]) -> None:
         """Take back what a start put on the stage."""
         for place in staged:
             unbind(place)
-
-    def _layout(self, spec: SandboxSpec, number: int, staged: list[str]) -> Layout:
-        """The profile's layout by paths that the sandbox's uid can walk."""
-        layout = self.layouts.get((spec.profile, spec.has_shell))
-        if layout is None:
-            raise SandboxRefused(INSTALL)
-        if self.stage is None:
-            return layout
-        places = self.stage.view(runtime.directories_of(layout), number)
-        if self.stage.has_views:
-            staged += places.values()
-        return runtime.moved(layout, places)
-
-    def _gateway(self, path: str, number: int, staged: list[str]) -> str:
-        """Where the sandbox's uid reaches the gateway directory, which must hold sockets and nothing else."""
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            for name in os.listdir(descriptor):
-                if not stat.S_ISSOCK(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode):
-                    raise SandboxRefused(f"gateway directory {path} holds {name!r}: want sockets only")
-            if self.stage is None:
-                return os.path.realpath(path)
-            if not os.fstat(descriptor).st_mode & 0o001:
-                raise SandboxRefused(f"gateway directory {path} is closed to the sandbox: want mode 0711")
-            staged.append(bind_directory(descriptor, f"gateway-{number}"))
-            return staged[-1]
-        finally:
-            os.close(descriptor)
 
 
 def _held(own: list[int], content: bytes) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import selectors
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, Any, Self
 
+from aar.outside.sandbox.interface import DEFAULT_BACKEND
 from aar.outside.sandbox.protocol import REQUEST_BYTES, format_spec, memory_file
 from aar.outside.sandbox.runtime import package_root
 from aar.outside.sandbox.spec import (
@@ -71,13 +73,21 @@ class Running:
             self._exit = Exit(*fields)
         return self._exit
 
+    def begin(self) -> None:
+        """Its processor and wall time count from now on: for one that waits, as it is handed its work."""
+        self._tell(b"begin")
+
     def kill(self) -> None:
         """End it and everything in it; returns at once, `wait` tells when it is done."""
-        self._end(b"kill")
+        self._tell(b"kill")
 
-    def _end(self, why: bytes) -> None:
+    def is_over(self) -> bool:
+        """Whether it has ended; `wait` then tells how at once."""
+        return self._exit is not None or bool(select.select([self._control], [], [], 0)[0])
+
+    def _tell(self, word: bytes) -> None:
         with contextlib.suppress(OSError):  # over already: `wait` has the answer
-            self._control.send(why, socket.MSG_NOSIGNAL)
+            self._control.send(word, socket.MSG_NOSIGNAL)
 
     def collect(
         self, *, stdout_bytes: int = 1 << 20, stderr_bytes: int = 1 << 16, timeout_s: float | None = None
@@ -110,7 +120,7 @@ class Running:
                         selector.unregister(key.fd)
                     elif len(chunk) > room and not truncated:
                         truncated = True
-                        self._end(b"output")
+                        self._tell(b"output")
         ended = self.wait(None if until is None else max(0.001, until - time.monotonic()))
         out, error = (bytes(kept) for kept, _ in streams.values())
         return Output(out, error, truncated, ended)
@@ -221,7 +231,7 @@ class Launcher:
         self.sockets = sockets
 
     @classmethod
-    def spawn(cls, *allowed: Iterable[str]) -> Self:
+    def spawn(cls, *allowed: Iterable[str], backend: str = DEFAULT_BACKEND) -> Self:
         """Start a launcher with one client for each set of profiles; without any, one that may start all.
 
         The sockets come in the order of `allowed`. Keep one and let another process inherit the next; the
@@ -236,6 +246,7 @@ class Launcher:
         pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in sets]
         ready_in, ready_out = os.pipe()
         words = [sys.executable, "-P", "-m", "aar.outside.sandbox.launcher", "--ready", str(ready_out)]
+        words += ["--backend", backend]
         for profiles, (_, far) in zip(sets, pairs, strict=True):
             words += ["--client", f"{far.fileno()}:{','.join(sorted(profiles))}"]
         try:

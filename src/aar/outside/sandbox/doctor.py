@@ -13,28 +13,31 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any, Literal
 
-from aar.outside.sandbox import backend, runtime, seccomp
+from aar.outside.sandbox import backend as bubblewraps
+from aar.outside.sandbox import bare, container, runtime, seccomp
 from aar.outside.sandbox.answers import Answering, Findings, lazily_collected
-from aar.outside.sandbox.argv import Handed, bwrap_options, limited, sandbox_python
+from aar.outside.sandbox.argv import Handed, Layout, bwrap_options, limited, sandbox_python
 from aar.outside.sandbox.bombs import BOMBS, ends_of_bombs
+from aar.outside.sandbox.choice import missing_backend
 from aar.outside.sandbox.client import Launcher, LauncherClient, Running
 from aar.outside.sandbox.ends import Ending, lazily_ended
 from aar.outside.sandbox.identity import slot_uid
+from aar.outside.sandbox.interface import BARE, BUBBLEWRAP, CONTAINER, DEFAULT_BACKEND
 from aar.outside.sandbox.plants import PRIVATE, SLOT, as_input, planted, world_inside, world_outside
 from aar.outside.sandbox.probes import PROBES
 from aar.outside.sandbox.probes.leftovers import TAGS
 from aar.outside.sandbox.researcher import researcher_spec
 from aar.outside.sandbox.shell import with_shell
-from aar.outside.sandbox.spec import Exit, SandboxError
+from aar.outside.sandbox.spec import Exit, SandboxError, SandboxSpec
 
 Status = Literal["blocked", "leak", "unproven", "absent"]
-Verdict = Literal["ok", "leak", "unproven", "cannot-run"]
+Verdict = Literal["ok", "leak", "unproven", "cannot-run", "none"]
 
 _SCRIPTS = Path(__file__).parent / "probes"
 _LOCKS = "share-file-locks"
@@ -49,6 +52,17 @@ LIMITS = {
     "disk": "hard: file systems of fixed size, in memory",
     "files on disk": "soft: counted every 0.25 s",
     "memory": "soft: RLIMIT_DATA for each process, all together looked at every 0.25 s",
+}
+
+LIMITS_OF = {
+    BUBBLEWRAP: LIMITS,
+    CONTAINER: {
+        **LIMITS,
+        "processes": "hard: RLIMIT_NPROC, and a control group above it that is read back at each start",
+        "files on disk": "hard: inodes of each file system; ended far below that, counted every 0.25 s",
+        "memory": "hard: a control group of twice the memory and 64 MiB, files in memory included, read back "
+        "at each start; ended far below that, looked at every 0.25 s",
+    },
 }
 
 
@@ -72,6 +86,8 @@ class ProbeResult:
 class DoctorReport:
     """What the sandboxes of this machine keep in. Only "ok" may open a study.
 
+    "none" is for the backend bare, where there is nothing to probe: it opens one that says so everywhere.
+
     `limits` says for each resource whether its bound is hard or soft. `attestation` is what a record may
     keep: "backend", "version", "identity" ("own-uid" or "uid-per-sandbox"), "probes", "kernel",
     "filters_sha256", "arguments_sha256", and "digest", the SHA-256 of all the others. `detail` is the one
@@ -86,31 +102,41 @@ class DoctorReport:
     detail: str = ""
 
 
-def doctor(study_dir: Path | None = None, *, bombs: bool = False, has_shell: bool = False) -> DoctorReport:
+def without_sandbox() -> DoctorReport:
+    """What is said where no sandbox was asked for: nothing was probed, and nothing holds."""
+    return DoctorReport("none", (), BARE, {}, bare.attested())
+
+
+def doctor(
+    study_dir: Path | None = None,
+    *,
+    bombs: bool = False,
+    backend: str = DEFAULT_BACKEND,
+    has_shell: bool = False,
+) -> DoctorReport:
     """Run every probe through a launcher of its own, with profile researcher; about 1 s.
 
     With a study directory the canaries lie in it, and its own directories are tried. They are removed again.
     With `bombs` every limit is tried as well, which takes 2 s more and both processors of a small machine.
     `has_shell` attacks, and attests, the view of a researcher that has a shell.
     """
-    missing = backend.missing_backend()
+    missing = missing_backend(backend)
     if missing is not None:
         return DoctorReport("cannot-run", (), "none", {}, {}, missing)
     try:
-        without, within, ends = _tried(study_dir, bombs=bombs, has_shell=has_shell)
+        without, within, ends = _tried(study_dir, backend, bombs=bombs, has_shell=has_shell)
     except (SandboxError, TimeoutError) as error:
-        return DoctorReport("cannot-run", (), "bubblewrap", LIMITS, {}, f"{error}")
+        return DoctorReport("cannot-run", (), backend, LIMITS_OF[backend], {}, f"{error}")
     results = [*(_judged(name, without[name], within[name]) for name in PROBES)]
     results += _closed_directories(study_dir)
-    limits = {**LIMITS, "file locks": _lock_limit(without[_LOCKS][0], within[_LOCKS][0])}
+    limits = {**LIMITS_OF[backend], "file locks": _lock_limit(without[_LOCKS][0], within[_LOCKS][0])}
     limits |= {f"{name} bomb": _bomb_limit(name, ended) for name, ended in ends.items()}
     verdict = _verdict(results)
     if verdict == "ok" and any(BOMBS[name].reason != ended.reason for name, ended in ends.items()):
         verdict = "leak"
     names = [result.name for result in results]
-    return DoctorReport(
-        verdict, tuple(results), "bubblewrap", limits, attestation(names, has_shell=has_shell)
-    )
+    told = attestation(names, backend, has_shell=has_shell)
+    return DoctorReport(verdict, tuple(results), backend, limits, told)
 
 
 def _bomb_limit(name: str, ended: Exit) -> str:
@@ -128,13 +154,23 @@ def _lock_limit(without: bool, within: bool) -> str:
 
 
 def _tried(
-    study_dir: Path | None, *, bombs: bool, has_shell: bool
+    study_dir: Path | None, backend: str, *, bombs: bool, has_shell: bool
 ) -> tuple[Findings, Findings, dict[str, Exit]]:
     """Everything without, and everything within, at the same time."""
-    with planted(study_dir) as world, _scratch() as folder, ThreadPoolExecutor(1) as beside:
+    with contextlib.ExitStack() as stack:
+        beside = stack.enter_context(ThreadPoolExecutor(1))
+        # A launcher is up when all is planted.
+        spawned = beside.submit(Launcher.spawn, {"researcher"}, backend=backend)
+        stack.callback(_close, spawned)
+        world, folder = stack.enter_context(planted(study_dir)), stack.enter_context(_scratch())
         without = beside.submit(_all_without, world, folder)
-        within, ends = _all_within(world, folder, bombs=bombs, has_shell=has_shell)
+        within, ends = _all_within(spawned.result(), world, folder, bombs=bombs, has_shell=has_shell)
         return without.result(), within, ends
+
+
+def _close(spawned: Future[Launcher]) -> None:
+    if spawned.exception() is None:
+        spawned.result().close()
 
 
 def _all_without(world: dict[str, Any], folder: Path) -> Findings:
@@ -142,9 +178,9 @@ def _all_without(world: dict[str, Any], folder: Path) -> Findings:
 
 
 def _all_within(
-    world: dict[str, Any], folder: Path, *, bombs: bool, has_shell: bool
+    launcher: Launcher, world: dict[str, Any], folder: Path, *, bombs: bool, has_shell: bool
 ) -> tuple[Findings, dict[str, Exit]]:
-    with Launcher.spawn({"researcher"}) as launcher, contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         client = LauncherClient(launcher.sockets[0])
         ends = ends_of_bombs(client) if bombs else {}
         inside = stack.enter_context(_start_inside(client, world, has_shell=has_shell))
@@ -185,31 +221,54 @@ def _ended_within(left: dict[str, set[str]]) -> Findings:
     return found
 
 
-def attestation(probes: list[str], *, has_shell: bool = False) -> dict[str, str]:
+def attestation(
+    probes: list[str], backend: str = DEFAULT_BACKEND, *, has_shell: bool = False
+) -> dict[str, str]:
     """Which wall was probed: the same words, and so the same digest, on the same machine and version."""
-    path = backend.find_bubblewrap()
-    spec = researcher_spec(
-        name="attested", argv=sandbox_python(), gateway_dir="/gw", uid_slot=SLOT, has_shell=has_shell
-    )
-    layout = runtime.layout_for("researcher")
-    options = bwrap_options(
-        spec,
-        with_shell(layout) if has_shell else layout,
-        Handed((), (0, 0)),
-        gateway="/gw",
-        nested_userns_off="--disable-userns" in backend.features(path),
-    )
     machine = platform.machine()
     told = {
-        "backend": "bubblewrap",
-        "version": backend.version(path),
+        "backend": backend,
         "identity": "own-uid" if slot_uid(SLOT) is None else "uid-per-sandbox",
         "kernel": platform.release(),
         "probes": " ".join(probes),
         "filters_sha256": _sha256(seccomp.ceiling_filter(machine) + seccomp.main_filter(machine)),
-        "arguments_sha256": _sha256("\0".join([*options, *limited(spec)]).encode()),
+        **(_container_attested(has_shell) if backend == CONTAINER else _bubblewrap_attested(has_shell)),
     }
     return {**told, "digest": _sha256(json.dumps(told, sort_keys=True).encode())}
+
+
+def _attested_researcher(has_shell: bool) -> tuple[SandboxSpec, Layout]:
+    spec = researcher_spec(
+        name="attested", argv=sandbox_python(), gateway_dir="/gw", uid_slot=SLOT, has_shell=has_shell
+    )
+    layout = runtime.layout_for("researcher")
+    return spec, with_shell(layout) if has_shell else layout
+
+
+def _container_attested(has_shell: bool) -> dict[str, str]:
+    path = container.find_runtime()
+    spec, layout = _attested_researcher(has_shell)
+    config = container.oci_config(spec, layout, gateway="/gw", ids=(1, 2), group="attested")
+    return {
+        "version": container.version(path),
+        "arguments_sha256": _sha256(json.dumps(config, sort_keys=True).encode()),
+    }
+
+
+def _bubblewrap_attested(has_shell: bool) -> dict[str, str]:
+    path = bubblewraps.find_bubblewrap()
+    spec, layout = _attested_researcher(has_shell)
+    options = bwrap_options(
+        spec,
+        layout,
+        Handed((), (0, 0)),
+        gateway="/gw",
+        nested_userns_off="--disable-userns" in bubblewraps.features(path),
+    )
+    return {
+        "version": bubblewraps.version(path),
+        "arguments_sha256": _sha256("\0".join([*options, *limited(spec)]).encode()),
+    }
 
 
 def _sha256(data: bytes) -> str:

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import ctypes
 import json
+import math
 import os
 import selectors
 import signal
@@ -17,7 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from aar.outside.sandbox import processes
-from aar.outside.sandbox.bubblewrap import Bubblewrap, Started
+from aar.outside.sandbox.argv import WARM_UP_CPU_S
+from aar.outside.sandbox.choice import prepared
+from aar.outside.sandbox.identity import slot_uid
+from aar.outside.sandbox.interface import BACKENDS, DEFAULT_BACKEND, Backend, Started
 from aar.outside.sandbox.pressure import Pressure
 from aar.outside.sandbox.protocol import REQUEST_BYTES, REQUEST_DESCRIPTORS, parse_spec
 from aar.outside.sandbox.seccomp import UnsupportedArchitecture
@@ -29,6 +33,7 @@ from aar.outside.sandbox.spec import (
     SandboxSpec,
     SandboxUnavailable,
 )
+from aar.outside.sandbox.walls import Walls
 
 MAX_SANDBOXES = 128
 
@@ -45,13 +50,17 @@ class _Run:
 
     spec: SandboxSpec
     control: socket.socket
-    bwrap: Started  # the process outside the namespaces
-    bwrap_fd: int
+    child: Started  # the process outside the namespaces
+    child_fd: int
     started_s: float
+    uid: int | None  # out here; None where it is ours
+    # When its time began to count, and what it had used by then; None while it waits.
+    began_s: float | None
+    warm_up_cpu_s: float = 0.0
     init: int | None = None  # process 1 of the sandbox, by its number out here
     init_fd: int | None = None
     status: bytes = b""
-    bwrap_gone: bool = False
+    child_gone: bool = False
     init_gone: bool = False
     stopped: Reason | None = None
     stopped_s: float = 0.0
@@ -60,13 +69,26 @@ class _Run:
     cpu_s: float = 0.0
     seen_cpu_s: float = 0.0
     pressure: Pressure = field(default_factory=Pressure)
+    walls: Walls = field(default_factory=Walls)
+
+    def root(self) -> int:
+        """The process below which all others are."""
+        return self.init if self.child_gone and self.init is not None else self.child.pid
+
+    def ends_s(self) -> float:
+        """When its wall time is over."""
+        return math.inf if self.began_s is None else self.began_s + self.spec.wall_s
+
+    def most_cpu_s(self) -> float:
+        """How much processor time it may have used by now."""
+        return WARM_UP_CPU_S if self.began_s is None else self.warm_up_cpu_s + self.spec.cpu_s
 
 
 @dataclass(slots=True)
 class _Launcher:
     """Everything in one thread: bubblewrap dies with the thread that started it."""
 
-    bubblewrap: Bubblewrap
+    backend: Backend
     selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     clients: dict[socket.socket, frozenset[str]] = field(default_factory=dict)
     runs: list[_Run] = field(default_factory=list)
@@ -98,7 +120,7 @@ class _Launcher:
         if not self.runs:
             return None
         now = time.monotonic()
-        ends = [run.started_s + run.spec.wall_s for run in self.runs if run.stopped is None]
+        ends = [run.ends_s() for run in self.runs if run.stopped is None]
         return max(0.0, min([*ends, max(self.next_look_s, now + 0.01)]) - now)
 
     # Requests
@@ -140,7 +162,7 @@ class _Launcher:
                 os.close(descriptor)
 
     def _usage(self) -> dict[str, float]:
-        alive = sum(self._measure(run).cpu_s for run in self.runs)
+        alive = sum(processes.tree_cpu_s(run.root()) for run in self.runs)
         return {"sandboxes_cpu_s": self.finished_cpu_s + alive, "launcher_cpu_s": time.process_time()}
 
     def _start(
@@ -158,16 +180,18 @@ class _Launcher:
             raise SandboxRefused(f"{len(self.runs)} sandboxes are running: wait for one to end")
         self.started += 1
         started_s = time.monotonic()
-        started = self.bubblewrap.start(spec, self.started, handed[:3], handed[3:])
+        started = self.backend.start(spec, self.started, handed[:3], handed[3:])
         run = _Run(
             spec=spec,
             control=control,
-            bwrap=started,
-            bwrap_fd=os.pidfd_open(started.pid),
+            child=started,
+            child_fd=os.pidfd_open(started.pid),
             started_s=started_s,
+            uid=slot_uid(spec.uid_slot),
+            began_s=None if spec.waits else started_s,
         )
         self.runs.append(run)
-        self._watch(run.bwrap_fd, lambda: self._bwrap_ended(run))
+        self._watch(run.child_fd, lambda: self._child_ended(run))
         self._watch(started.status_fd, lambda: self._read_status(run))
         self._watch(control, lambda: self._obey(run))
         _answer(control, {"started": spec.name})
@@ -175,32 +199,44 @@ class _Launcher:
     # What becomes of a sandbox
 
     def _obey(self, run: _Run) -> None:
-        """Its client wants it gone, or is gone itself."""
+        """Its client tells it to begin, wants it gone, or is gone itself."""
         try:
             message = run.control.recv(64)
         except ConnectionError:
             message = b""
+        if message == b"begin":
+            self._begin(run)
+            return
         self._forget(run.control)
         if message == b"output":
             self._stop(run, "output", "more than its reader takes")
         else:
             self._stop(run, "killed", "by its client" if message else "its client is gone")
 
+    def _begin(self, run: _Run) -> None:
+        """From now on the time counts of one that waited; of any other it does already."""
+        if run.began_s is None:
+            # It is looked at before anything that we do not trust comes to it.
+            self._is_walled(run, self._measure(run), time.monotonic())
+            run.began_s, run.warm_up_cpu_s = time.monotonic(), run.seen_cpu_s
+
     def _read_status(self, run: _Run) -> None:
         """bubblewrap's own account: the number of process 1, later the exit code."""
         while True:
             try:
-                chunk = os.read(run.bwrap.status_fd, 4096)
+                chunk = os.read(run.child.status_fd, 4096)
             except BlockingIOError:
                 break
             if not chunk:
-                self._forget(run.bwrap.status_fd)
+                self._forget(run.child.status_fd)
                 break
             run.status += chunk
         *lines, run.status = run.status.split(b"\n")
         for line in lines:
             told = json.loads(line)
             run.exit_code = told.get("exit-code", run.exit_code)
+            if told.get("oom-kills") and run.stopped is None:
+                run.stopped, run.detail = "memory", f"the kernel ended {told['oom-kills']} of it"
             if run.init is None and "child-pid" in told:
                 self._adopt(run, told["child-pid"])
 
@@ -210,33 +246,40 @@ class _Launcher:
             descriptor = os.pidfd_open(pid)
         except ProcessLookupError:
             return
-        if processes.parent_of(pid) not in (run.bwrap.pid, os.getpid()):
+        if processes.parent_of(pid) not in (run.child.pid, os.getpid()):
             os.close(descriptor)
             return
         run.init, run.init_fd = pid, descriptor
         self._watch(descriptor, lambda: self._init_ended(run))
+        self.backend.named(run.child)
         if run.stopped is not None:
             _kill(descriptor)
 
     def _stop(self, run: _Run, reason: Reason, detail: str = "") -> None:
         if run.stopped is None:
-            self._measure(run)
+            self._count_cpu(run)
             run.stopped, run.detail, run.stopped_s = reason, detail, time.monotonic()
         if run.init_fd is not None:
             _kill(run.init_fd)
-        if not run.bwrap_gone:
-            _kill(run.bwrap_fd)
+        if not run.child_gone:
+            _kill(run.child_fd, signal.SIGTERM if run.child.is_told_to_end else signal.SIGKILL)
 
-    def _bwrap_ended(self, run: _Run) -> None:
+    def _child_ended(self, run: _Run) -> None:
         self._read_status(run)
-        _, status, usage = os.wait4(run.bwrap.pid, 0)
-        run.bwrap_gone = True
+        self.backend.ended(run.child)
+        _, status, usage = os.wait4(run.child.pid, 0)
+        run.child_gone = True
         run.cpu_s += usage.ru_utime + usage.ru_stime
         run.stopped_s = run.stopped_s or time.monotonic()
-        self._forget(run.bwrap_fd)
+        self._forget(run.child_fd)
+        code = os.waitstatus_to_exitcode(status)
+        if run.child.is_program:
+            run.exit_code = code if code >= 0 else 128 - code
         if run.exit_code is None and run.stopped is None:
-            code = os.waitstatus_to_exitcode(status)
-            run.stopped, run.detail = "launch-failed", f"bwrap ended with {code}; its reason is on stderr"
+            run.stopped, run.detail = (
+                "launch-failed",
+                f"the backend ended with {code}; its reason is on stderr",
+            )
         # A process that outlives the command dies here, whatever it did to hide: the namespace goes.
         if run.init_fd is not None and not run.init_gone:
             _kill(run.init_fd)
@@ -248,7 +291,7 @@ class _Launcher:
         if run.init is None or run.init_fd is None:
             return
         # While bubblewrap lives it is the parent: it will reap, or leave it to us when it goes.
-        if not run.bwrap_gone:
+        if not run.child_gone:
             self._forget(run.init_fd)
             run.init_gone = True
             return
@@ -260,13 +303,14 @@ class _Launcher:
                 _, _, usage = os.wait4(run.init, os.WNOHANG)
                 run.cpu_s += usage.ru_utime + usage.ru_stime
         self.runs.remove(run)
-        if run.init is None:
+        # What a plain program left may be a live one's: it ends with the last of them.
+        if run.init is None and not (run.child.is_program and self.runs):
             self._sweep()
-        for descriptor in (run.bwrap_fd, run.bwrap.status_fd, run.init_fd):
+        for descriptor in (run.child_fd, run.child.status_fd, run.init_fd):
             if descriptor is not None:
                 self._forget(descriptor)
                 os.close(descriptor)
-        self.bubblewrap.release(run.bwrap.staged)
+        self.backend.release(run.child.staged)
         # The kernel forgets the time of processes that die with their namespace: what we saw last stands.
         run.cpu_s = max(run.cpu_s, run.seen_cpu_s)
         self.finished_cpu_s += run.cpu_s
@@ -276,8 +320,8 @@ class _Launcher:
         ended = Exit(
             reason=run.stopped or "exited",
             code=-1 if run.exit_code is None or run.stopped is not None else run.exit_code,
-            cpu_s=round(run.cpu_s, 6),
-            wall_s=round(time.monotonic() - run.started_s, 6),
+            cpu_s=round(run.cpu_s - run.warm_up_cpu_s, 6),
+            wall_s=round(0.0 if run.began_s is None else time.monotonic() - run.began_s, 6),
             detail=run.detail,
         )
         self._forget(run.control)
@@ -285,13 +329,25 @@ class _Launcher:
         run.control.close()
 
     def _measure(self, run: _Run) -> processes.Use:
-        use = processes.tree_use(run.init if run.bwrap_gone and run.init is not None else run.bwrap.pid)
+        use = processes.tree_use(run.root(), run.init)
         run.seen_cpu_s = max(run.seen_cpu_s, use.cpu_s)
         return use
 
+    def _is_walled(self, run: _Run, use: processes.Use, now: float) -> bool:
+        """Whether its walls are up as far as can be seen; one whose are not is ended."""
+        if run.child.is_program:
+            return True  # it has none, and whoever started it knows
+        missing = run.walls.look(use, run.init, run.uid, now - run.started_s)
+        if missing is not None:
+            self._stop(run, "killed", f"a wall is missing: {missing}")
+        return missing is None
+
+    def _count_cpu(self, run: _Run) -> None:
+        run.seen_cpu_s = max(run.seen_cpu_s, processes.tree_cpu_s(run.root()))
+
     def _sweep(self) -> None:
         """End what bubblewrap left to us before it could name it: killed early, it leaves a waiting child."""
-        ours = {run.bwrap.pid for run in self.runs} | {run.init for run in self.runs}
+        ours = {run.child.pid for run in self.runs} | {run.init for run in self.runs}
         for pid in processes.children_of(os.getpid()):
             # One below a live bubblewrap is no child of ours, and else it is named by now.
             if pid not in ours:
@@ -302,7 +358,7 @@ class _Launcher:
         """Deadlines at once; processor time and memory every quarter of a second, over whole sandboxes."""
         now = time.monotonic()
         for run in self.runs:
-            if run.stopped is None and now >= run.started_s + run.spec.wall_s:
+            if run.stopped is None and now >= run.ends_s():
                 self._stop(run, "wall")
         if now < self.next_look_s:
             return
@@ -310,15 +366,17 @@ class _Launcher:
         for run in list(self.runs):
             use = self._measure(run)
             run.pressure.share_fairly(use)
-            if run.seen_cpu_s > run.spec.cpu_s:
+            if run.seen_cpu_s > run.most_cpu_s():
                 self._stop(run, "cpu")
             elif use.memory_bytes > run.spec.memory_mib << 20:
                 self._stop(run, "memory", f"{use.memory_bytes >> 20} MiB in use")
+            elif run.stopped is None and not self._is_walled(run, use, now):
+                continue
             elif run.stopped is None:
                 bomb = run.pressure.look(run.spec, use, run.init, run.seen_cpu_s, now)
                 if bomb is not None:
                     self._stop(run, *bomb)
-            if run.bwrap_gone and run.stopped_s and now > run.stopped_s + _REAP_S:
+            if run.child_gone and run.stopped_s and now > run.stopped_s + _REAP_S:
                 run.detail = f"{run.detail} processes still there {_REAP_S} s after the kill".strip()
                 self._finish(run)
         # A crowd takes long to look at: four fifths of our time stay for whoever asks for something.
@@ -331,15 +389,16 @@ def _answer(control: socket.socket, fields: dict[str, Any]) -> None:
         control.send(json.dumps(fields).encode(), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 
 
-def _kill(pidfd: int) -> None:
+def _kill(pidfd: int, how: signal.Signals = signal.SIGKILL) -> None:
     with contextlib.suppress(ProcessLookupError):
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        signal.pidfd_send_signal(pidfd, how)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve the clients whose sockets were inherited; report on `--ready` whether that is possible."""
     parser = argparse.ArgumentParser(prog="aar.outside.sandbox.launcher")
     parser.add_argument("--ready", type=int, required=True, help="descriptor for one line of JSON")
+    parser.add_argument("--backend", choices=BACKENDS, default=DEFAULT_BACKEND)
     parser.add_argument("--client", action="append", required=True, metavar="FD:PROFILE,PROFILE")
     chosen = parser.parse_args(argv)
     # An interrupt at the terminal is for whoever started us. One that is killed closes every control socket,
@@ -347,7 +406,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(BrokenPipeError), os.fdopen(chosen.ready, "w") as ready:
         try:
-            launcher = _Launcher(Bubblewrap.prepare())
+            launcher = _Launcher(prepared(chosen.backend))
         except (SandboxUnavailable, UnsupportedArchitecture) as error:
             json.dump({"error": f"{error}"}, ready)
             return 1

@@ -146,8 +146,9 @@ def _write(place: Path, canary: str) -> str:
 
 # What a doctor that was killed left: memory and queues of the kernel outlive whoever made them.
 _CARETAKER = """
-import ctypes, json, os, shutil, sys
+import os, sys
 os.read(int(sys.argv[2]), 1)
+import ctypes, json, shutil
 left, libc = json.loads(sys.argv[3]), ctypes.CDLL(None)
 for segment in left["segments"]: libc.shmctl(segment, 0, None)
 for messages in left["messages"]: libc.msgctl(messages, 0, None)
@@ -187,9 +188,9 @@ def _start_victim(stack: contextlib.ExitStack, canary: str, labels: str, left: d
 def _hold_lock(stack: contextlib.ExitStack) -> None:
     held = os.open(os.path.realpath(os.__file__), os.O_RDONLY | os.O_CLOEXEC)
     stack.callback(os.close, held)
-    # Another study's doctor may hold it already: then there is somebody to hear, too.
+    # Shared: another study's doctor may hold it too, and let go of it before our probe listens.
     with contextlib.suppress(OSError):
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
 def _listen_tcp6(stack: contextlib.ExitStack) -> int:

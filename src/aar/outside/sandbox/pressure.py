@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aar.outside.sandbox.argv import OPEN_FILES
 from aar.outside.sandbox.processes import Use
-from aar.outside.sandbox.spec import Reason, SandboxSpec
+from aar.outside.sandbox.spec import FILLED_LATER, Reason, SandboxSpec
 
 # The file systems that it can write to, seen from outside through its first process. The root that holds
 # them is read-only: none can be replaced by a link.
@@ -54,7 +54,7 @@ class Pressure:
 
         `cpu_s` is what it used so far, `now_s` a monotonic clock.
         """
-        full, files = _disk(init)
+        full, files = _disk(init, spec)
         if files > MOST_FILES_ON_DISK:
             return "disk", f"{files} files, at most {MOST_FILES_ON_DISK}"
         leaning: dict[Reason, str] = {}
@@ -75,7 +75,7 @@ class Pressure:
         return None
 
 
-def _disk(init: int | None) -> tuple[str, int]:
+def _disk(init: int | None, spec: SandboxSpec) -> tuple[str, int]:
     """Which file system is full, "" for none, and how many files there are in all."""
     full, files = "", 0
     root = f"/proc/{init}/root"
@@ -85,7 +85,7 @@ def _disk(init: int | None) -> tuple[str, int]:
             return "", 0
     except OSError:
         return "", 0
-    for place in WRITABLE:
+    for place in (*WRITABLE, *(folder[1:] for folder in FILLED_LATER if spec.waits)):
         try:
             told = os.statvfs(os.path.join(root, place))
         except OSError:  # over, or between two roots

@@ -3,7 +3,7 @@
 A request is JSON with, as its first descriptor, the socket for its answers. "start" adds standard input,
 output and error, then one descriptor for each file in the order of the spec. Answers: {"refused": why}, or
 {"started": name} and at the end {"exit": [...]}. A word back on that socket, "kill" or "output", or its end,
-kills the sandbox.
+kills the sandbox; "begin" starts the clocks of one that waits.
 """
 
 from __future__ import annotations
@@ -38,7 +38,11 @@ def parse_spec(fields: dict[str, Any]) -> SandboxSpec:
 def memory_file(content: bytes) -> int:
     """A descriptor that reads `content` from its start: no path, no command line, nothing left behind."""
     descriptor = os.memfd_create("aar", os.MFD_CLOEXEC)
-    with os.fdopen(os.dup(descriptor), "wb") as out:
-        out.write(content)
-    os.lseek(descriptor, 0, os.SEEK_SET)
+    try:
+        written = 0
+        while written < len(content):
+            written += os.pwrite(descriptor, memoryview(content)[written:], written)
+    except BaseException:
+        os.close(descriptor)
+        raise
     return descriptor

@@ -8,6 +8,7 @@ import sys
 import sysconfig
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 from aar.outside.sandbox.argv import PRLIMIT, PYTHON, Bind, Layout
@@ -15,7 +16,7 @@ from aar.outside.sandbox.spec import PROFILES, SandboxUnavailable
 
 # What may enter, by name. scikit-learn ships the digits with their labels: it is for the bench alone, which
 # is our code and holds the labels anyway. scipy has no data of its own, and blocks solve with it.
-_BASE = ("numpy", "scipy", "nacl", "cffi", "_cffi_backend", "pycparser")
+_BASE = ("numpy", "scipy", "nacl", "_cffi_backend")
 _SCIKIT_LEARN = ("sklearn", "joblib", "threadpoolctl", "narwhals", "cloudpickle")
 MAY_ENTER_SANDBOX = {
     profile: (*_BASE, *_SCIKIT_LEARN) if profile == "bench" else _BASE for profile in sorted(PROFILES)
@@ -56,6 +57,20 @@ def layout_for(profile: str) -> Layout:
     )
 
 
+def shared_with_sandboxes(directory: Path) -> str | None:
+    """What sandboxes read of the host that `directory` lies in or holds; None when they are apart.
+
+    A study there would show its labels and keys to those that it is to hide them from. Raises
+    `SandboxUnavailable` as `layout_for` does.
+    """
+    place = os.path.realpath(directory)
+    # The bench sees all that any other profile does.
+    for bind in layout_for("bench").binds:
+        if f"{place}/".startswith(f"{bind.source}/") or bind.source.startswith(f"{place}/"):
+            return bind.source
+    return None
+
+
 def directories_of(layout: Layout) -> list[str]:
     """The directories that hold the sources of its binds: a source itself, or the one that a file is in.
 
@@ -69,10 +84,15 @@ def moved(layout: Layout, places: Mapping[str, str]) -> Layout:
     """The same view, with each of `directories_of` replaced by where it is now."""
     binds = []
     for bind in layout.binds:
-        own = _directory_of(bind.source)
-        directory = own if own in places else next(other for other in places if _holds(other, own))
+        directory = directory_for(bind.source, places)
         binds.append(Bind(places[directory] + bind.source.removeprefix(directory), bind.dest))
     return replace(layout, binds=tuple(binds))
+
+
+def directory_for(source: str, directories: Iterable[str]) -> str:
+    """The one of these that holds a source."""
+    own = _directory_of(source)
+    return own if own in directories else next(other for other in directories if _holds(other, own))
 
 
 def _directory_of(source: str) -> str:
@@ -111,7 +131,7 @@ def _python() -> Iterable[Bind]:
     program = Path(os.path.realpath(sys.executable))
     yield Bind(str(program), PYTHON)
     yield Bind(str(_stdlib()), f"/opt/py/{sys.platlibdir}/{_python_name()}")
-    for library in sorted(Path(sys.base_prefix, "lib").glob("libpython3*.so*")):
+    for library in sorted(Path(sys.base_prefix, "lib").glob("libpython3*.so.*")):
         yield Bind(str(library.resolve()), f"/opt/py/lib/{library.name}")
 
 
@@ -124,20 +144,20 @@ def _our_code() -> Iterable[Bind]:
             yield Bind(str(root / name), f"/opt/aar/aar/{name}")
 
 
-def _package(name: str) -> Iterable[Bind]:
+@lru_cache(maxsize=64)
+def _package(name: str) -> tuple[Bind, ...]:
     found = importlib.util.find_spec(name)
     if found is None or found.origin is None:
         if name in _NEEDED:
             raise SandboxUnavailable(
                 f"{name} is not installed for {sys.executable}: install the package's dependencies"
             )
-        return
+        return ()
     origin = Path(os.path.realpath(found.origin))
     path = origin.parent if found.submodule_search_locations is not None else origin
-    yield Bind(str(path), f"/opt/site/{Path(found.origin).name if path == origin else name}")
+    own = Bind(str(path), f"/opt/site/{Path(found.origin).name if path == origin else name}")
     libraries = path.parent / _LIBRARIES_OF.get(name, ".none")
-    if libraries.is_dir():
-        yield Bind(str(libraries), f"/opt/site/{libraries.name}")
+    return (own, Bind(str(libraries), f"/opt/site/{libraries.name}")) if libraries.is_dir() else (own,)
 
 
 def _stdlib() -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -21,6 +21,8 @@ MAY_HAVE_A_SHELL = frozenset({"researcher", "probe"})
 MAY_HOLD_FILES = ("/submission/", "/instance/", "/brief/", "/workspace/")
 # A data set with its labels: no other profile is handed one, whoever asks.
 MAY_HOLD_FILES_OF_THE_BENCH = "/data/"
+# Directories of its own that a sandbox with `waits` fills from what it is handed at last.
+FILLED_LATER = ("/submission", "/instance")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _DEST = re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}){2,8}")
@@ -47,6 +49,16 @@ class MalformedSpec(SandboxError, ValueError):
     """A `SandboxSpec` asks for something that no sandbox may have."""
 
 
+def check_destinations(destinations: Iterable[str], may_hold: tuple[str, ...]) -> None:
+    """Raise `MalformedSpec` unless each is a plain absolute path below one of `may_hold`."""
+    for dest in destinations:
+        if not _DEST.fullmatch(dest) or not dest.startswith(may_hold):
+            raise MalformedSpec(
+                f"file destination {dest!r}: want a plain absolute path below one of "
+                f"{' '.join(may_hold)}, each part starting with a letter, a digit or _"
+            )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxSpec:
     """One sandbox: what runs, what it sees, what it may use.
@@ -57,7 +69,8 @@ class SandboxSpec:
     sandboxes that run at the same time want different slots. With `has_shell` its view holds a shell and the
     usual programs of a command line, and /var/tmp (researchers and probes only). `cpu_s` is for all processes
     together, `processes` counts threads too, `memory_mib` bounds the sandbox where a memory cgroup is at hand
-    and each process elsewhere.
+    and each process elsewhere. One that `waits` is started before there is anything for it to do: `cpu_s` and
+    `wall_s` count from `Running.begin` on, and it finds `FILLED_LATER` empty and its own.
     """
 
     name: str
@@ -71,6 +84,7 @@ class SandboxSpec:
     processes: int = 64
     cpu_s: int = 60
     wall_s: float = 60.0
+    waits: bool = False
     has_shell: bool = False
 
     def __post_init__(self) -> None:
@@ -86,13 +100,10 @@ class SandboxSpec:
         if len(self.files) > _MAX_FILES:
             raise MalformedSpec(f"{len(self.files)} files: want at most {_MAX_FILES}")
         of_the_bench = (MAY_HOLD_FILES_OF_THE_BENCH,) if self.profile == "bench" else ()
-        may_hold = (*MAY_HOLD_FILES, *of_the_bench)
-        for dest in self.files:
-            if not _DEST.fullmatch(dest) or not dest.startswith(may_hold):
-                raise MalformedSpec(
-                    f"file destination {dest!r}: want a plain absolute path below one of "
-                    f"{' '.join(may_hold)}, each part starting with a letter, a digit or _"
-                )
+        filled_later = tuple(f"{folder}/" for folder in FILLED_LATER) if self.waits else ()
+        check_destinations(
+            self.files, tuple(place for place in MAY_HOLD_FILES if place not in filled_later) + of_the_bench
+        )
         for name, value in self.env.items():
             if not _VARIABLE.fullmatch(name) or "\0" in value:
                 raise MalformedSpec(f"environment variable {name!r}: want A-Z 0-9 _ and a value without NUL")
@@ -120,7 +131,8 @@ class Exit:
     `code` is the program's exit status, 128 + signal number when a signal ended it, and -1 when there is none
     (killed from outside, or never started). It is a claim of the sandbox; `reason` is the launcher's word.
     `cpu_s` is user plus system time of everything that ran in it; processes that died with the sandbox count
-    as last seen, up to 0.25 s before. `wall_s` runs from launch to the last reaped process. Both are seconds.
+    as last seen, up to 0.25 s before. `wall_s` runs from launch to the last reaped process. Both are seconds,
+    and count from `Running.begin` on where the sandbox was told to begin.
     "processes" and "files" (open at once) are for one that worked for a second at that limit, "disk" for one
     that did so with a file system full, or made too many files; "output" for one that wrote past the cap of
     whoever read it. `detail` says more.

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import sys
-from collections.abc import Callable
 
 # Each begins with its name and ends with a stop, so that what became of it can be found.
 SEQUENCES = {
@@ -43,7 +41,7 @@ def _tell() -> None:
         os.write(1, f"\0{name}:{sequence}".encode())
     _forge()
     _hold()
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), 9)
 
 
 def _hold() -> None:
@@ -83,7 +81,7 @@ def _forge() -> None:
                 continue
 
 
-_ATTACKS: dict[str, Callable[[], None]] = {"flood": _flood, "tell": _tell}
+_ATTACKS = {"flood": _flood, "tell": _tell}
 
 if __name__ == "__main__":
     _ATTACKS[sys.argv[1]]()

@@ -195,11 +195,19 @@ def connects(family: int, address: Any) -> Found:
 
 
 def opens(paths: list[str], flags: int) -> Found:
-    """Whether one of these can be opened so; nothing is read or written."""
+    """Whether one of these can be opened so; nothing is read or written.
+
+    Where the null device lies over a file it is not that file which was opened.
+    """
     seen = "none of them is there"
     for path in paths:
         try:
-            os.close(os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY))
+            opened = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+            is_covered = os.fstat(opened).st_rdev == os.makedev(1, 3)
+            os.close(opened)
+            if is_covered:
+                seen = f"{path}: covered by the null device"
+                continue
         except FileNotFoundError:
             continue
         except OSError as error:

@@ -6,27 +6,28 @@ long as the other end does. END is "exit" for a program that then ends by itself
 
 from __future__ import annotations
 
+# The small halves of signal and socket: this starts four times in every doctor, and once more in each.
+import _signal  # type: ignore[import-not-found]  # what signal is made of has no stubs
+import _socket
+import _thread
 import ctypes
 import os
 import select
-import signal
-import socket
 import sys
 import time
-from collections.abc import Callable
 
 TAGS = ("as-daemon", "ignoring-signals", "stopped", "by-running-on", "by-hopping", "by-thread")
 _LIFE_S = 60
 
 
-def stay(door: socket.socket, tag: str) -> None:
+def stay(door: _socket.socket, tag: str) -> None:
     """Say who this is, then be there until the other end is not."""
     door.sendall(f"{tag}\n".encode())
     door.recv(1)
     os._exit(0)
 
 
-def _as_daemon(door: socket.socket) -> None:
+def _as_daemon(door: _socket.socket) -> None:
     os.setsid()
     if os.fork():
         os._exit(0)
@@ -36,26 +37,25 @@ def _as_daemon(door: socket.socket) -> None:
     stay(door, "as-daemon")
 
 
-def _ignoring_signals(door: socket.socket) -> None:
-    signal.pthread_sigmask(signal.SIG_BLOCK, range(1, signal.NSIG))
+def _ignoring_signals(door: _socket.socket) -> None:
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, range(1, _signal.NSIG))
     stay(door, "ignoring-signals")
 
 
-def _stopped(door: socket.socket) -> None:
+def _stopped(door: _socket.socket) -> None:
     door.sendall(b"stopped\n")
-    os.kill(os.getpid(), signal.SIGSTOP)
+    os.kill(os.getpid(), _signal.SIGSTOP)
 
 
-def _by_running_on(door: socket.socket) -> None:
+def _by_running_on(door: _socket.socket) -> None:
     os.setsid()
     os.set_inheritable(door.fileno(), True)
-    code = (
-        f"import socket; d = socket.socket(fileno={door.fileno()}); d.sendall(b'by-running-on\\n'); d.recv(1)"
-    )
+    says = "d.sendall(b'by-running-on\\n'); d.recv(1)"
+    code = f"import _socket; d = _socket.socket(1, 1, 0, {door.fileno()}); {says}"
     os.execve(sys.executable, [sys.executable, "-I", "-S", "-c", code], dict(os.environ))
 
 
-def _by_hopping(door: socket.socket) -> None:
+def _by_hopping(door: _socket.socket) -> None:
     door.sendall(b"by-hopping\n")
     until = time.monotonic() + _LIFE_S
     while time.monotonic() < until:
@@ -65,15 +65,13 @@ def _by_hopping(door: socket.socket) -> None:
             os._exit(0)
 
 
-def _by_thread(door: socket.socket) -> None:
+def _by_thread(door: _socket.socket) -> None:
     # The first thread leaves; what is left of the process is a thread that nobody waits for.
-    import threading
-
-    threading.Thread(target=stay, args=(door, "by-thread")).start()
+    _thread.start_new_thread(stay, (door, "by-thread"))
     ctypes.CDLL(None).pthread_exit(None)
 
 
-_WAYS: dict[str, Callable[[socket.socket], None]] = {
+_WAYS = {
     "as-daemon": _as_daemon,
     "ignoring-signals": _ignoring_signals,
     "stopped": _stopped,
@@ -83,8 +81,8 @@ _WAYS: dict[str, Callable[[socket.socket], None]] = {
 }
 
 
-def _door(path: str) -> socket.socket:
-    door = socket.socket(socket.AF_UNIX)
+def _door(path: str) -> _socket.socket:
+    door = _socket.socket(_socket.AF_UNIX)
     door.connect(path)
     return door
 
@@ -93,7 +91,7 @@ def main(path: str, end: str) -> None:
     """Start them all, say so, and end or be ended."""
     for tag in TAGS:
         if os.fork() == 0:
-            signal.alarm(0 if tag in ("ignoring-signals", "stopped") else _LIFE_S)
+            _signal.alarm(0 if tag in ("ignoring-signals", "stopped") else _LIFE_S)
             _WAYS[tag](_door(path))
             os._exit(0)
     own = _door(path)
