@@ -63,6 +63,10 @@ class Bare:
             raise SandboxRefused(
                 f"profile {spec.profile!r} wants a sandbox: backend bare runs researchers and nothing else"
             )
+        if spec.has_shell:
+            raise SandboxRefused(
+                "a shell for a language model wants a sandbox: backend bare has none to give"
+            )
         base = tempfile.mkdtemp(prefix=f"{self.prefix}{number}-")
         # It never says anything, and is at its end at once.
         status_fd, status_out = os.pipe()

@@ -21,11 +21,11 @@ from typing import Any, Self
 from aar.outside.sandbox import runtime, seccomp
 from aar.outside.sandbox.argv import (
     ENVIRONMENT,
-    ETC_FILES,
     GATEWAY_DEST,
     PYTHON,
     SANDBOX_UID,
     Layout,
+    etc_files,
     limited,
 )
 from aar.outside.sandbox.backend import closed_to_others
@@ -205,7 +205,7 @@ class Container:
             os.symlink(target, root + path)
         if gateway is not None:
             os.makedirs(root + GATEWAY_DEST)
-        for dest, content in ETC_FILES.items():
+        for dest, content in etc_files(spec).items():
             Path(root + dest).write_bytes(content)
         os.makedirs(root + HERE)
         for name, program in zip(FILTERS, self.filters, strict=True):
