@@ -92,8 +92,8 @@ def run(options: argparse.Namespace) -> int:
         )
     if backend == BARE and study_file.models:
         raise CommandFailed(
-            f"--backend bare runs programs that you wrote, and {study_file.models[0]} would have a shell with "
-            "your rights: run it in a sandbox"
+            f"--backend bare runs programs that you wrote, and {study_file.models[0]} would have a shell "
+            "with your rights: run it in a sandbox"
         )
     if study_file.data and not is_opened:
         data = read_data(Path(study_file.data))
