@@ -222,9 +222,49 @@ BODIES: tuple[tuple[str, dict[str, object]], ...] = (
     ),
     (
         "queue-paused",
-        {"signal": "transfer", "value": "0.9", "limit": "above 0.8", "reason": "x", "evidence": [3]},
+        {
+            "researcher": "",
+            "signal": "transfer",
+            "value": "0.9",
+            "limit": "above 0.8",
+            "reason": "x",
+            "evidence": [3],
+        },
     ),
     ("queue-resumed", {"pause": 7, "reason": "looked"}),
+    (
+        "budget-charged",
+        {
+            "researcher": "r1",
+            "task": "",
+            "what": "tokens",
+            "amount": 1_111,
+            "submission": -1,
+            "usage": {
+                "calls": 2,
+                "input": 1_000,
+                "output": 100,
+                "cache_read": 10,
+                "cache_write": 1,
+                "dollars": "0.0045075",
+                "total": {"calls": 3, "tokens": 2_222, "dollars": "0.01"},
+                "limit": "study-dollars",
+                "transcripts": [{"name": "a+1_b.eval", "sha256": "0a" * 32, "size": 5}],
+            },
+        },
+    ),
+    (
+        "budget-charged",
+        {
+            "researcher": "r1",
+            "task": "walk",
+            "what": "confirmations",
+            "amount": 1,
+            "submission": 3,
+            "usage": {},
+        },
+    ),
+    ("budget-set", {"researcher": "", "tokens": 1, "dollars": "0.0000000001", "reason": "enough"}),
     (
         "decision",
         {

@@ -63,6 +63,7 @@ STUDY_TERMS: dict[str, Any] = {
     "oversight": {"purpose": "", "human": {}, "limits": [], "downstream": []},
     "comparison": {},
     "programs": [],
+    "models": {},
 }
 TASK_TERMS: dict[str, Any] = {"scope": {}, "priority": 0, "risk": "low"}
 
@@ -641,8 +642,8 @@ def submit(forge: Forge, run: str, researcher: str, task: str, *, before: str = 
         "request": f"request-{run}",
     }
     forge.add(f"submission-{run}", "gateway", "submission", body, before=before)
-    charge = {"researcher": researcher, "task": task, "what": "submissions", "amount": 1}
-    charge["submission"] = At(f"submission-{run}")  # type: ignore[assignment]
+    charge: dict[str, Any] = {"researcher": researcher, "task": task, "what": "submissions", "amount": 1}
+    charge |= {"submission": At(f"submission-{run}"), "usage": {}}
     forge.add(f"charge-{run}", "gateway", "budget-charged", charge, before=before)
     return digest
 
@@ -668,7 +669,7 @@ def confirm(forge: Forge, run: str, submission: str, *, before: str = "") -> Non
     """Draft a confirmation of a submission: its charge, and the receipt of a run with new seeds."""
     body = forge[f"submission-{submission}"].body
     charge = {"researcher": body["researcher"], "task": body["task"], "what": "confirmations", "amount": 1}
-    charge["submission"] = At(f"submission-{submission}")
+    charge |= {"submission": At(f"submission-{submission}"), "usage": {}}
     forge.add(f"charge-{run}", "gateway", "budget-charged", charge, before=before)
     made = forge.runs[run] = Run(body["researcher"], body["digest"], "confirm", 0.9, pool=forge.pool)
     told = receipt(forge, run, submission, released=lambda: made.exact("public"))

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Resolve pyproject.toml again into requirements.lock, -s3.lock, -hf.lock and -dev.lock, with a hash for every file.
+# Resolve pyproject.toml again into requirements.lock, -s3.lock, -hf.lock, -llm.lock and -dev.lock, with a hash for every file.
 set -eu
 cd "$(dirname -- "$0")/.."
 work=$(mktemp -d)
@@ -19,8 +19,11 @@ lock() {
 # botocore (requirements-s3.lock) takes no later one, and all of these must fit into one environment.
 printf 'python-dateutil<3\n' >"$work/limits"
 lock requirements.lock --constraint "$work/limits" "$@"
-lock requirements-s3.lock --extra s3 --constraint requirements.lock "$@"
+# Inspect's own client of buckets wants one botocore and no other, so that one is everybody's.
+lock requirements-llm.lock --extra llm --constraint requirements.lock "$@"
+lock requirements-s3.lock --extra s3 --constraint requirements.lock --constraint requirements-llm.lock "$@"
 # What tests/lab/test_students_*.py last ran with; a new torch wants them run again (CONTRIBUTING.md).
 printf 'torch==2.13.0\ntransformers==5.24.0\npeft==0.21.2\n' >"$work/tested"
 lock requirements-hf.lock --extra hf --constraint requirements.lock --constraint "$work/tested" "$@"
-lock requirements-dev.lock --extra dev --constraint requirements.lock "$@"
+# The tests run whole studies of language models, against servers of their own.
+lock requirements-dev.lock --extra dev --extra llm --constraint requirements.lock --constraint requirements-llm.lock "$@"

@@ -8,13 +8,14 @@ say() {
     printf '%s\n' "$*" >&2
 }
 
-# set_up ROOT [dev]: make ROOT/.venv as the lock files say; with dev, the tools of ./check too.
+# set_up ROOT [dev|llm]: make ROOT/.venv as the lock files say; with dev, the tools of ./check too; with llm, what
+# researchers that are models want.
 set_up() {
     # Sandboxes run under ids of their own, which read the environment and the sources.
     umask 022
     set_up_root=$(CDPATH='' cd -P -- "$1" && pwd)
     set_up_lock=requirements.lock
-    [ "${2-}" != dev ] || set_up_lock=requirements-dev.lock
+    [ -z "${2-}" ] || set_up_lock=requirements-$2.lock
 
     # The kernel drops this lock with the last process that holds it, however that process ends.
     exec 9>"$set_up_root/.set-up.lock"

@@ -31,6 +31,7 @@ OPENED: dict[str, Any] = {
     "problem": RUN.problem,
     "researchers": ["researcher-1", "researcher-2"],
     "programs": [],
+    "models": {},
     "budget": {"submissions": 12, "confirmations": 0, "seconds": 180},
     "runs": {"seeds": 3, "replicates": 3},
     "interval": {"draws": 100},

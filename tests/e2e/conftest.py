@@ -25,7 +25,7 @@ class Finished:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    commands = Commands(tmp_path_factory.mktemp("finished"))
+    commands = Commands(tmp_path_factory.mktemp("finished"), draws=True)
     path = commands.directory / "study"
     done = commands.run("run", commands.study_file(), "--dir", str(path), "--json")
     assert done.returncode == 0, done.stderr

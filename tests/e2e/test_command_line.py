@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -28,23 +27,27 @@ def test_the_parser_needs_no_heavy_library(commands: Commands) -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_help_starts_within_150_ms_of_a_bare_python(
+def test_help_takes_150_ms_of_processor_time_more_than_a_bare_python(
     commands: Commands, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def best(words: list[str]) -> float:
+    """Processor time: what else this machine does is no fault of ours."""
+
+    def best_s(words: list[str]) -> float:
         times = []
         for _round in range(5):
-            began = time.perf_counter()
-            subprocess.run(
-                words, env=commands.environment, capture_output=True, check=True, cwd=commands.directory
+            process = subprocess.Popen(
+                words, env=commands.environment, stdout=subprocess.DEVNULL, cwd=commands.directory
             )
-            times.append(time.perf_counter() - began)
+            _pid, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            assert process.returncode == 0
+            times.append(usage.ru_utime + usage.ru_stime)
         return min(times)
 
-    bare, full = best([sys.executable, "-c", "pass"]), best([sys.executable, "-m", "aar", "--help"])
+    bare_s, full_s = best_s([sys.executable, "-c", "pass"]), best_s([sys.executable, "-m", "aar", "--help"])
     with capsys.disabled():
-        os.write(2, f"\naar --help {full * 1000:.0f} ms, bare python {bare * 1000:.0f} ms\n".encode())
-    assert full - bare < 0.150
+        os.write(2, f"\naar --help {full_s * 1000:.0f} ms, bare python {bare_s * 1000:.0f} ms\n".encode())
+    assert full_s - bare_s < 0.150
 
 
 @pytest.mark.sandbox

@@ -140,6 +140,19 @@ def test_record_filters_by_kind_and_author(finished: Any) -> None:
         assert set(entry) >= {"index", "kind", "author", "at", "refs", "body"}
 
 
+def test_without_pictures_none_is_drawn_and_a_later_run_draws_them(finished: Any, tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    shutil.copytree(finished.path, study, symlinks=True)
+    for name in ("pgr.svg", "pgr.png"):
+        (study / name).unlink()
+    bare = finished.commands.json("run", "--dir", str(study), "--no-picture", "--json")
+    assert bare["pictures"] == []
+    assert not list(study.glob("pgr.*"))
+    drawn = finished.commands.json("run", "--dir", str(study), "--json")
+    assert drawn["pictures"] == [str(study / "pgr.svg"), str(study / "pgr.png")]
+    assert (study / "pgr.png").read_bytes() == (finished.path / "pgr.png").read_bytes()
+
+
 def test_the_pictures_are_an_svg_and_a_png(finished: Any) -> None:
     assert (finished.path / "pgr.svg").read_bytes().lstrip().startswith(b"<?xml")
     assert (finished.path / "pgr.png").read_bytes().startswith(b"\x89PNG")

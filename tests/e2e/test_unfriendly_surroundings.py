@@ -149,7 +149,7 @@ def test_ctrl_c_at_a_terminal_in_the_first_second_is_no_traceback(commands: Comm
     assert process.returncode in (130, -signal.SIGINT), error
     # Before the program has started Python itself has the word.
     assert "Traceback" not in error or not (commands.directory / "study").exists()
-    if (commands.directory / "study").exists():
+    if (commands.directory / "study" / "study.toml").exists():
         assert "goes on" in error
 
 

@@ -153,6 +153,14 @@ def test_a_data_set_with_labels_is_not_opened_without_a_sandbox(commands: Comman
     assert not (commands.directory / "study").exists()
 
 
+def test_a_model_gets_no_shell_without_a_sandbox(commands: Commands) -> None:
+    words = ("--model", "anthropic/claude-sonnet-4-5", "--dir", "study", "--backend", "bare")
+    done = commands.run("run", commands.study_file(), *words)
+    assert done.returncode == 2
+    assert "would have a shell with your rights: run it in a sandbox" in done.stderr
+    assert not (commands.directory / "study").exists()
+
+
 def test_there_is_nothing_to_examine_in_it(commands: Commands) -> None:
     done = commands.run("doctor", "--backend", "bare")
     assert done.returncode == 2

@@ -10,6 +10,7 @@ from aar.formats.errors import MalformedBody
 from aar.formats.kinds import KINDS, MAX_TEXT_CHARACTERS, ROLES, check_body, kind_named
 from every_format import BODIES, CONFIRMED, RECEIPT
 from forge import opening
+from spending import models
 
 COMMENT = {"on": 3, "text": "well"}
 STEP = {"name": "s1", "what": "", "pipelines": ["[]"]}
@@ -236,8 +237,8 @@ def terms(**changes: Any) -> dict[str, Any]:
     return {**OPENED["oversight"], **changes}
 
 
-def test_the_queue_is_paused_by_the_monitor_or_a_reviewer_and_resumed_by_a_reviewer():
-    assert KINDS["queue-paused"].authors == ("monitor", "reviewer")
+def test_the_queue_is_paused_by_the_monitor_or_the_staff_and_resumed_by_a_reviewer():
+    assert KINDS["queue-paused"].authors == ("monitor", "reviewer", "operator")
     assert KINDS["queue-resumed"].authors == ("reviewer",)
 
 
@@ -295,3 +296,90 @@ def test_the_queue_is_paused_by_the_monitor_or_a_reviewer_and_resumed_by_a_revie
 def test_the_terms_of_a_study_have_their_shape(field: str, value: Any, says: str):
     check_body("study-opened", OPENED)
     refused("study-opened", {**OPENED, field: value}, says)
+
+
+CHARGES = [body for kind, body in BODIES if kind == "budget-charged"]
+OF_TOKENS: Any = CHARGES[0]
+OF_A_RUN: Any = CHARGES[1]
+USAGE: Any = OF_TOKENS["usage"]
+SET: Any = next(body for kind, body in BODIES if kind == "budget-set")
+MODELS: Any = models("r1")
+MODEL: Any = MODELS["researchers"][0]
+
+
+def used(**changes: Any) -> dict[str, Any]:
+    return {**OF_TOKENS, "usage": {**USAGE, **changes}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "says"),
+    [
+        ("budget-charged", {**OF_TOKENS, "task": "a b"}, "task: .* a name"),
+        ("budget-charged", {**OF_TOKENS, "task": "x" * 65}, "task: .* 0 to 64"),
+        ("budget-charged", {**OF_TOKENS, "submission": -2}, "submission: .* from -1"),
+        ("budget-charged", {**OF_TOKENS, "amount": -1}, "amount: .* from 0"),
+        ("budget-charged", {**OF_TOKENS, "amount": 1_112}, "amount: got 1112, want the sum"),
+        ("budget-charged", {**OF_TOKENS, "usage": {}}, "tokens have a usage"),
+        ("budget-charged", {**OF_TOKENS, "submission": 3}, "tokens have a usage and no submission"),
+        ("budget-charged", used(calls=-1), "calls: .* from 0"),
+        ("budget-charged", used(input=-1), "input: .* from 0"),
+        ("budget-charged", used(dollars="0.50000"), "dollars: .* amount of dollars"),
+        ("budget-charged", used(dollars="0.12345678901"), "dollars: .* amount of dollars"),
+        ("budget-charged", used(dollars="-1.00"), "dollars: .* amount of dollars"),
+        ("budget-charged", used(dollars="01.00"), "dollars: .* amount of dollars"),
+        ("budget-charged", used(total={**USAGE["total"], "calls": -1}), "total.calls: .* from 0"),
+        ("budget-charged", used(total={**USAGE["total"], "tokens": -1}), "total.tokens: .* from 0"),
+        ("budget-charged", used(total={**USAGE["total"], "dollars": "1"}), "total.dollars: .* amount"),
+        ("budget-charged", used(limit="seconds"), "limit: .* one of ''"),
+        ("budget-charged", used(transcripts=[{"name": "a"}]), "exactly name, sha256, size"),
+        (
+            "budget-charged",
+            used(transcripts=[{"name": "../a", "sha256": "0a" * 32, "size": 1}]),
+            "name: .* a file's name",
+        ),
+        ("budget-charged", used(calls=0), "no call wants no tokens"),
+        ("budget-charged", {**OF_A_RUN, "amount": 0}, "amount: .* from 1"),
+        ("budget-charged", {**OF_A_RUN, "task": ""}, "task: .* a name"),
+        ("budget-charged", {**OF_A_RUN, "usage": USAGE}, "runs have it the other way"),
+        ("budget-charged", {**OF_A_RUN, "submission": -1}, "runs have it the other way"),
+        ("budget-set", {**SET, "tokens": 0}, "tokens: .* from 1"),
+        ("budget-set", {**SET, "dollars": "1"}, "dollars: .* amount"),
+        ("budget-set", {**SET, "reason": ""}, "reason: .* 1 to"),
+        ("budget-set", {**SET, "researcher": "x" * 65}, "researcher: .* 0 to 64"),
+        ("queue-paused", {**PAUSE, "researcher": "x" * 65}, "researcher: .* 0 to 64"),
+        ("study-opened", {**OPENED, "models": {**MODELS, "tokens": 0}}, "tokens: .* from 1"),
+        ("study-opened", {**OPENED, "models": {**MODELS, "brief": ""}}, "brief: .* 64 lower-case"),
+        ("study-opened", {**OPENED, "models": {**MODELS, "dollars": 1}}, "dollars: .* amount"),
+        ("study-opened", {**OPENED, "models": {**MODELS, "researchers": []}}, "researchers: .* 1 to 512"),
+        (
+            "study-opened",
+            {**OPENED, "models": {**MODELS, "researchers": [{**MODEL, "model": ""}]}},
+            "model: .* 1 to 200",
+        ),
+        (
+            "study-opened",
+            {
+                **OPENED,
+                "models": {
+                    **MODELS,
+                    "researchers": [{**MODEL, "prices": {**MODEL["prices"], "input": "0.00001"}}],
+                },
+            },
+            "input: .* dollars for a million",
+        ),
+        (
+            "study-opened",
+            {**OPENED, "models": {**MODELS, "researchers": [{**MODEL, "prices": {"input": "1.00"}}]}},
+            "exactly cache_read, cache_write, input, output",
+        ),
+    ],
+)
+def test_what_models_spend_and_may_spend_has_its_shape(kind: str, body: Any, says: str):
+    check_body("study-opened", {**OPENED, "models": MODELS})
+    refused(kind, body, says)
+
+
+def test_a_charge_without_a_call_tells_of_a_transcript():
+    nothing = dict.fromkeys(("calls", "input", "output", "cache_read", "cache_write"), 0)
+    check_body("budget-charged", {**used(**nothing), "amount": 0})
+    refused("budget-charged", {**used(**nothing, transcripts=[]), "amount": 0}, "a transcript to tell of")

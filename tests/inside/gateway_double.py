@@ -237,7 +237,13 @@ class GatewayDouble:
         if submission not in self.confirmed:
             if len(self.confirmed) >= self.confirmations:
                 raise Refuse("budget", 403)
-            charge = {"researcher": self.researcher, "task": "t", "what": "confirmations", "amount": 1}
+            charge = {
+                "researcher": self.researcher,
+                "task": "t",
+                "what": "confirmations",
+                "amount": 1,
+                "usage": {},
+            }
             charge["submission"] = submission
             self.confirmed[submission] = self.record.append("gateway", "budget-charged", charge, [submission])
         return self.acknowledge(self.confirmed[submission])

@@ -14,6 +14,8 @@ from aar.outside.allocation import next_offer
 from aar.outside.projection import Projection
 from aar.verify.statistics import detectable_difference
 from forge import STUDY_TERMS, TASK_TERMS, planned
+from spending import charge as charge_of
+from spending import models, usage
 
 ORIGIN = "aar.local/study-0123456789abcdef"
 SECRET = bytes(range(32))
@@ -143,7 +145,7 @@ class Study:
         index = self.say("gateway", "submission", {**body, "size": 1, "request": request, **changes})
         task = changes.get("task", "t1")
         researcher = changes.get("researcher", "researcher-1")
-        charge = {"researcher": researcher, "task": task, "what": "submissions", "amount": 1}
+        charge = {"researcher": researcher, "task": task, "what": "submissions", "amount": 1, "usage": {}}
         self.say("gateway", "budget-charged", {**charge, "submission": index}, (index,))
         return index
 
@@ -387,7 +389,14 @@ def test_a_fixed_workflow_opens_a_step_when_the_one_before_has_its_receipts() ->
 
 
 def test_a_charge_is_for_a_submission_of_that_researcher(study: Study) -> None:
-    charge = {"researcher": "researcher-2", "task": "t1", "what": "submissions", "amount": 1, "submission": 3}
+    charge = {
+        "researcher": "researcher-2",
+        "task": "t1",
+        "what": "submissions",
+        "amount": 1,
+        "submission": 3,
+        "usage": {},
+    }
     with refused("no-submission"):
         study.say("gateway", "budget-charged", charge)
 
@@ -426,7 +435,7 @@ CONFIRMED = {
 
 
 def confirm(study: Study, submission: int, **changes: Any) -> int:
-    charge = {"researcher": "researcher-1", "task": "t1", "what": "confirmations", "amount": 1}
+    charge = {"researcher": "researcher-1", "task": "t1", "what": "confirmations", "amount": 1, "usage": {}}
     return study.say("gateway", "budget-charged", {**charge, "submission": submission, **changes})
 
 
@@ -734,7 +743,7 @@ def test_a_submission_stays_inside_its_plan_until_that_is_amended(hybrid: Study)
 
 # Pauses.
 
-PAUSE = {"signal": "", "value": "", "limit": "", "reason": "to look at it", "evidence": []}
+PAUSE = {"researcher": "", "signal": "", "value": "", "limit": "", "reason": "to look at it", "evidence": []}
 
 
 def test_while_the_queue_is_paused_nothing_is_leased_or_handed_in(study: Study) -> None:
@@ -757,7 +766,7 @@ def test_while_the_queue_is_paused_nothing_is_leased_or_handed_in(study: Study) 
 def test_while_the_queue_is_paused_no_confirmation_is_asked_for(study: Study) -> None:
     submission = study.submit(3, "a")
     study.receipt(submission)
-    charge = {"researcher": "researcher-1", "task": "t1", "what": "confirmations", "amount": 1}
+    charge = {"researcher": "researcher-1", "task": "t1", "what": "confirmations", "amount": 1, "usage": {}}
     charge["submission"] = submission
     pause = study.say("monitor", "queue-paused", PAUSE)
     with refused("paused"):
@@ -777,6 +786,87 @@ def test_only_the_pause_that_holds_is_lifted_and_only_by_a_reviewer(study: Study
     with refused("wrong-role", alarm=True):
         study.say("monitor", "queue-resumed", {"pause": pause, "reason": "x"}, (pause,))
     study.say("reviewer-a", "queue-resumed", {"pause": pause, "reason": "x"}, (pause,))
+
+
+# Stops and models.
+
+
+def stop_of(researcher: str) -> dict[str, Any]:
+    return {**PAUSE, "researcher": researcher}
+
+
+def test_a_stopped_researcher_gets_nothing_and_others_do(study: Study) -> None:
+    study.task("t2")
+    stop = study.say("operator", "queue-paused", stop_of("researcher-1"))
+    with refused("stopped"):
+        study.submit(3, "a")
+    with refused("stopped"):
+        study.lease("researcher-1", "t2")
+    with refused("stopped"):
+        study.say("reviewer-a", "queue-paused", stop_of("researcher-1"))
+    study.lease("researcher-1", epoch=2, until_ms=1)
+    study.lease("researcher-2", epoch=3)
+    with refused("wrong-role", alarm=True):
+        study.say("operator", "queue-resumed", {"pause": stop, "reason": "x"}, (stop,))
+    study.say("reviewer-a", "queue-resumed", {"pause": stop, "reason": "looked"}, (stop,))
+    assert study.projection.stops == {}
+    study.lease("researcher-1", "t2")
+
+
+def test_an_operator_stops_single_researchers_of_the_study_only(study: Study) -> None:
+    with refused("wrong-role", alarm=True):
+        study.say("operator", "queue-paused", PAUSE)
+    with refused("no-researcher"):
+        study.say("operator", "queue-paused", stop_of("researcher-3"))
+
+
+@pytest.fixture
+def modelled() -> Study:
+    made = Study()
+    made.say("operator", "study-opened", opening(models=models("researcher-1", tokens=2_200)))
+    made.task()
+    made.lease("researcher-1")
+    made.plan("researcher-1")
+    return made
+
+
+def spend(study: Study, told: dict[str, Any], **changes: Any) -> int:
+    return study.say("gateway", "budget-charged", {**charge_of("researcher-1", "t1", told), **changes})
+
+
+def test_tokens_are_charged_and_a_limit_ends_what_may_be_asked_for(modelled: Study) -> None:
+    spend(modelled, usage())
+    modelled.submit(3, "a")
+    spend(modelled, usage(1, before=1, limit="tokens"))
+    with refused("budget"):
+        modelled.submit(3, "b")
+    with refused("budget"):
+        modelled.lease("researcher-1", epoch=2)
+    modelled.lease("researcher-1", epoch=2, until_ms=1)
+    limit = {"researcher": "researcher-1", "tokens": 5_000, "dollars": "1.00", "reason": "x"}
+    modelled.say("reviewer-a", "budget-set", limit)
+    modelled.lease("researcher-1", epoch=3)
+    with refused("wrong-role", alarm=True):
+        modelled.say("operator", "budget-set", limit)
+    with refused("no-researcher"):
+        modelled.say("reviewer-a", "budget-set", {**limit, "researcher": "researcher-2"})
+
+
+def test_a_charge_that_does_not_follow_from_prices_and_calls_is_refused(modelled: Study) -> None:
+    with refused("budget"):
+        spend(modelled, usage(dollars="0.01"))
+    with refused("budget"):
+        spend(modelled, usage(before=1))
+    with refused("budget"):
+        spend(modelled, usage(), researcher="researcher-2")
+    with refused("no-task"):
+        spend(modelled, usage(), task="t9")
+    spend(modelled, usage(), task="")
+
+
+def test_models_that_contradict_the_rest_of_the_opening_are_refused() -> None:
+    with refused("models"):
+        Study().say("operator", "study-opened", opening(models=models("researcher-9")))
 
 
 def test_time_in_which_nothing_ran_is_not_charged(study: Study) -> None:

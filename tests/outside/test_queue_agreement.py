@@ -10,10 +10,13 @@ import pytest
 
 from aar.formats.entry import Entry, Leaf, sign_entry
 from aar.outside.admission import Refused, check_admission
+from aar.verify.budget_check import BudgetCheck
 from aar.verify.queue_check import QueueCheck
+from aar.verify.spending import Spent
 from forge import planned
 from outside.test_admission import ORIGIN, SIGNERS, opening, receipt_body
 from outside.test_admission import Study as Refusing
+from spending import CALL_DOLLARS, charge, models, usage
 
 NAMES = ("researcher-1", "researcher-2")
 TASKS = ("t1", "t2", "t3", "t4")
@@ -32,9 +35,13 @@ OF_THE_QUEUE = {
     "risk",
     "scope",
     "step-order",
+    "stopped",
+    # Of tokens and dollars: no other budget is ever spent here.
+    "budget",
 }
 # How often each is attempted.
-ATTEMPTS = {"lease": 2, "gone": 1, "plan": 2, "submit": 4, "receipt": 1, "pause": 1, "resume": 1, "close": 1}
+ATTEMPTS = {"lease": 2, "gone": 1, "plan": 2, "submit": 4, "receipt": 1, "pause": 1, "resume": 2, "close": 1}
+ATTEMPTS |= {"stop": 1, "spend": 3, "limit": 1}
 ROUNDS = 400
 
 
@@ -45,6 +52,7 @@ class Watched(Refusing):
         super().__init__()
         self.faults: list[tuple[str, int, str, str]] = []
         self.queue = QueueCheck(lambda *fault: self.faults.append(fault))
+        self.budget = BudgetCheck(lambda *fault: self.faults.append(fault))
         self.disagreements: list[str] = []
         self.admitted: dict[str, int] = {}
         self.refused: dict[str, int] = {}
@@ -69,6 +77,7 @@ class Watched(Refusing):
         self.now_ms += 1_000
         self.projection.fold(Leaf(index, self.now_ms, signed))
         self.queue.check(index, entry)
+        self.budget.check(index, entry)
         if self.faults:
             self.disagreements.append(f"admitted and called wrong: {self.faults} {kind} {body}")
             self.faults.clear()
@@ -77,9 +86,13 @@ class Watched(Refusing):
     def _would_be_found(self, index: int, entry: Entry) -> bool:
         faults: list[object] = []
         queue = QueueCheck(lambda *fault: faults.append(fault))
-        for name in ("_policy", "_researchers", "_tasks", "_scored", "_paused"):
+        for name in ("_policy", "_researchers", "_tasks", "_scored", "_paused", "_stopped", "_roles"):
             setattr(queue, name, copy.deepcopy(getattr(self.queue, name)))
         queue.check(index, entry)
+        budget = BudgetCheck(lambda *fault: faults.append(fault))
+        for name in ("_spending", "_tasks"):
+            setattr(budget, name, copy.deepcopy(getattr(self.budget, name)))
+        budget.check(index, entry)
         return bool(faults)
 
 
@@ -91,7 +104,8 @@ def opened(policy: str, dice: random.Random) -> Watched:
     study = Watched()
     terms = {"policy": policy, "directions": []}
     budget = {"submissions": 90_000, "confirmations": 1, "seconds": 10**7}
-    study.say("operator", "study-opened", opening(allocation=terms, budget=budget, researchers=list(NAMES)))
+    told = {"allocation": terms, "budget": budget, "models": models(NAMES[0], tokens=8_000)}
+    study.say("operator", "study-opened", opening(**told, researchers=list(NAMES)))
     for name in TASKS:
         workflow = dice.choice(("fixed", "hybrid", "hybrid", "free"))
         changes: dict[str, Any] = {
@@ -151,14 +165,40 @@ def play(study: Watched, dice: random.Random) -> None:
             researcher = study.projection.submissions[one].body["researcher"]
             study.say("evaluator", "score-receipt", {**receipt_body(one), "researcher": researcher}, (one,))
     elif what == "pause" and dice.random() < 0.3:
-        body = {"signal": "", "value": "", "limit": "", "reason": "x", "evidence": []}
-        study.say(dice.choice(("monitor", "reviewer-a")), "queue-paused", body)
+        study.say(dice.choice(("monitor", "reviewer-a", "operator")), "queue-paused", pause_of(""))
+    elif what == "stop" and dice.random() < 0.5:
+        name = who if dice.random() < 0.9 else "researcher-3"
+        study.say(dice.choice(("operator", "reviewer-a")), "queue-paused", pause_of(name))
+    elif what == "spend":
+        spend(study, who if dice.random() < 0.3 else NAMES[0], dice)
+    elif what == "limit":
+        name = dice.choice(("", NAMES[0], NAMES[0], NAMES[1]))
+        spent = study.projection.spending.spent[NAMES[0]].tokens
+        told_limit = {"tokens": max(spent + dice.choice((-100, 2_000, 9_000)), 1), "dollars": "9.00"}
+        study.say("reviewer-a", "budget-set", {"researcher": name, **told_limit, "reason": "x"})
     elif what == "resume":
-        pause = dice.choice([study.projection.paused, study.projection.paused, 0])
+        pause = dice.choice([study.projection.paused, *study.projection.stops.values(), 0])
         study.say("reviewer-a", "queue-resumed", {"pause": max(pause, 0), "reason": "x"}, (max(pause, 0),))
     elif what == "close" and dice.random() < 0.05 and told is not None:
         body = {"task": task, "researcher": told.researcher, "outcome": "done", "reason": ""}
         study.say("gateway", "task-closed", body)
+
+
+def pause_of(researcher: str) -> dict[str, Any]:
+    body = {"researcher": researcher, "signal": "", "value": "", "limit": "", "reason": "x"}
+    return {**body, "evidence": []}
+
+
+def spend(study: Watched, who: str, dice: random.Random) -> None:
+    """A charge as the gateway would make it, or one that is wrong in a detail."""
+    spending = study.projection.spending
+    before = spending.spent[NAMES[0]].calls
+    limit = spending.reached(NAMES[0], {NAMES[0]: Spent(calls=1, tokens=1_100, dollars=CALL_DOLLARS)})
+    told = usage(1, before=before, limit=limit)
+    if dice.random() < 0.2:
+        wrong: list[dict[str, Any]] = [{"dollars": "0.01"}, {"limit": "dollars"}, usage(1, before=before + 1)]
+        told |= dice.choice(wrong)
+    study.say("gateway", "budget-charged", charge(who, dice.choice(("", *TASKS, "t9")), told))
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 from importlib import resources
 from pathlib import Path
 
@@ -11,7 +12,14 @@ import pytest
 from aar.formats.keys import COSIGNATURE, Signer, format_vkey
 from aar.lab.problems import DEFAULT_PROBLEM, STUDY_PROBLEMS
 from aar.lab.problems import PROBLEMS as ALL_PROBLEMS
-from aar.outside.study_file import StudyFile, StudyFileError, default_study_text, parse_study
+from aar.outside.study_file import (
+    MODEL_DOLLARS,
+    MODEL_TOKENS,
+    StudyFile,
+    StudyFileError,
+    default_study_text,
+    parse_study,
+)
 
 PROBLEMS = ("digits",)
 
@@ -364,6 +372,64 @@ def test_under_risk_tiers_a_risky_task_is_not_free() -> None:
     parse_study(text + HYBRID, source="x", problems=PROBLEMS)
     with pytest.raises(StudyFileError, match="a task of high risk is fixed, this one is hybrid"):
         parse_study(text + HYBRID.replace('"medium"', '"high"'), source="x", problems=PROBLEMS)
+
+
+MODEL = 'model = "anthropic/claude-sonnet-4-5"'
+
+
+def with_team(text: str) -> str:
+    return default().replace("[[task]]", f"{text}\n\n[[task]]", 1)
+
+
+def test_a_researcher_may_be_a_model_with_limits_of_its_own_and_of_all() -> None:
+    text = with_team(
+        f'[[researcher]]\n{MODEL}\ntokens = 5\ndollars = 2.5\n[[researcher]]\nprogram = "mine.py"\n'
+        f'[[researcher]]\n{MODEL}\n[budget]\ndollars = "3.0012"\n[llm]\nprices = "p.toml"\nbrief = "b.md"'
+    )
+    study = parse_study(text, source="x", problems=PROBLEMS)
+    first, second, third = study.team
+    assert (first.tokens, first.dollars) == (5, Fraction(5, 2))
+    assert (second.model, second.tokens) == ("", 0)
+    assert (third.tokens, third.dollars) == (MODEL_TOKENS, MODEL_DOLLARS)
+    assert (study.tokens, study.dollars) == (5 + MODEL_TOKENS, Fraction("3.0012"))
+    assert study.models == ("anthropic/claude-sonnet-4-5",)
+    placed = study.with_llm_files_from(Path("/studies"))
+    assert (placed.prices, placed.brief) == ("/studies/p.toml", "/studies/b.md")
+    written = placed.as_written()
+    again = parse_study(written.text, source="again", problems=PROBLEMS)
+    assert again.as_written() == written
+
+
+def test_a_model_takes_the_place_of_every_researcher_that_the_file_says_nothing_of() -> None:
+    text = with_team('[[researcher]]\nprogram = "mine.py"\n[[researcher]]\nseed = 4')
+    study = parse_study(text, source="x", problems=PROBLEMS).with_researchers(4).with_model("openai/gpt-5")
+    assert [one.model for one in study.team] == ["", *["openai/gpt-5"] * 3]
+    assert study.team[1].seed == 4
+    assert (study.tokens, study.dollars) == (3 * MODEL_TOKENS, 3 * MODEL_DOLLARS)
+    assert study.with_budget(7, None).tokens == 7
+
+
+@pytest.mark.parametrize(
+    ("team", "says"),
+    [
+        (f'[[researcher]]\n{MODEL}\nprogram = "mine.py"', "a program or a model, not both"),
+        ("[[researcher]]\ntokens = 5", "tokens and dollars are for a researcher with a model"),
+        ('[[researcher]]\nmodel = "claude"', "want PROVIDER/NAME"),
+        ('[[researcher]]\nmodel = "a/../b"', "want PROVIDER/NAME"),
+        (f"[[researcher]]\n{MODEL}\ntokens = 0", "tokens: got 0"),
+        (f"[[researcher]]\n{MODEL}\ndollars = 0", "want more than nothing"),
+        (f'[[researcher]]\n{MODEL}\ndollars = "ten"', "want dollars such as '2.50'"),
+        (f"[[researcher]]\n{MODEL}\ndollars = true", "want dollars such as"),
+        (f"[[researcher]]\n{MODEL}\ndollars = 1e300", "want dollars such as"),
+        ("[budget]\ntokens = 5", "of researchers with a model: there is none"),
+        (f"[[researcher]]\n{MODEL}\n[budget]\nmoney = 5", "unknown money"),
+        (f"[[researcher]]\n{MODEL}\n[llm]\nprices = 5", "prices: got 5"),
+        (f"[[researcher]]\n{MODEL}\n[llm]\nprice = 5", "unknown price"),
+    ],
+)
+def test_what_is_wrong_with_a_model_or_its_budget_is_said(team: str, says: str) -> None:
+    with pytest.raises(StudyFileError, match=says):
+        parse_study(with_team(team), source="x", problems=PROBLEMS)
 
 
 # Which sandboxes.

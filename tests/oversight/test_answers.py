@@ -14,7 +14,7 @@ from oversight.deployment import Deployment, codes, file_of, holding, record_of,
 
 LIMIT = Limit(signal="steps-without-human", side="above", value=0.1, action="require-review")
 TABLE = '[[oversight.limit]]\nsignal = "steps-without-human"\nabove = 0.1\naction = "require-review"\n'
-PAUSE = {"signal": "", "value": "", "limit": "", "reason": "something odd", "evidence": []}
+PAUSE = {"researcher": "", "signal": "", "value": "", "limit": "", "reason": "something odd", "evidence": []}
 
 
 @pytest.fixture

@@ -124,7 +124,7 @@ def test_one_pause_at_a_time(tmp_path: Path) -> None:
 
 def test_a_reviewer_s_own_pause_is_enough(tmp_path: Path) -> None:
     gateway = watched(tmp_path, share(0.2, "pause"))
-    by_hand = {"signal": "", "value": "", "limit": "", "reason": "lunch", "evidence": []}
+    by_hand = {"researcher": "", "signal": "", "value": "", "limit": "", "reason": "lunch", "evidence": []}
     at = sign(gateway, "reviewer-a", "queue-paused", by_hand)
     desk = gateway.desks["researcher-1"]
     with pytest.raises(Refused, match="paused since entry"):

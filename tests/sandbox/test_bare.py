@@ -37,6 +37,11 @@ def test_no_official_run_and_no_bench_without_a_wall(client: LauncherClient, pro
         client.start(spec("pass", profile=profile), stdin=b"")
 
 
+def test_no_shell_for_a_model_without_a_wall(client: LauncherClient) -> None:
+    with pytest.raises(SandboxRefused, match="a shell for a language model wants a sandbox"):
+        client.start(spec("pass", has_shell=True), stdin=b"")
+
+
 def test_a_program_ends_with_its_own_status_and_a_signal_as_a_shell_would_tell(
     client: LauncherClient,
 ) -> None:

@@ -7,6 +7,7 @@ walls of a sandbox are between them.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -178,7 +179,7 @@ def attacked(bubblewrap: bubblewraps.Bubblewrap, world: dict[str, Any], wall: st
         told = stream.read()
     os.waitpid(started.pid, 0)
     os.close(started.status_fd)
-    bubblewrap.release(started.staged)
+    bubblewrap.release(started)
     probes = json.loads(told)["probes"]
     return sorted(name for name, (fired, _detail) in probes.items() if fired and name in PROBES)
 
@@ -204,7 +205,8 @@ def each(walls: list[str]) -> Iterator[tuple[str, list[str]]]:
         held = victim(world["canary"], world["places"]["labels"])
         world["victim"] = held.pid
         try:
-            bubblewrap = bubblewraps.Bubblewrap.prepare()
+            # No launcher is here to put it into a control group and let it go on.
+            bubblewrap = dataclasses.replace(bubblewraps.Bubblewrap.prepare(), groups=None)
             for number, wall in enumerate(walls):
                 yield wall, attacked(bubblewrap, world, wall, number)
         finally:

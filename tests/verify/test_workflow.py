@@ -189,7 +189,14 @@ def test_under_a_policy_that_goes_by_risk_a_risky_task_is_not_free(
 
 # Pauses.
 
-PAUSE = {"signal": "", "value": "", "limit": "", "reason": "a reviewer wants to look", "evidence": []}
+PAUSE = {
+    "researcher": "",
+    "signal": "",
+    "value": "",
+    "limit": "",
+    "reason": "a reviewer wants to look",
+    "evidence": [],
+}
 
 
 def paused(forge: Forge, *, before: str, until: str = "") -> Forge:

@@ -66,6 +66,7 @@ def _told(error: Exception) -> tuple[str, int] | None:
     from aar.outside.study_data import DataUnusable
     from aar.outside.study_directory import NotAStudy, StudyInUse
     from aar.outside.study_file import StudyFileError
+    from aar.outside.worker_process import WorkerRefused
     from aar.verify.reader import NotARecord
 
     if isinstance(error, ServiceEnded):
@@ -77,6 +78,8 @@ def _told(error: Exception) -> tuple[str, int] | None:
                 EXIT_BAD_INPUT,
             )
         return f"{error}; ./aar run --dir goes on where the record says", EXIT_CUT_OFF
+    if isinstance(error, WorkerRefused):
+        return f"{error}; then ./aar run --dir goes on", EXIT_BAD_INPUT
     if isinstance(error, GatewayGone):
         return f"{error}; ./aar run --dir goes on where the record says", EXIT_CUT_OFF
     if isinstance(error, FormatError):

@@ -54,7 +54,21 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--dir", metavar="DIR", help="study directory; an existing study goes on")
     run.add_argument("--researchers", type=int, metavar="N", help="how many researchers")
     run.add_argument("--minutes", type=float, metavar="M", help="time budget")
+    run.add_argument(
+        "--model",
+        metavar="PROVIDER/NAME",
+        help="researchers are this language model, unless the study file says what they are",
+    )
+    run.add_argument("--prices", metavar="FILE", help="dollars for a million tokens, before the shipped ones")
+    run.add_argument("--tokens", type=int, metavar="N", help="limit of all models together")
+    run.add_argument("--dollars", metavar="D", help="limit of all models together, such as 12.50")
+    run.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print brief, tools, limits and expected cost; make nothing",
+    )
     run.add_argument("--json", action="store_true", help="print one JSON summary and nothing else")
+    run.add_argument("--no-picture", action="store_true", help="draw nothing at the end (a second or two)")
     _add_backend(run, default=None)
     run.add_argument(
         "--key", metavar="FILE", help="the reviewer's key; default: in the user's config directory"
@@ -173,16 +187,28 @@ def build_parser() -> argparse.ArgumentParser:
     review.add_argument("--key", metavar="FILE")
     review.add_argument("--json", action="store_true")
 
-    for name, text, command in (
-        ("pause", "stop the queue: nothing is leased or handed in until a reviewer lifts it", _pause),
-        ("resume", "lift the pause that holds, in a reviewer's name", _resume),
+    for name, text, of_one, command in (
+        ("pause", "stop the queue: nothing is leased or handed in until a reviewer lifts it", "", _pause),
+        (
+            "resume",
+            "lift the pause that holds, or a researcher's stop, in a reviewer's name",
+            "lift its stop",
+            _resume,
+        ),
+        ("stop", "end researchers: they get nothing until a reviewer resumes them", "end this one", _stop),
     ):
         stops = _add(commands, name, text, command)
         stops.add_argument("dir", metavar="DIR")
+        if name != "pause":
+            stops.add_argument(
+                "researcher", nargs="?", metavar="RESEARCHER", help=f"{of_one}, instead of everybody"
+            )
         stops.add_argument("--reason", metavar="TEXT", required=True, help="why; the record keeps it")
         stops.add_argument("--key", metavar="FILE")
         stops.add_argument("--json", action="store_true")
 
+    _add_budget(commands)
+    _add_trace(commands)
     _add_witness(commands)
     _add_receipt(commands)
     _add_lab(commands)
@@ -240,6 +266,37 @@ def build_parser() -> argparse.ArgumentParser:
     doctor.add_argument("--shell", action="store_true", help="attack a sandbox that has a shell in its view")
     _add_sandbox(commands)
     return parser
+
+
+def _add_budget(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    budget = _add(commands, "budget", "what a study spent and has left; set: change a limit", _budget)
+    budget.add_argument("dir", metavar="DIR")
+    budget.add_argument(
+        "action",
+        nargs="?",
+        default="show",
+        choices=("show", "set"),
+        help="set: a reviewer changes limits of tokens and dollars, also of a study that runs",
+    )
+    budget.add_argument(
+        "researcher", nargs="?", metavar="RESEARCHER", help="set: the limit of this one; default: of all"
+    )
+    budget.add_argument("--tokens", type=int, metavar="N", help="set: how many in all")
+    budget.add_argument("--dollars", metavar="D", help="set: how many in all, such as 12.50")
+    budget.add_argument("--reason", metavar="TEXT", help="set: why; the record keeps it")
+    budget.add_argument("--key", metavar="FILE")
+    budget.add_argument("--json", action="store_true")
+
+
+def _add_trace(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    told = "what a researcher that is a model was told, said and did, in Inspect View on loopback"
+    trace = _add(commands, "trace", told, _trace)
+    trace.add_argument("dir", metavar="DIR")
+    trace.add_argument("researcher", metavar="RESEARCHER")
+    how = trace.add_mutually_exclusive_group()
+    how.add_argument("--text", action="store_true", help="print it, also of a conversation that is not over")
+    how.add_argument("--json", action="store_true")
+    how.add_argument("--port", type=int, default=7575, metavar="P", help="of Inspect View; default 7575")
 
 
 def _add_redteam_study(whats: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -594,6 +651,24 @@ def _resume(options: argparse.Namespace) -> int:
     from aar.cli.pause import resume
 
     return resume(options)
+
+
+def _stop(options: argparse.Namespace) -> int:
+    from aar.cli.pause import stop
+
+    return stop(options)
+
+
+def _trace(options: argparse.Namespace) -> int:
+    from aar.cli.trace import trace
+
+    return trace(options)
+
+
+def _budget(options: argparse.Namespace) -> int:
+    from aar.cli.budget import budget
+
+    return budget(options)
 
 
 def _deployment_review(options: argparse.Namespace) -> int:

@@ -1,8 +1,9 @@
-"""Commands of the pause: a reviewer stops the queue by hand, lifts what stopped it, answers an alarm."""
+"""Commands of pauses and stops, of the queue or a researcher, by hand; and the answer to an alarm."""
 
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from aar.cli.main import EXIT_OK
 from aar.cli.output import say, say_json
 from aar.cli.read import read_leaves
 from aar.cli.safe_text import terminal_safe, typed
+from aar.formats.keys import Signer
+from aar.outside.control_plane import operator_signer
 from aar.outside.projection import Projection
 from aar.outside.study_directory import StudyDirectory
 
@@ -25,19 +28,76 @@ def pause(options: argparse.Namespace) -> int:
             f"{study.path} is paused already, since entry {projection.paused}; "
             f"./aar resume {typed(study.path)} --reason TEXT lifts it"
         )
-    body = {"signal": "", "value": "", "limit": "", "reason": options.reason, "evidence": []}
+    body = {
+        "researcher": "",
+        "signal": "",
+        "value": "",
+        "limit": "",
+        "reason": options.reason,
+        "evidence": [],
+    }
     told = f"the queue is paused; ./aar resume {typed(study.path)} --reason TEXT lifts it"
     return _sign(study, projection, options, "queue-paused", body, (), told)
 
 
 def resume(options: argparse.Namespace) -> int:
-    """`aar resume`: lift the pause that holds."""
+    """`aar resume`: lift the pause that holds, or the stop of one researcher."""
     study, projection = _open_study(options)
+    if options.researcher is not None:
+        stop = projection.stops.get(options.researcher)
+        if stop is None:
+            stopped = ", ".join(projection.stops) or "nobody"
+            raise CommandFailed(f"{options.researcher} is not stopped: {stopped} is")
+        lifted = {"pause": stop, "reason": options.reason}
+        told = f"{options.researcher} may go on: the stop of entry {stop} is lifted"
+        return _sign(study, projection, options, "queue-resumed", lifted, (stop,), told)
     if projection.paused < 0:
-        raise CommandFailed(f"{study.path} is not paused: there is nothing to lift")
+        stopped = f"; {', '.join(projection.stops)} is stopped: name a researcher" if projection.stops else ""
+        raise CommandFailed(f"{study.path} is not paused: there is nothing to lift{stopped}")
     body = {"pause": projection.paused, "reason": options.reason}
     told = f"the pause of entry {projection.paused} is lifted"
     return _sign(study, projection, options, "queue-resumed", body, (projection.paused,), told)
+
+
+def stop(options: argparse.Namespace) -> int:
+    """`aar stop`: one researcher, or every one, is ended and gets nothing until a reviewer lets it go on."""
+    study, projection = _open_study(options)
+    names = [options.researcher] if options.researcher is not None else projection.researchers
+    unknown = [one for one in names if one not in projection.researchers]
+    if unknown:
+        raise CommandFailed(
+            f"there is no researcher {unknown[0]!r:.80}; there is: {', '.join(projection.researchers)}"
+        )
+    waiting = [one for one in names if one not in projection.stops]
+    if not waiting:
+        raise CommandFailed(
+            f"{', '.join(names)} is stopped already; ./aar resume {typed(study.path)} {names[0]} "
+            "--reason TEXT lifts it"
+        )
+    signer = _stopper(study, projection, options.key)
+    acks = []
+    with gateway_of(study, with_evaluator=False) as gateway:
+        for name in waiting:
+            body = {"researcher": name, "signal": "", "value": "", "limit": "", "reason": options.reason}
+            acks.append(gateway.append([signer], "queue-paused", {**body, "evidence": []}))
+    if options.json:
+        say_json(acks)
+        return EXIT_OK
+    for name, ack in zip(waiting, acks, strict=True):
+        say(terminal_safe(f"{name} is stopped (entry {ack['index']}, signed by {signer.name})"))
+    say(f"./aar resume {typed(study.path)} RESEARCHER --reason TEXT lets one go on")
+    return EXIT_OK
+
+
+def _stopper(study: StudyDirectory, projection: Projection, key: str | None) -> Signer:
+    """The reviewer's key where the study knows it, else the operator's, which lies in the study."""
+    try:
+        return enrolled_signer(projection, key)
+    except CommandFailed:
+        operator = study.operator / "operator.key"
+        if key is not None or not os.access(operator, os.R_OK):
+            raise
+    return operator_signer(study)
 
 
 def answer(options: argparse.Namespace, study: StudyDirectory, projection: Projection) -> int:

@@ -336,6 +336,15 @@ def pause_lines(paused: Mapping[str, Any], study: Path) -> list[str]:
     ]
 
 
+def stop_lines(stopped: Mapping[str, Mapping[str, Any]], study: Path) -> list[str]:
+    """What a person is told of researchers that a human stopped."""
+    return [
+        terminal_safe(f"{name} STOPPED since entry {one['entry']} by {one['by']}: {one['reason']}")
+        + f"\n  ./aar resume {typed(study)} {name} --reason TEXT lifts it"
+        for name, one in stopped.items()
+    ]
+
+
 def status(options: argparse.Namespace) -> int:
     """How the study stands, from its published record alone."""
     from aar.outside.gateway.staff_desk import summary
@@ -347,7 +356,7 @@ def status(options: argparse.Namespace) -> int:
         say_json(told, indent=1)
         return EXIT_OK
     say(f"{told['study']}  {told['state']}  {told['origin']}  {told['tree_size']} entries")
-    for line in pause_lines(told["paused"], study.path):
+    for line in (*pause_lines(told["paused"], study.path), *stop_lines(told["stopped"], study.path)):
         say(line)
     for task in told["tasks"]:
         say(

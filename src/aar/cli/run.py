@@ -17,7 +17,16 @@ from typing import Any
 
 from aar.cli.config import reviewer_signer
 from aar.cli.failures import CommandFailed
-from aar.cli.main import EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_LEAK, EXIT_NO_BACKEND, EXIT_OK, EXIT_TAMPERED
+from aar.cli.main import (
+    EXIT_BAD_INPUT,
+    EXIT_CUT_OFF,
+    EXIT_INTERRUPTED,
+    EXIT_LEAK,
+    EXIT_NO_BACKEND,
+    EXIT_OK,
+    EXIT_TAMPERED,
+)
+from aar.cli.models import dry_run, keep_brief, model_terms
 from aar.cli.opened_values import comparison_lines, comparisons_of
 from aar.cli.output import complain, leave_output, say, say_json
 from aar.cli.picture import Point, draw_pgr_over_time
@@ -47,11 +56,15 @@ from aar.outside.sandbox.runtime import shared_with_sandboxes
 from aar.outside.sandbox.spec import SandboxUnavailable
 from aar.outside.study_data import DataUnusable, keep_data, read_data
 from aar.outside.study_directory import NotAStudy, StudyDirectory, service_uids
-from aar.outside.study_file import StudyFile, StudyFileError, default_study_text, parse_study
+from aar.outside.study_file import StudyFile, StudyFileError, default_study_text, dollars_of, parse_study
 from aar.outside.study_programs import keep_programs, kept_programs, read_programs
-from aar.outside.study_run import Moment, StudyRun, StudyStopped, read_projection
+from aar.outside.study_run import ModelTerms, Moment, StudyRun, StudyStopped, read_projection
 from aar.verify.leaderboard import Row, leaderboard
 from aar.verify.report import Report, format_report
+from aar.verify.spending import format_dollars
+
+# Of the default study, when its researchers are models: they think where the scripted one only computes.
+MODEL_MINUTES = 60.0
 
 
 def run(options: argparse.Namespace) -> int:
@@ -77,14 +90,24 @@ def run(options: argparse.Namespace) -> int:
             "--backend bare opens no labels, and the study file names a data set that has them (data = ...): "
             "run it in a sandbox, or debug the program on one of our problems"
         )
+    if backend == BARE and study_file.models:
+        raise CommandFailed(
+            f"--backend bare runs programs that you wrote, and {study_file.models[0]} would have a shell "
+            "with your rights: run it in a sandbox"
+        )
     if study_file.data and not is_opened:
         data = read_data(Path(study_file.data))
     # An opened study has its own copies; who names the study file again means the same programs.
     programs = {} if is_opened and options.study is None else read_programs(study_file)
+    terms = model_terms(study_file, study, _opened(study) if is_opened else {}, is_dry=options.dry_run)
+    if options.dry_run:
+        return _dry_run(study_file, terms)
     reviewer = reviewer_signer(options.key)
-    study.create(study_file.text, service_uids())
-    study.lock()
     try:
+        study.create(study_file.text, service_uids())
+        study.lock()
+        if terms is not None:
+            keep_brief(study, terms)
         keep_programs(study.programs, programs)
         kept = kept_programs(study.programs)
         if any(kept[name] != text for name, text in programs.items()):
@@ -92,10 +115,30 @@ def run(options: argparse.Namespace) -> int:
                 f"a [[researcher]] program is not the one that {study.path} was opened with: put it back, "
                 "go on without the study file (the study keeps a copy), or name a new --dir"
             )
-        return _run_locked(study, study_file, reviewer, options, started, data, backend)
-    except (StudyStopped, KeyboardInterrupt):
-        complain(f"stopped in order; ./aar run --dir {typed(study.path)} goes on")
+        return _run_locked(study, study_file, reviewer, options, started, data, terms, backend)
+    except (StudyStopped, KeyboardInterrupt) as error:
+        if str(error):
+            complain(
+                f"{error}: ./aar resume {typed(study.path)} RESEARCHER --reason TEXT lets one go on, then "
+                f"./aar run --dir {typed(study.path)}"
+            )
+            return EXIT_CUT_OFF
+        # A directory half made is finished by the next run, once it holds the study's text.
+        is_kept = study.study_file.exists()
+        where = f"./aar run --dir {typed(study.path)} goes on" if is_kept else "nothing was begun"
+        complain(f"stopped in order; {where}")
         return EXIT_INTERRUPTED
+
+
+def _dry_run(study_file: StudyFile, terms: ModelTerms | None) -> int:
+    if terms is None:
+        raise CommandFailed("--dry-run tells of researchers that are models: there is none, see --model")
+    dry_run(study_file, terms)
+    return EXIT_OK
+
+
+def _opened(study: StudyDirectory) -> Mapping[str, Any]:
+    return read_projection(study).opened
 
 
 def _run_locked(
@@ -105,6 +148,7 @@ def _run_locked(
     options: argparse.Namespace,
     started: float,
     data: Mapping[str, bytes],
+    terms: ModelTerms | None,
     backend: str,
 ) -> int:
     if read_projection(study).closed:
@@ -122,7 +166,13 @@ def _run_locked(
     if not options.json and backend != BARE:
         view.announce(lambda told: detectable_lines(told["detectable_difference"], study_file.seeds))
     study_run = StudyRun(
-        study, study_file, reviewer=reviewer, doctor=report, on_moment=view.show, on_warning=complain
+        study,
+        study_file,
+        reviewer=reviewer,
+        doctor=report,
+        on_moment=view.show,
+        on_warning=complain,
+        models=terms,
     )
     if not options.json:
         view.say(
@@ -159,11 +209,34 @@ def _study_file(options: argparse.Namespace) -> StudyFile:
             raise CommandFailed(f"{options.study} is not UTF-8 text: {error}") from error
         study_file = parse_study(text, source=options.study, problems=STUDY_PROBLEMS)
         study_file = study_file.with_data_from(path.parent).with_programs_from(path.parent)
+        study_file = study_file.with_llm_files_from(path.parent)
     if options.researchers is not None:
         study_file = study_file.with_researchers(options.researchers)
     if options.minutes is not None:
         study_file = study_file.with_minutes(options.minutes)
-    return study_file.with_backend(options.backend or study_file.backend).as_written()
+    elif options.model is not None and options.study is None:
+        study_file = study_file.with_minutes(MODEL_MINUTES)
+    study_file = study_file.with_backend(options.backend or study_file.backend)
+    return _with_models(study_file, options).as_written()
+
+
+def _with_models(study_file: StudyFile, options: argparse.Namespace) -> StudyFile:
+    """The same study with what the options say of models."""
+    if options.model is not None:
+        study_file = study_file.with_model(options.model)
+    if options.prices is not None:
+        study_file = dataclasses.replace(study_file, prices=str(Path(options.prices).absolute()))
+    if options.tokens is None and options.dollars is None:
+        return study_file
+    if not study_file.models:
+        raise CommandFailed("--tokens and --dollars are for researchers that are models: the study has none")
+    if options.tokens is not None and options.tokens < 1:
+        raise CommandFailed(f"--tokens {options.tokens}: want at least 1")
+    try:
+        dollars = study_file.dollars if options.dollars is None else dollars_of(options.dollars)
+    except ValueError as error:
+        raise CommandFailed(f"--dollars: {error}") from error
+    return study_file.with_budget(options.tokens or study_file.tokens, dollars)
 
 
 def _check_apart(path: Path) -> None:
@@ -223,6 +296,9 @@ def _same_study(study: StudyDirectory, study_file: StudyFile, options: argparse.
         for name, given, has in (
             ("researchers", options.researchers, stored.researchers),
             ("minutes", options.minutes, stored.minutes),
+            ("model", options.model, ", ".join(stored.models) or "none"),
+            ("tokens", options.tokens, stored.tokens),
+            ("dollars", options.dollars, format_dollars(stored.dollars)),
         )
         if given is not None and given != has
     ]
@@ -385,13 +461,8 @@ def _finish(study: StudyDirectory, usage: Mapping[str, float], options: argparse
     leaves = poll_leaves(study)
     projection = Projection.of(leaves)
     rows = leaderboard(leaves)
-    draw_pgr_over_time(
-        picture_points(leaves, projection),
-        study.path / "pgr.svg",
-        study.path / "pgr.png",
-        title=f"{projection.opened['name']}: PGR over time"
-        + (" (NO ISOLATION: nothing is scored)" if isolation_of(projection.opened) else ""),
-    )
+    if not options.no_picture:
+        _draw(study, leaves, projection)
     control_s = usage["control_plane_cpu_s"] + cpu_s(resource.RUSAGE_SELF) - began_s
     sandboxes_s = usage["sandboxes_cpu_s"]
     best = rows[0].as_json() if rows else {}
@@ -408,7 +479,7 @@ def _finish(study: StudyDirectory, usage: Mapping[str, float], options: argparse
         "best": {key: best.get(key) for key in ("method", "researcher", "explored_pgr", "heldout_pgr")},
         "verdict": report.verdict,
         **({"isolation": isolation} if (isolation := isolation_of(projection.opened)) else {}),
-        "pictures": [str(study.path / "pgr.svg"), str(study.path / "pgr.png")],
+        "pictures": _pictures(study),
     }
     write_durably(study.path / "summary.json", json.dumps(summary, indent=1).encode() + b"\n", mode=0o644)
     if options.json:
@@ -429,14 +500,31 @@ def _show_closed(study: StudyDirectory, options: argparse.Namespace) -> int:
     report = verify_with_pins(study)
     if report.verdict != "ok":
         return _say_tampered(study, report, options)
-    summary = {**json.loads(path.read_text("utf-8")), "study": str(study.path)}
-    summary["pictures"] = [str(study.path / "pgr.svg"), str(study.path / "pgr.png")]
+    leaves = poll_leaves(study)
+    projection = Projection.of(leaves)
+    if not options.no_picture and not _pictures(study):
+        _draw(study, leaves, projection)
+    summary = {**json.loads(path.read_text("utf-8")), "study": str(study.path), "pictures": _pictures(study)}
     if options.json:
         say_json(summary)
     else:
-        leaves = poll_leaves(study)
-        _say_end(study, summary, Projection.of(leaves), leaderboard(leaves))
+        _say_end(study, summary, projection, leaderboard(leaves))
     return EXIT_OK
+
+
+def _draw(study: StudyDirectory, leaves: list[Leaf], projection: Projection) -> None:
+    draw_pgr_over_time(
+        picture_points(leaves, projection),
+        study.path / "pgr.svg",
+        study.path / "pgr.png",
+        title=f"{projection.opened['name']}: PGR over time"
+        + (" (NO ISOLATION: nothing is scored)" if isolation_of(projection.opened) else ""),
+    )
+
+
+def _pictures(study: StudyDirectory) -> list[str]:
+    """Those that were drawn: none with --no-picture."""
+    return [str(path) for path in (study.path / "pgr.svg", study.path / "pgr.png") if path.exists()]
 
 
 def _say_tampered(study: StudyDirectory, report: Report, options: argparse.Namespace) -> int:
@@ -471,7 +559,8 @@ def _say_end(
         f"({summary['control_plane_cpu_share']:.1%})"
     )
     say(f"verify: {summary['verdict']}")
-    say(f"picture: {summary['pictures'][1]}")
+    if summary["pictures"]:
+        say(f"picture: {summary['pictures'][-1]}")
     say(f"study:   {study.path}")
     say("next:")
     say(f"  ./aar verify {typed(study.path)}")

@@ -26,7 +26,11 @@ PURPOSES = ("alignment", "capabilities")
 ACTIONS = ("notify", "require-review", "pause")
 TIERS = ("explore", "reproduce", "confirm", "heldout")
 # What is charged to a study's budget.
-CHARGES = ("submissions", "confirmations")
+CHARGES = ("submissions", "confirmations", "tokens")
+# What a call of a model is paid for, each at a price of its own.
+TOKENS = ("input", "output", "cache_read", "cache_write")
+# Why a charge is the last one, or one beyond it: the limit that was reached, of the researcher or the study.
+LIMITS = ("", "tokens", "dollars", "study-tokens", "study-dollars")
 HALVES = ("public", "sealed")
 RULES = ("ladder", "exact")
 INTERVALS = ("crossed-bootstrap", "t-over-seeds")
@@ -135,6 +139,11 @@ def _check_fields(where: str, value: Value, fields: Mapping[str, Check]) -> None
 NAME = _pattern("[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", "a name of letters, digits, '_', '.', '-'")
 HEX32 = _pattern("[0-9a-f]{64}", "64 lower-case hex digits")
 DECIMAL = _pattern("-?(0|[1-9][0-9]{0,3})\\.[0-9]{2,4}", "a decimal such as '0.35'")
+# One spelling of each amount: two digits behind the point, or more of which the last is not 0. A price has at
+# most four of them; a price times a number of tokens, over a million, ten.
+_DOLLARS = "(0|[1-9][0-9]{0,8})\\.[0-9]{2}"
+DOLLARS = _pattern(f"{_DOLLARS}([0-9]{{0,7}}[1-9])?", "an amount of dollars such as '0.35' or '0.0012'")
+PRICE = _pattern(f"{_DOLLARS}([0-9]?[1-9])?", "dollars for a million tokens such as '3.00' or '0.125'")
 _EMPTY_OR_DECIMAL = _pattern("|-?(0|[1-9][0-9]{0,3})\\.[0-9]{2,4}", "nothing, or a decimal such as '0.35'")
 BASE64 = _pattern("[A-Za-z0-9+/]*={0,2}", "base64")
 TITLE = _text(200, least=1)
@@ -178,6 +187,31 @@ _POOL = _object(
 # `vanilla` is the plain student's PGR, `spread` the standard deviation over seeds of its PGR.
 _BASELINES = _object(weak=DECIMAL, ceiling=DECIMAL, gap=DECIMAL, se=DECIMAL, vanilla=DECIMAL, spread=DECIMAL)
 _NUMBERS = _object(pgr=DECIMAL, low=DECIMAL, high=DECIMAL)
+# A researcher that is a language model: what its tokens cost, and how much of them it may use.
+_MODEL = _object(
+    researcher=NAME,
+    model=_text(200, least=1),
+    prices=_object(**dict.fromkeys(TOKENS, PRICE)),
+    tokens=_integer(1),
+    dollars=DOLLARS,
+)
+# What of a study is a model's: the limits of all of them together, the digest of what each is told first.
+_MODELS = _object(
+    brief=HEX32, tokens=_integer(1), dollars=DOLLARS, researchers=_list(_MODEL, least=1, most=512)
+)
+FILE_NAME = _pattern(
+    "[A-Za-z0-9][A-Za-z0-9_.+-]{0,199}", "a file's name of letters, digits, '_', '.', '+', '-'"
+)
+_TRANSCRIPT = _object(name=FILE_NAME, sha256=HEX32, size=INDEX)
+# Calls of a model since the researcher's last charge, what all of its calls came to, and where they stand.
+_USAGE = _object(
+    calls=INDEX,
+    **dict.fromkeys(TOKENS, INDEX),
+    dollars=DOLLARS,
+    total=_object(calls=INDEX, tokens=INDEX, dollars=DOLLARS),
+    limit=_one_of(*LIMITS),
+    transcripts=_list(_TRANSCRIPT, most=64),
+)
 _CHECKLIST = _list(_object(item=NAME, outcome=_one_of(*CHECKLIST_OUTCOMES), detail=TEXT), most=32)
 
 
@@ -230,6 +264,7 @@ KINDS: Mapping[str, Kind] = {
                 "comparison": _empty_or(_object(plan=_text(least=2), run=INDEX)),
                 # Researchers that are not ours: the digest of the program that each is.
                 "programs": _list(_object(researcher=NAME, sha256=HEX32), most=512),
+                "models": _empty_or(_MODELS),
                 "sandbox": _object(
                     backend=NAME,
                     verdict=_one_of("ok", "none"),
@@ -244,7 +279,7 @@ KINDS: Mapping[str, Kind] = {
             "study-closed",
             "operator",
             {
-                "reason": _one_of("tasks-done", "time-over", "stopped"),
+                "reason": _one_of("tasks-done", "time-over", "stopped", "budget"),
                 "seed_secret": HEX32,
                 "split_nonce": HEX32,
                 "sealed": BASE64,
@@ -316,11 +351,19 @@ KINDS: Mapping[str, Kind] = {
             "gateway",
             {
                 "researcher": NAME,
-                "task": NAME,
+                # Of tokens: the task that was worked on, if any.
+                "task": _text(64),
                 "what": _one_of(*CHARGES),
-                "amount": _integer(1),
-                "submission": INDEX,
+                "amount": _integer(),
+                "submission": _integer(-1),
+                "usage": _empty_or(_USAGE),
             },
+        ),
+        # From here on these are the limits of that researcher, or of all of them together.
+        _kind(
+            "budget-set",
+            "reviewer",
+            {"researcher": _text(64), "tokens": _integer(1), "dollars": DOLLARS, "reason": _text(least=1)},
         ),
         _kind(
             "score-receipt",
@@ -395,11 +438,13 @@ KINDS: Mapping[str, Kind] = {
                 "attempt": TEXT,
             },
         ),
-        # Nothing is leased, handed in or confirmed from a pause on until a reviewer lifts it.
+        # Nothing is leased, handed in or confirmed from a pause on until a reviewer lifts it: by nobody, or
+        # not by the researcher that it names.
         _kind(
             "queue-paused",
-            "monitor reviewer",
+            "monitor reviewer operator",
             {
+                "researcher": _text(64),
                 "signal": _text(64),
                 "value": _text(32),
                 "limit": _text(200),
@@ -445,8 +490,29 @@ def check_body(kind: str, body: Value) -> None:
             )
         if (body["workflow"] == "hybrid") != bool(body["scope"]):
             raise MalformedBody("task-opened.scope: a hybrid workflow has a scope, another one has none")
+    if kind == "budget-charged" and isinstance(body, dict):
+        _check_charge(body)
     if kind == "vote" and isinstance(body, dict) and body["value"] == 0:
         raise MalformedBody("vote.value: got 0, want 1 or -1")
+
+
+def _check_charge(body: Mapping[str, Value]) -> None:
+    usage = body["usage"] if isinstance(body["usage"], dict) else {}
+    is_of_tokens = body["what"] == "tokens"
+    if is_of_tokens != (usage != {}) or is_of_tokens != (body["submission"] == -1):
+        raise MalformedBody(
+            "budget-charged: tokens have a usage and no submission, runs have it the other way"
+        )
+    if body["task"] != "" or not is_of_tokens:
+        NAME("budget-charged.task", body["task"])
+    if not is_of_tokens:
+        _integer(1)("budget-charged.amount", body["amount"])
+    elif body["amount"] != sum(usage[one] for one in TOKENS):  # type: ignore[misc]
+        raise MalformedBody(
+            f"budget-charged.amount: got {body['amount']}, want the sum of the usage's tokens"
+        )
+    elif usage["calls"] == 0 and (body["amount"] != 0 or usage["transcripts"] == []):
+        raise MalformedBody("budget-charged.usage: no call wants no tokens, and a transcript to tell of")
 
 
 def _check_receipt(body: Mapping[str, Value]) -> None:

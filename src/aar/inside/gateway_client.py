@@ -89,8 +89,16 @@ class _UnixConnection(http.client.HTTPConnection):
 class GatewayClient:
     """JSON calls over one kept connection; a lost answer is asked for again, which the gateway recognises."""
 
-    def __init__(self, path: str = SOCKET_PATH, *, first_pause_s: float = FIRST_PAUSE_S) -> None:
+    def __init__(
+        self,
+        path: str = SOCKET_PATH,
+        *,
+        first_pause_s: float = FIRST_PAUSE_S,
+        waits_for_resume: bool = True,
+    ) -> None:
+        """`waits_for_resume`: whether a paused queue is waited for, or comes as `GatewayError` ``paused``."""
         self._path = path
+        self._waits_for_resume = waits_for_resume
         self._first_pause_s = first_pause_s
         self._connection: _UnixConnection | None = None
         self._trust: Trust | None = None
@@ -153,21 +161,42 @@ class GatewayClient:
     def receipt(self, submission: int, *, tier: str = "explore") -> dict[str, Any]:
         """Wait for the receipt of a submission of ours, or of its confirmation, as long as it takes."""
         while True:
-            query = {"submission": submission, "wait_s": RECEIPT_WAIT_S, "tier": tier}
-            told = self._call("GET", "/v1/receipt", None, query)["receipt"]
+            told = self.receipt_within(submission, RECEIPT_WAIT_S, tier=tier)
             if told is not None:
-                receipt: dict[str, Any] = told
-                return receipt
+                return told
 
-    def forum(self, since: int = 0) -> tuple[list[dict[str, Any]], int]:
-        """The entries that researchers may read, from index `since` on, and the size they reach to."""
-        told = self._call("GET", "/v1/forum", None, {"since": since})
+    def receipt_within(self, submission: int, wait_s: int, *, tier: str = "explore") -> dict[str, Any] | None:
+        """The same, or `None` when there is none within `wait_s` seconds, 30 at most."""
+        query = {"submission": submission, "wait_s": wait_s, "tier": tier}
+        told: dict[str, Any] | None = self._call("GET", "/v1/receipt", None, query)["receipt"]
+        return told
+
+    def forum(self, since: int = 0, *, wait_s: int = 0) -> tuple[list[dict[str, Any]], int]:
+        """The entries that researchers may read, from index `since` on, and the size they reach to.
+
+        With `wait_s`, at most 30 seconds, it waits until the record goes beyond `since`.
+        """
+        query = {"since": since, "wait_s": wait_s} if wait_s else {"since": since}
+        told = self._call("GET", "/v1/forum", None, query)
         return told["entries"], told["tree_size"]
 
     def snapshot(self, submission: int) -> dict[str, str]:
         """The files of anybody's submission."""
         files: dict[str, str] = self._call("GET", "/v1/snapshot", None, {"submission": submission})["files"]
         return files
+
+    def keep(self, files: Mapping[str, str]) -> dict[str, Any]:
+        """Keep files for ourselves, in the place of those before: what is kept and may still be, in bytes."""
+        return self._call("POST", "/v1/keep", {"files": dict(files)})
+
+    def kept(self) -> dict[str, Any]:
+        """`files`, those kept last, and `left_bytes`."""
+        return self._call("GET", "/v1/kept", None)
+
+    def inclusion(self, index: int) -> tuple[str, str]:
+        """A proof of a published entry, and its leaf in base64, '' where researchers do not read it whole."""
+        told = self._call("GET", "/v1/inclusion", None, {"index": index})
+        return told["proof"], told["leaf"]
 
     def finding(
         self,
@@ -206,7 +235,7 @@ class GatewayClient:
             try:
                 return ask()
             except GatewayError as error:
-                if error.code != "paused":
+                if error.code != "paused" or not self._waits_for_resume:
                     raise
             time.sleep(PAUSED_PAUSES * self._first_pause_s)
 

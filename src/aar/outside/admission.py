@@ -17,6 +17,7 @@ from aar.formats.keys import VerifierKey, parse_vkey
 from aar.formats.kinds import Kind, check_body, isolation_of, kind_named
 from aar.outside.projection import Projection, Task
 from aar.verify.decisions import CITABLE, claimed_by, faults, states
+from aar.verify.spending import charge_faults, model_faults
 from aar.verify.splits import run_label
 from aar.verify.workflow import STRICT_ENOUGH, order_faults, plan_faults, submission_faults
 
@@ -133,22 +134,47 @@ def _need(condition: bool, code: str, message: str, *, is_alarm: bool = False) -
         raise Refused(code, message, is_alarm=is_alarm)
 
 
-def _check_paused(projection: Projection, what: str) -> None:
+def _check_paused(projection: Projection, what: str, researcher: str) -> None:
+    """Nothing new where the queue is paused, or that researcher is stopped or at a limit of its budget."""
     _need(
         projection.paused < 0,
         "paused",
         f"the queue is paused since entry {projection.paused}: no {what} until a reviewer lifts it with "
         "aar resume",
     )
+    stop = projection.stops.get(researcher)
+    _need(
+        stop is None,
+        "stopped",
+        f"{researcher} is stopped since entry {stop}: no {what} until a reviewer lifts it",
+    )
+    limit = projection.spending.reached(researcher)
+    _need(
+        not limit,
+        "budget",
+        f"{researcher} reached its limit, {limit}: no {what} until a reviewer raises it with aar budget set",
+    )
 
 
-def _queue_paused(projection: Projection, _entry: Entry, _body: Mapping[str, Any]) -> None:
+def _queue_paused(projection: Projection, entry: Entry, body: Mapping[str, Any]) -> None:
+    researcher = body["researcher"]
+    if researcher:
+        _need(researcher in projection.researchers, "no-researcher", f"no researcher {researcher}")
+        stop = projection.stops.get(researcher)
+        _need(stop is None, "stopped", f"{researcher} is stopped already, since entry {stop}")
+        return
+    _need(
+        projection.roles[entry.author] != "operator",
+        "wrong-role",
+        "the whole queue is paused by the monitor or a reviewer; an operator stops single researchers",
+        is_alarm=True,
+    )
     _need(projection.paused < 0, "paused", f"the queue is paused already, since entry {projection.paused}")
 
 
 def _queue_resumed(projection: Projection, entry: Entry, body: Mapping[str, Any]) -> None:
     _need(
-        body["pause"] == projection.paused >= 0,
+        body["pause"] == projection.paused >= 0 or body["pause"] in projection.stops.values(),
         "not-paused",
         f"entry {body['pause']} is not the pause that holds"
         + (f": that is entry {projection.paused}" if projection.paused >= 0 else ": the queue is not paused"),
@@ -201,7 +227,7 @@ def _task_leased(projection: Projection, entry: Entry, body: Mapping[str, Any]) 
     task = projection.tasks.get(body["task"])
     # To take a task from somebody is no new work.
     if body["until_ms"] > entry.at:
-        _check_paused(projection, "lease")
+        _check_paused(projection, "lease", body["researcher"])
     if task is None or task.outcome:
         raise Refused("no-task", f"task {body['task']} is not open")
     _need(body["epoch"] == task.epoch + 1, "epoch", f"lease epoch {body['epoch']}, next is {task.epoch + 1}")
@@ -241,8 +267,8 @@ def _plan_declared(projection: Projection, entry: Entry, body: Mapping[str, Any]
 
 
 def _submission(projection: Projection, _entry: Entry, body: Mapping[str, Any]) -> None:
-    _check_paused(projection, "submission")
     researcher, task = body["researcher"], projection.tasks.get(body["task"])
+    _check_paused(projection, "submission", researcher)
     if task is None or task.researcher != researcher or task.outcome:
         raise Refused("not-leased", f"{researcher} does not hold a lease on task {body['task']}")
     _need(
@@ -298,7 +324,34 @@ def check_step_order(projection: Projection, task_name: str, step: str) -> None:
         raise Refused("step-order", f"want {expected}; got {got}", is_alarm=step in names)
 
 
+def _study_opened(_projection: Projection, _entry: Entry, body: Mapping[str, Any]) -> None:
+    for expected, got in model_faults(body):
+        raise Refused("models", f"want {expected}; got {got}")
+
+
+def _budget_set(projection: Projection, _entry: Entry, body: Mapping[str, Any]) -> None:
+    _need(
+        body["researcher"] in projection.spending.limits,
+        "no-researcher",
+        f"{body['researcher'] or 'the study'} has no budget of tokens: "
+        f"models are {', '.join(projection.spending.models) or 'none'}",
+    )
+
+
+def _tokens_charged(projection: Projection, body: Mapping[str, Any]) -> None:
+    _need(
+        body["task"] in ("", *projection.tasks),
+        "no-task",
+        f"tokens of task {body['task']}, which nobody opened",
+    )
+    for expected, got in charge_faults(projection.spending, body):
+        raise Refused("budget", f"the charge is not as it should be: want {expected}; got {got}")
+
+
 def _budget_charged(projection: Projection, _entry: Entry, body: Mapping[str, Any]) -> None:
+    if body["what"] == "tokens":
+        _tokens_charged(projection, body)
+        return
     submission = projection.submissions.get(body["submission"])
     _need(
         submission is not None
@@ -309,7 +362,7 @@ def _budget_charged(projection: Projection, _entry: Entry, body: Mapping[str, An
     )
     if submission is None or body["what"] == "submissions":
         return
-    _check_paused(projection, "confirmation")
+    _check_paused(projection, "confirmation", body["researcher"])
     explored = submission.receipts.get("explore", -1)
     _need(
         explored >= 0 and projection.receipts[explored]["outcome"] == "scored",
@@ -494,6 +547,8 @@ def _study_closed(projection: Projection, _entry: Entry, body: Mapping[str, Any]
 
 
 RULES: Mapping[str, Callable[[Projection, Entry, Mapping[str, Any]], None]] = {
+    "study-opened": _study_opened,
+    "budget-set": _budget_set,
     "task-opened": _task_opened,
     "task-approved": _task_decided,
     "task-refused": _task_decided,

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -37,12 +37,19 @@ from aar.outside.service import EXIT_DISK_FULL, EXIT_REFUSED
 from aar.outside.staff_client import GatewayGone, StaffClient
 from aar.outside.study_directory import NotAStudy, StudyDirectory, Uids, service_uids
 from aar.outside.study_file import LOCAL_WITNESS, AnchorSpec, WitnessSpec
+from aar.outside.worker_process import AT_WORKER, WORKER, WorkerPlace, WorkerSetting
 
 START_TIMEOUT_S = 60.0
 # Texts are made features first: a minute of processor time for 30,000 rows of 150 words.
 OWN_DATA_TIMEOUT_S = 900.0
 STOP_TIMEOUT_S = 2.0
 LAST_WORDS_S = 2.0
+WORKERS = "workers"
+MCP = "mcp"
+# Streamable HTTP, and lines of JSON for a client on standard input and output.
+MCP_SOCKETS = ("mcp.sock", "mcp-stdio.sock")
+# The uids of the processes that speak MCP for each researcher, by slot.
+FIRST_MCP_SLOT = 51_000
 # What a service needs of the caller's environment; a key in it stays where it is.
 MAY_ENTER_SERVICE = ("PATH", "LANG", "LC_ALL", "TMPDIR", "TZ")
 
@@ -79,8 +86,20 @@ class ControlPlane:
     """The services of one study, up between `start` and `stop`."""
 
     def __init__(
-        self, study: StudyDirectory, *, researchers: Sequence[str], parameters: RunParameters
+        self,
+        study: StudyDirectory,
+        *,
+        researchers: Sequence[str],
+        parameters: RunParameters,
+        thinkers: Collection[str] = (),
+        over_mcp: Collection[str] = (),
     ) -> None:
+        """`thinkers`: those of the researchers that are models, which the worker process is started for.
+        `over_mcp`: those that get their tools as MCP, too.
+        """
+        self._over_mcp = [one for one in researchers if one in over_mcp]
+        self._thinkers = [one for one in researchers if one in thinkers]
+        self._worker_launcher: socket.socket | None = None
         self._study = study
         self._researchers = tuple(researchers)
         self._parameters = parameters
@@ -116,6 +135,26 @@ class ControlPlane:
             raise GatewayGone("the control plane is not up")
         return self._runtime / researcher
 
+    def worker_setting(self) -> WorkerSetting:
+        """What the worker process is told of this control plane, which is up."""
+        if self._runtime is None or self._worker_launcher is None:
+            raise GatewayGone("the control plane is not up, or has no worker")
+        places = {
+            name: WorkerPlace(
+                gateway=str(self._runtime / WORKERS / name / "gw.sock"),
+                gateway_dir=str(self._runtime / name),
+                slot=self._researchers.index(name),
+            )
+            for name in self._thinkers
+        }
+        return WorkerSetting(
+            worker_socket=str(self._runtime / "worker.sock"),
+            places=places,
+            launcher=self._worker_launcher,
+            directory=self._study.worker,
+            uid=self._uids.worker,
+        )
+
     def start(self, *, opening: bool, with_evaluator: bool = True) -> None:
         """Start launcher, witness, gateway and evaluator; raises `ServiceEnded` with its last words."""
         study = self._study
@@ -129,11 +168,14 @@ class ControlPlane:
         self.log_key = log_signer.vkey
         # The evaluator may start official runs and nothing else may; nobody can start one under its name.
         # Without sandboxes there are no official runs, and no labels: nobody may start what would want one.
-        may_start: list[set[str]] = [{"researcher"}]
-        if self._parameters.backend != BARE:
-            may_start.append({"official-run", "bench"})
-        self._launcher = Launcher.spawn(*may_start, backend=self._parameters.backend)
-        clients, for_evaluator = self._launcher.sockets, self._launcher.sockets[1:]
+        evaluators = [] if self._parameters.backend == BARE else [{"official-run", "bench"}]
+        workers = [{"researcher"}] if self._thinkers else []
+        self._launcher = Launcher.spawn(
+            {"researcher"}, *evaluators, *workers, backend=self._parameters.backend
+        )
+        clients = self._launcher.sockets
+        for_evaluator = clients[1 : 1 + len(evaluators)]
+        self._worker_launcher = clients[-1] if workers else None
         self._launcher_client = LauncherClient(clients[0])
         witness_listener = _listen(runtime / "witness.sock", self._uids.gateway)
         self._spawn(
@@ -156,6 +198,9 @@ class ControlPlane:
             folder.mkdir(mode=0o711)
             folder.chmod(0o711)
             listeners[researcher] = _listen(folder / "gw.sock", slot_uid(number) or 0)
+        if self._thinkers:
+            listeners |= self._listen_for_worker(runtime)
+        mcp_ready = self._start_mcp(runtime) if self._over_mcp else None
         arguments = ["--directory", str(study.path), "--origin", study.origin]
         arguments += [
             "--witness",
@@ -205,6 +250,42 @@ class ControlPlane:
             has_data = JSONL in (self._parameters.problem, *self._parameters.heldout)
             timeout_s = OWN_DATA_TIMEOUT_S if has_data else START_TIMEOUT_S
             self.evaluator_material = json.loads(self._wait_ready("evaluator", evaluator_ready, timeout_s))
+        if mcp_ready is not None:
+            self._wait_ready(MCP, mcp_ready)
+
+    def _start_mcp(self, runtime: Path) -> int | None:
+        """The server of the tools over MCP; by name, for nothing out here knows that layer."""
+        served, listeners = [], []
+        for name in self._over_mcp:
+            number = self._researchers.index(name)
+            sandbox_uid, uid = slot_uid(number), slot_uid(FIRST_MCP_SLOT + number)
+            gateway = runtime / name / "gw.sock"
+            if sandbox_uid is not None and uid is not None:
+                # It asks the gateway as this researcher, and no other researcher's process may.
+                os.chown(gateway, sandbox_uid, uid)
+                gateway.chmod(0o660)
+            http, lines = (_listen(runtime / name / one, sandbox_uid or 0) for one in MCP_SOCKETS)
+            listeners += [http, lines]
+            place = {"name": name, "gateway": str(gateway), "uid": uid or 0}
+            served.append(json.dumps({**place, "http_fd": http.fileno(), "lines_fd": lines.fileno()}))
+        arguments = [word for one in served for word in ("--serve", one)]
+        return self._spawn(MCP, "aar.llm.mcp_server", arguments, listeners, ready=True)
+
+    def _listen_for_worker(self, runtime: Path) -> dict[str, socket.socket]:
+        """The worker's own socket, one more for each researcher that thinks there, and its directory."""
+        study, uid = self._study, self._uids.worker
+        if not study.worker.exists():
+            study.worker.mkdir(mode=0o700)
+            if uid:
+                os.chown(study.worker, uid, uid)
+        listeners = {WORKER: _listen(runtime / "worker.sock", uid)}
+        for name in self._thinkers:
+            folder = runtime / WORKERS / name
+            folder.mkdir(parents=True)
+            for one in (folder.parent, folder):
+                one.chmod(0o711)
+            listeners[name + AT_WORKER] = _listen(folder / "gw.sock", uid)
+        return listeners
 
     def _write_policy(self, log: VerifierKey, local: VerifierKey) -> None:
         """The study's policy, once; a study file that says otherwise later is refused."""
@@ -271,7 +352,7 @@ class ControlPlane:
             # On a connection of its own: an interrupt may have cut the usual one off in the middle of a call.
             with contextlib.suppress(GatewayGone):
                 StaffClient(_control_path(self._study)).post("/v1/stop", {})
-        for name in ("gateway", "evaluator", "witness"):
+        for name in (MCP, "gateway", "evaluator", "witness"):
             self._end(name)
         if self._launcher is not None:
             if self._launcher_client is not None:

@@ -16,6 +16,8 @@ from aar.outside.sandbox.researcher import researcher_spec
 
 MAX_STARTS = 4
 POLL_S = 0.001
+# The state of one that a human stopped.
+HELD = "stopped by a human"
 # What `aar.inside.researcher` ends with when the record contradicted itself, its witnesses or its own words.
 EXIT_MISBEHAVED = 5
 # Where a program of the user's lies in its sandbox.
@@ -57,12 +59,14 @@ class Fleet:
         programs: Mapping[str, bytes] | None = None,
         seeds: Mapping[str, int] | None = None,
         seed: str = "",
+        elsewhere: Collection[str] = (),
     ) -> None:
         """`log`: a private directory for what researchers say at their end that did not end well.
 
         `programs`: by name, those that are not the scripted researcher; what such a one wrote on standard
         error is always kept. `seed`: what their own random choices come from with their names, by default
-        the study's origin; `seeds`: by name, where it is a number instead.
+        the study's origin; `seeds`: by name, where it is a number instead. `elsewhere`: those that another
+        process runs; they keep their slots.
         """
         self._launcher = launcher
         self._log = log
@@ -70,12 +74,27 @@ class Fleet:
         self._programs = programs or {}
         self._seeds = seeds or {}
         self._seed = seed or origin
-        self.members = [Member(name, slot) for slot, name in enumerate(researchers)]
+        self.members = [Member(name, slot) for slot, name in enumerate(researchers) if name not in elsewhere]
+        self._held: set[str] = set()
         self._offered: set[tuple[str, int]] = set()
 
-    def start(self) -> None:
+    def start(self, held: Collection[str] = ()) -> None:
+        """Start all but those that are stopped."""
+        self._held = set(held)
         for member in self.members:
-            self._start(member)
+            if member.name in self._held:
+                member.state = HELD
+            else:
+                self._start(member)
+
+    def hold(self, names: Collection[str]) -> None:
+        """End those of these names, and start no process of theirs until they are no longer among them."""
+        self._held = set(names)
+        for member in self.members:
+            if member.name in self._held and member.state != HELD:
+                self._end(member, HELD)
+            elif member.name not in self._held and member.state == HELD:
+                self._start(member, is_again=True)
 
     def watch(self) -> list[str]:
         """Notice who ended; start again who did not end by itself. The names of those given up just now."""
@@ -128,12 +147,17 @@ class Fleet:
     def stop(self) -> None:
         for member in self.members:
             if member.running is not None:
-                member.listen()
-                member.running.close()
-                member.running = None
-                member.state = "stopped"
-                if member.name in self._programs:
-                    self._keep_last_words(member)
+                self._end(member, "stopped")
+
+    def _end(self, member: Member, state: str) -> None:
+        """End its process, if it has one."""
+        member.state = state
+        if member.running is not None:
+            member.listen()
+            member.running.close()
+            member.running = None
+            if member.name in self._programs:
+                self._keep_last_words(member)
 
     def _keep_last_words(self, member: Member) -> Path:
         path = self._log / f"{member.name}.{member.starts}.stderr"
@@ -148,8 +172,7 @@ class Fleet:
         member.state = "running"
         member.last_words.clear()
         # A researcher's own choices may be random; nothing that is scored hangs on this seed.
-        derived = hashlib.sha256(f"{self._seed}/{member.name}".encode()).digest()
-        seed = self._seeds.get(member.name, int.from_bytes(derived[:4], "big"))
+        seed = self._seeds.get(member.name, seed_of(member.name, self._seed))
         program = self._programs.get(member.name)
         what = ("-m", "aar.inside.researcher") if program is None else (PROGRAM,)
         member.running = self._launcher.start(
@@ -164,6 +187,11 @@ class Fleet:
         )
         for stream in (member.running.stdout, member.running.stderr):
             os.set_blocking(stream.fileno(), False)
+
+
+def seed_of(name: str, seed: str) -> int:
+    """What a researcher's own random choices come from, where nobody gave it a number."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:4], "big")
 
 
 def _read(stream: IO[bytes]) -> bytes:

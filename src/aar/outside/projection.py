@@ -15,6 +15,7 @@ from aar.formats.canonical import format_canonical
 from aar.formats.entry import Leaf
 from aar.formats.keys import VerifierKey, parse_vkey
 from aar.verify.decisions import Basis, basis_of, claimed_by
+from aar.verify.spending import Spending
 from aar.verify.splits import run_label
 from aar.verify.statistics import detectable_difference
 
@@ -132,6 +133,9 @@ class Projection:
         # The pause that holds, or -1.
         self.paused = -1
         self.pauses: dict[int, Mapping[str, Any]] = {}
+        # By researcher: the pause that holds for it alone.
+        self.stops: dict[str, int] = {}
+        self.spending = Spending()
         self.charged = 0
         self.confirmed = 0
         self.redacted: set[str] = set()
@@ -169,6 +173,7 @@ class Projection:
     def _fold_study_opened(self, leaf: Leaf, body: Mapping[str, Any]) -> None:
         self.origin = leaf.signed.entry.origin
         self.opened = body
+        self.spending.open(body["models"])
         for key in body["keys"]:
             self.roles[key["name"]] = key["role"]
             self.keys[key["name"]] = parse_vkey(key["vkey"])
@@ -237,6 +242,9 @@ class Projection:
         self.requests[body["researcher"], body["request"]] = leaf.index
 
     def _fold_budget_charged(self, leaf: Leaf, body: Mapping[str, Any]) -> None:
+        if body["what"] == "tokens":
+            self.spending.charge(body)
+            return
         if body["what"] == "confirmations":
             self.confirmed += body["amount"]
             self.submissions[body["submission"]].confirmation = leaf.index
@@ -284,10 +292,18 @@ class Projection:
 
     def _fold_queue_paused(self, leaf: Leaf, body: Mapping[str, Any]) -> None:
         self.pauses[leaf.index] = body
-        self.paused = leaf.index
+        if body["researcher"]:
+            self.stops[body["researcher"]] = leaf.index
+        else:
+            self.paused = leaf.index
 
-    def _fold_queue_resumed(self, _leaf: Leaf, _body: Mapping[str, Any]) -> None:
-        self.paused = -1
+    def _fold_queue_resumed(self, _leaf: Leaf, body: Mapping[str, Any]) -> None:
+        if body["pause"] == self.paused:
+            self.paused = -1
+        self.stops = {name: stop for name, stop in self.stops.items() if stop != body["pause"]}
+
+    def _fold_budget_set(self, _leaf: Leaf, body: Mapping[str, Any]) -> None:
+        self.spending.set(body)
 
     def _fold_redaction(self, _leaf: Leaf, body: Mapping[str, Any]) -> None:
         self.redacted.add(body["sha256"])

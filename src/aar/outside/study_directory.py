@@ -36,6 +36,7 @@ class Uids:
     gateway: int = 0
     evaluator: int = 0
     witness: int = 0
+    worker: int = 0
 
 
 class StudyDirectory:
@@ -51,6 +52,10 @@ class StudyDirectory:
         self.operator = self.path / "operator"
         self.log = self.path / "log"
         self.programs = self.path / "programs"
+        # What the worker keeps, where a researcher is a model: transcripts, notebooks.
+        self.worker = self.path / "worker"
+        # The study's copy of a template of the user's.
+        self.brief = self.path / "brief.md"
         self.policy = self.path / "policy"
         self.study_file = self.path / "study.toml"
         self._lock_fd = -1
@@ -138,5 +143,5 @@ class StudyDirectory:
 
 def service_uids() -> Uids:
     """Uids of the services: ids of nobody's account when we are root and may use them, else the caller's."""
-    gateway, evaluator, witness = (slot_uid(FIRST_SERVICE_SLOT + number) or 0 for number in range(3))
-    return Uids(gateway=gateway, evaluator=evaluator, witness=witness)
+    gateway, evaluator, witness, worker = (slot_uid(FIRST_SERVICE_SLOT + number) or 0 for number in range(4))
+    return Uids(gateway=gateway, evaluator=evaluator, witness=witness, worker=worker)

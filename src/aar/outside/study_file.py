@@ -30,6 +30,20 @@ path = "/mnt/vault"
 [[researcher]]             # the k-th table is researcher-k's; an empty one, or none, is the scripted one
 program = "mine.py"        # a single Python file, as seen from this one; it runs in the researcher's sandbox
 seed = 7                   # handed to it as --seed; default: from the study's origin and its name
+tools = "mcp"              # its tools as MCP, too, on /run/gw/mcp.sock; wants the extra llm
+
+[[researcher]]             # or a language model, which thinks outside and acts in the researcher's sandbox
+model = "anthropic/claude-sonnet-4-5"
+tokens = 2_000_000         # of this one; both limits have a default
+dollars = "5.00"
+
+[budget]                   # of all models together; default: the sums of theirs
+tokens = 4_000_000
+dollars = "10.00"
+
+[llm]
+prices = "my-prices.toml"  # dollars for a million tokens, before those of aar.outside.prices
+brief = "my-brief.md"      # template of what each is told first, in the place of aar.llm's
 
 [sandbox]
 backend = "bubblewrap"     # the default; "container" is podman's. Never "bare", which only a person asks for
@@ -62,6 +76,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -74,8 +89,10 @@ from aar.formats.policy import GROUP, NO_QUORUM
 from aar.lab.problems import DEFAULT_PROBLEM, JSONL
 from aar.lab.snapshot import FAMILIES
 from aar.outside.oversight.terms import NO_TERMS, Terms, TermsError, format_terms, parse_terms
+from aar.outside.providers import MODEL
 from aar.outside.record.witness_client import parse_witness_url
 from aar.outside.sandbox.interface import BACKENDS, BARE, DEFAULT_BACKEND
+from aar.verify.spending import format_dollars
 from aar.verify.workflow import STRICT_ENOUGH
 
 DEFAULT_STUDY = DEFAULT_PROBLEM
@@ -83,6 +100,11 @@ MAX_RESEARCHERS = 64
 LOCAL_WITNESS = "witness-local"
 MAX_OTHER_WITNESSES = 15
 MAX_SEED = 2**32 - 1
+REST, OVER_MCP = "rest", "mcp"
+# What one researcher that is a model may use when nobody says otherwise.
+MODEL_TOKENS = 2_000_000
+MODEL_DOLLARS = Fraction(5)
+MAX_TOKENS = 10**12
 # An entry has at most 65,535 bytes; signatures and frame want some of them.
 MAX_TASK_BYTES = 60_000
 
@@ -210,10 +232,18 @@ class AnchorSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResearcherSpec:
-    """One researcher as the human wrote it: a program of the human's, or none; a seed, or -1 for its own."""
+    """One researcher as the human wrote it: a program of the human's, a model, or none of both.
+
+    `seed` is -1 for one of its own. `tokens` and `dollars`, exact, are limits of a model. `tools`: whether it
+    has them as MCP, too.
+    """
 
     program: str = ""
     seed: int = -1
+    model: str = ""
+    tokens: int = 0
+    dollars: Fraction = Fraction()
+    tools: str = REST
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,6 +272,17 @@ class StudyFile:
     oversight: Terms = NO_TERMS
     team: tuple[ResearcherSpec, ...] = ()
     backend: str = DEFAULT_BACKEND
+    # Of all models together; 0 where there is none.
+    tokens: int = 0
+    dollars: Fraction = Fraction()
+    # Paths of the user's own prices and template, or "".
+    prices: str = ""
+    brief: str = ""
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models among its researchers, each once."""
+        return tuple(sorted({one.model for one in self.team if one.model}))
 
     @property
     def submissions(self) -> int:
@@ -289,6 +330,36 @@ class StudyFile:
             raise StudyFileError(f"data: {data!r:.200}: want a path in UTF-8 text: {error}") from error
         return replace(self, data=data)
 
+    def with_model(self, model: str) -> StudyFile:
+        """The same study with that model in the place of every researcher that the file says nothing of."""
+        check_model(model, "--model")
+        missing = self.researchers - len(self.team)
+        team = [*self.team, *(ResearcherSpec() for _number in range(missing))]
+        team = [
+            replace(one, model=model, tokens=MODEL_TOKENS, dollars=MODEL_DOLLARS)
+            if not one.program and not one.model
+            else one
+            for one in team
+        ]
+        return replace(self, team=tuple(team)).with_budget(0, None)
+
+    def with_budget(self, tokens: int, dollars: Fraction | None) -> StudyFile:
+        """The same study with limits of all models together; 0 and `None` are the sums of theirs."""
+        models = [one for one in self.team if one.model]
+        return replace(
+            self,
+            tokens=tokens or sum(one.tokens for one in models),
+            dollars=sum((one.dollars for one in models), Fraction()) if dollars is None else dollars,
+        )
+
+    def with_llm_files_from(self, directory: Path) -> StudyFile:
+        """The same study; relative paths to its prices and its brief are from `directory`."""
+        return replace(
+            self,
+            prices=str((directory / self.prices).absolute()) if self.prices else "",
+            brief=str((directory / self.brief).absolute()) if self.brief else "",
+        )
+
     def with_backend(self, backend: str) -> StudyFile:
         """The same study in other sandboxes; `BARE` is no study file's, and leaves it as it is."""
         return self if backend == BARE else replace(self, backend=backend)
@@ -316,6 +387,15 @@ class StudyFile:
             lines += ["", "[[researcher]]"]
             lines += [f"program = {_toml(one.program)}"] if one.program else []
             lines += [f"seed = {one.seed}"] if one.seed >= 0 else []
+            lines += [f"tools = {_toml(one.tools)}"] if one.tools != REST else []
+            if one.model:
+                lines += [f"model = {_toml(one.model)}", *_budget_lines(one.tokens, one.dollars)]
+        if self.models:
+            lines += ["", "[budget]", *_budget_lines(self.tokens, self.dollars)]
+        if self.prices or self.brief:
+            lines += ["", "[llm]"]
+            lines += [f"prices = {_toml(self.prices)}"] if self.prices else []
+            lines += [f"brief = {_toml(self.brief)}"] if self.brief else []
         if self.backend != DEFAULT_BACKEND:
             lines += ["", "[sandbox]", f"backend = {_toml(self.backend)}"]
         lines += format_terms(self.oversight)
@@ -345,7 +425,11 @@ def parse_study(text: str, *, source: str, problems: tuple[str, ...]) -> StudyFi
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise StudyFileError(f"{source}: not TOML: {error}") from error
-    _only(document, {"study", "task", "witness", "anchor", "oversight", "researcher", "sandbox"}, source)
+    _only(
+        document,
+        {"study", "task", "witness", "anchor", "oversight", "researcher", "budget", "llm", "sandbox"},
+        source,
+    )
     study = _table(document, "study", source)
     _only(study, {*_STUDY_KEYS, "anchors", "data"}, f"{source} [study]")
     problem = _string(study, "problem", f"{source} [study]")
@@ -371,7 +455,8 @@ def parse_study(text: str, *, source: str, problems: tuple[str, ...]) -> StudyFi
         oversight = parse_terms(document.get("oversight"), f"{source} [oversight]")
     except TermsError as error:
         raise StudyFileError(str(error)) from error
-    return StudyFile(
+    team = _team(document.get("researcher", []), researchers, source)
+    study_file = StudyFile(
         name=_name(study, "name", f"{source} [study]"),
         problem=problem,
         researchers=researchers,
@@ -392,9 +477,60 @@ def parse_study(text: str, *, source: str, problems: tuple[str, ...]) -> StudyFi
         directions=directions,
         data=_data(study, JSONL in (problem, *heldout), f"{source} [study]"),
         oversight=oversight,
-        team=_team(document.get("researcher", []), researchers, source),
+        team=team,
+        prices=_llm(document, "prices", source),
+        brief=_llm(document, "brief", source),
         backend=_backend(document.get("sandbox", {}), f"{source} [sandbox]"),
     )
+    tokens, dollars = _budget(document, source, has_models=bool(study_file.models))
+    return study_file.with_budget(tokens, dollars)
+
+
+def _llm(document: Mapping[str, Any], key: str, source: str) -> str:
+    """A path of the [llm] table, or ""."""
+    if "llm" not in document:
+        return ""
+    table = _table(document, "llm", source)
+    _only(table, {"prices", "brief"}, f"{source} [llm]")
+    return _string(table, key, f"{source} [llm]") if key in table else ""
+
+
+def _budget(document: Mapping[str, Any], source: str, *, has_models: bool) -> tuple[int, Fraction | None]:
+    """The limits of all models together, 0 and `None` where the file says nothing of them."""
+    if "budget" not in document:
+        return 0, None
+    table, where = _table(document, "budget", source), f"{source} [budget]"
+    _only(table, {"tokens", "dollars"}, where)
+    if not has_models:
+        raise StudyFileError(f"{where}: tokens and dollars are of researchers with a model: there is none")
+    tokens = _integer(table, "tokens", where, None, MAX_TOKENS) if "tokens" in table else 0
+    return tokens, _dollars(table, where) if "dollars" in table else None
+
+
+def _dollars(table: Mapping[str, Any], where: str) -> Fraction:
+    try:
+        dollars = dollars_of(table["dollars"])
+    except ValueError as error:
+        raise StudyFileError(f"{where}: dollars: {error}") from error
+    if dollars <= 0:
+        raise StudyFileError(f"{where}: dollars: got {table['dollars']!r:.40}, want more than nothing")
+    return dollars
+
+
+def dollars_of(value: object) -> Fraction:
+    """An exact amount from a TOML value: a text such as "2.50", or a number; `ValueError` when it is none."""
+    is_number = isinstance(value, (str, int, float)) and not isinstance(value, bool)
+    if not is_number or not re.fullmatch("(0|[1-9][0-9]{0,8})(\\.[0-9]{1,10})?", str(value), re.ASCII):
+        raise ValueError(f"got {value!r:.40}, want dollars such as '2.50'")
+    return Fraction(str(value))
+
+
+def check_model(model: str, where: str) -> None:
+    """Raise `StudyFileError` unless that is how a model is named."""
+    if not MODEL.fullmatch(model) or len(model) > 200:
+        raise StudyFileError(
+            f"{where}: got {model!r:.80}, want PROVIDER/NAME such as anthropic/claude-sonnet-4-5"
+        )
 
 
 def _backend(table: object, where: str) -> str:
@@ -425,13 +561,40 @@ def _team(value: object, count: int, source: str) -> tuple[ResearcherSpec, ...]:
     team = []
     for number, table in enumerate(value, 1):
         where = f"{source} [[researcher]] {number}"
-        _only(table, {"program", "seed"}, where)
+        _only(table, {"program", "seed", "model", "tokens", "dollars", "tools"}, where)
         program = _string(table, "program", where) if "program" in table else ""
         if program and not program.endswith(".py"):
             raise StudyFileError(f"{where}: program: {program!r:.80}: want a single .py file")
         seed = _integer(table, "seed", where, 0, MAX_SEED, least=0) if "seed" in table else -1
-        team.append(ResearcherSpec(program=program, seed=seed))
+        tools = table.get("tools", REST)
+        if tools not in (REST, OVER_MCP) or (tools == OVER_MCP and not program and "model" not in table):
+            raise StudyFileError(
+                f'{where}: tools: got {tools!r:.40}, want "rest", or "mcp" for a researcher with a program'
+            )
+        team.append(_with_model(ResearcherSpec(program=program, seed=seed, tools=tools), table, where))
     return tuple(team)
+
+
+def _with_model(spec: ResearcherSpec, table: Mapping[str, Any], where: str) -> ResearcherSpec:
+    """The researcher with its model and that one's limits, where it is one."""
+    if "model" not in table:
+        if "tokens" in table or "dollars" in table:
+            raise StudyFileError(f"{where}: tokens and dollars are for a researcher with a model")
+        return spec
+    model = _string(table, "model", where)
+    check_model(model, f"{where}: model")
+    if spec.program:
+        raise StudyFileError(f"{where}: want a program or a model, not both")
+    return replace(
+        spec,
+        model=model,
+        tokens=_integer(table, "tokens", where, MODEL_TOKENS, MAX_TOKENS),
+        dollars=_dollars(table, where) if "dollars" in table else MODEL_DOLLARS,
+    )
+
+
+def _budget_lines(tokens: int, dollars: Fraction) -> list[str]:
+    return [f"tokens = {tokens}", f'dollars = "{format_dollars(dollars)}"']
 
 
 def _allocation(study: Mapping[str, Any], where: str) -> tuple[str, tuple[str, ...]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -17,24 +17,42 @@ from aar.formats.canonical import format_canonical
 from aar.formats.keys import Signer, format_vkey
 from aar.outside.control_plane import ControlPlane, RunParameters, operator_signer
 from aar.outside.evaluation.release import interval_method, release_terms
-from aar.outside.fleet import Fleet
+from aar.outside.fleet import Fleet, seed_of
 from aar.outside.oversight.terms import terms_as_body
+from aar.outside.prices import Prices
 from aar.outside.projection import Projection
 from aar.outside.sandbox.doctor import DoctorReport
 from aar.outside.sandbox.interface import BARE
 from aar.outside.staff_client import GatewayGone
 from aar.outside.study_directory import StudyDirectory
 from aar.outside.study_file import StudyFile, StudyFileError
-from aar.outside.study_programs import check_programs, digests_of, kept_programs, researcher_names
+from aar.outside.study_programs import check_programs, digests_of, kept_programs, over_mcp, researcher_names
+from aar.outside.worker_process import PROGRAM as WORKER_PROGRAM
+from aar.outside.worker_process import WorkerProcess
 from aar.verify.interval import decimal4
 from aar.verify.reader import NotARecord, RecordReader
+from aar.verify.spending import format_dollars
 
 POLL_S = 0.25
 STATUS_EVERY_S = 1.0
 
 
 class StudyStopped(Exception):
-    """A human stopped the study; it can go on later."""
+    """A human stopped the study; it can go on later. The message says how, where it is not by Ctrl-C."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelTerms:
+    """What a study needs that has models among its researchers.
+
+    `prices` by model, `brief` the template of what each is told, `environment` all that the worker process is
+    started with: it holds the providers' keys. `worker`: the program, as words after Python's own.
+    """
+
+    prices: Mapping[str, Prices]
+    brief: str
+    environment: Mapping[str, str]
+    worker: tuple[str, ...] = WORKER_PROGRAM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +120,61 @@ def _baselines_told(baselines: Mapping[str, str]) -> dict[str, str]:
     return {key: decimal4(Fraction(value)) for key, value in baselines.items()}
 
 
+def models_of(study_file: StudyFile, researchers: Sequence[str], terms: ModelTerms | None) -> dict[str, Any]:
+    """What `study-opened` says of models: prices, limits, the digest of the brief; nothing without any."""
+    team = [(name, one) for name, one in zip(researchers, study_file.team, strict=False) if one.model]
+    if not team:
+        return {}
+    if terms is None:
+        raise StudyFileError(f"{team[0][0]} is a model: its price and what it is told are not known here")
+    return {
+        "brief": hashlib.sha256(terms.brief.encode()).hexdigest(),
+        "tokens": study_file.tokens,
+        "dollars": format_dollars(study_file.dollars),
+        "researchers": [
+            {
+                "researcher": name,
+                "model": one.model,
+                "prices": dict(terms.prices[one.model]),
+                "tokens": one.tokens,
+                "dollars": format_dollars(one.dollars),
+            }
+            for name, one in team
+        ],
+    }
+
+
+def check_models(
+    opened: Mapping[str, Any], study_file: StudyFile, researchers: Sequence[str], terms: ModelTerms | None
+) -> None:
+    """Raise `StudyFileError` unless a study file has the models, limits and brief that were opened with.
+
+    Prices are those of the record: a table of prices may have become another since.
+    """
+    if terms is None and not opened:
+        return
+    prices = {one["model"]: one["prices"] for one in opened.get("researchers", ())}
+    known = ModelTerms(
+        prices={one: prices.get(one, {}) for one in study_file.models},
+        brief="" if terms is None else terms.brief,
+        environment={},
+    )
+    mine = models_of(study_file, researchers, known)
+    for what in ("researchers", "tokens", "dollars", "brief"):
+        if opened.get(what) != mine.get(what):
+            raise StudyFileError(
+                f"the study was opened with other models than these: {what} {opened.get(what)!r:.100}, here "
+                f"{mine.get(what)!r:.100}; put back what was changed, or name a new --dir; aar budget "
+                "DIR set changes limits"
+            )
+
+
+def _refuse_when_all_stopped(stopped: Mapping[str, Any], researchers: Sequence[str]) -> None:
+    if set(researchers) <= set(stopped):
+        reasons = sorted({str(one["reason"]) for one in stopped.values()})
+        raise StudyStopped(f"every researcher is stopped ({'; '.join(reasons)[:200]})")
+
+
 class StudyRun:
     """One `aar run`: the control plane, the fleet, and the loop over them."""
 
@@ -116,8 +189,13 @@ class StudyRun:
         on_warning: Callable[[str], None] = lambda _warning: None,
         comparison: Mapping[str, Any] | None = None,
         researchers_seed: str = "",
+        models: ModelTerms | None = None,
     ) -> None:
-        """`comparison`: the plan that this run is a part of, and its number there, for its first entry."""
+        """`comparison`: the plan that this run is a part of, and its number there, for its first entry.
+
+        `models`: wanted where a researcher is a model.
+        """
+        self._terms = models
         self._study = study
         self._file = study_file
         self._reviewer = reviewer
@@ -137,12 +215,20 @@ class StudyRun:
                 )
         if self._before.opened:
             check_programs(self._programs, self._before.opened)
+        if self._before.opened:
+            self._models = dict(self._before.opened["models"])
+            check_models(self._models, study_file, self._researchers, models)
+        else:
+            self._models = models_of(study_file, self._researchers, models)
         self.plane = ControlPlane(
             study,
             researchers=self._researchers,
             parameters=parameters_of(study_file, self._before, backend=doctor.backend),
+            thinkers=[one["researcher"] for one in self._models.get("researchers", ())],
+            over_mcp=over_mcp(self._researchers, study_file),
         )
         self._fleet: Fleet | None = None
+        self._worker: WorkerProcess | None = None
         self._started = time.monotonic()
 
     @property
@@ -170,10 +256,16 @@ class StudyRun:
                     if one.seed >= 0
                 },
                 seed=self._researchers_seed,
+                elsewhere=[one["researcher"] for one in self._models.get("researchers", ())],
             )
-            self._fleet.start()
+            stopped = self.plane.control.get("/v1/status")["stopped"]
+            _refuse_when_all_stopped(stopped, self._researchers)
+            self._fleet.start(stopped)
+            if self._models:
+                self._worker = self._worker_process()
+                self._worker.start()
             reason = self._watch(self._fleet)
-            self._fleet.stop()
+            self._stop_researchers()
             self._close(reason)
         except KeyboardInterrupt as error:
             raise StudyStopped from error
@@ -181,9 +273,55 @@ class StudyRun:
             self.plane.check_soon()
             raise
         finally:
-            if self._fleet is not None:
-                self._fleet.stop()
+            self._stop_researchers()
             self.plane.stop()
+
+    def _stop_researchers(self) -> None:
+        """The worker first: it still has calls and transcripts to tell of."""
+        if self._worker is not None:
+            self._worker.stop()
+        if self._fleet is not None:
+            self._fleet.stop()
+
+    def _worker_process(self) -> WorkerProcess:
+        """The worker with its configuration; it learns everything else from its sockets."""
+        setting, terms = self.plane.worker_setting(), self._terms
+        if terms is None:
+            raise StudyFileError("a researcher is a model: say what it costs and what it is told")
+        directions, researchers = self._file.directions, list[dict[str, Any]]()
+        for one in self._models["researchers"]:
+            name = one["researcher"]
+            place = setting.places[name]
+            researchers.append(
+                {
+                    "name": name,
+                    "model": one["model"],
+                    "prices": dict(one["prices"]),
+                    "limits": {"tokens": one["tokens"], "dollars": one["dollars"]},
+                    "gateway": place.gateway,
+                    "gateway_dir": place.gateway_dir,
+                    "slot": place.slot,
+                    "direction": directions[place.slot % len(directions)] if directions else "",
+                    "seed": self._seed_of(name, place.slot),
+                }
+            )
+        config = {
+            "study": self._file.name,
+            "origin": self._study.origin,
+            "brief": terms.brief,
+            "researchers": researchers,
+        }
+        return WorkerProcess(
+            setting,
+            config,
+            log=self._study.log / "worker.log",
+            environment=terms.environment,
+            program=terms.worker,
+        )
+
+    def _seed_of(self, name: str, slot: int) -> int:
+        given = self._file.team[slot].seed
+        return given if given >= 0 else seed_of(name, self._researchers_seed or self._study.origin)
 
     def _open(self) -> None:
         """Enter `study-opened` and the file's tasks, or what of them is not there yet."""
@@ -267,6 +405,7 @@ class StudyRun:
             "oversight": terms_as_body(file.oversight),
             "comparison": self._comparison,
             "programs": digests_of(self._programs),
+            "models": self._models,
             "sandbox": {
                 "backend": self._doctor.backend,
                 "verdict": self._doctor.verdict,
@@ -281,12 +420,16 @@ class StudyRun:
         last_status = 0.0
         while True:
             self.plane.check()
-            for name in fleet.watch():
+            lost = fleet.watch()
+            if self._worker is not None and self._worker.watch():
+                lost += [one["researcher"] for one in self._models["researchers"]]
+            for name in lost:
                 self.plane.control.post("/v1/gone", {"researcher": name})
             now = time.monotonic()
             if now - last_status >= STATUS_EVERY_S or fleet.is_over:
                 last_status = now
                 status = self._look("running")
+                fleet.hold(status["stopped"])
                 open_tasks = [task for task in status["tasks"] if task["state"] in ("open", "leased")]
                 if not open_tasks and not status["pending"]:
                     return "tasks-done"
@@ -294,13 +437,28 @@ class StudyRun:
                 seconds = status["budgets"]["seconds"]
                 if seconds["used"] >= seconds["budget"]:
                     return "time-over"
-                if fleet.is_over and not status["pending"]:
-                    return "stopped"
+                if fleet.is_over and not self._is_thinking(status) and not status["pending"]:
+                    _refuse_when_all_stopped(status["stopped"], self._researchers)
+                    return "budget" if self._is_money_out(status) else "stopped"
             time.sleep(POLL_S)
+
+    def _is_thinking(self, status: Mapping[str, Any]) -> bool:
+        """Whether a researcher that is a model may still do something."""
+        if self._worker is None or not self._worker.is_running:
+            return False
+        stops = [told["stop"] for name, told in status["spending"].items() if name]
+        return any(stop in ("", "paused") for stop in stops)
+
+    def _is_money_out(self, status: Mapping[str, Any]) -> bool:
+        return any(told["stop"] in ("tokens", "dollars") for name, told in status["spending"].items() if name)
 
     def _look(self, phase: str) -> Mapping[str, Any]:
         status = self.plane.control.get("/v1/status")
         fleet = {member.name: member.state for member in self._fleet.members} if self._fleet else {}
+        if self._worker is not None:
+            fleet |= {
+                name: told["stop"] or self._worker.state for name, told in status["spending"].items() if name
+            }
         self._on_moment(
             Moment(status=status, fleet=fleet, elapsed_s=time.monotonic() - self._started, phase=phase)
         )

@@ -227,6 +227,7 @@ class RecordedStudy:
             "oversight": {"purpose": "", "human": {}, "limits": [], "downstream": []},
             "comparison": {},
             "programs": [],
+            "models": {},
             "sandbox": {
                 "backend": "none",
                 "verdict": "ok",

@@ -17,6 +17,7 @@ from aar.formats.commitments import commit_payload, commit_secret, commit_split,
 from aar.formats.entry import Leaf
 from aar.formats.errors import FormatError
 from aar.formats.strict import encode_base64
+from aar.verify.budget_check import BudgetCheck
 from aar.verify.decisions import CITABLE, Basis, basis_of, claimed_by, faults, states
 from aar.verify.interval import (
     Interval,
@@ -48,6 +49,7 @@ CLAIMING = frozenset(
         "plan-declared",
         "submission",
         "budget-charged",
+        "budget-set",
         "score-receipt",
         "score-revealed",
         "finding",
@@ -69,6 +71,7 @@ class Claims:
         self._blobs = blobs
         self._report = report
         self._queue = QueueCheck(self._add)
+        self._budget = BudgetCheck(self._add)
         self._opened: Any = {}
         self._closed: Any = {}
         self._secret: bytes | None = None
@@ -115,6 +118,7 @@ class Claims:
                 return
             self._digests[leaf.index] = leaf.signed.text_digest
             self._queue.check(leaf.index, entry)
+            self._budget.check(leaf.index, entry)
             handler = getattr(self, "_check_" + entry.kind.replace("-", "_"), None)
             if handler is not None:
                 handler(leaf.index, leaf, body)
@@ -136,6 +140,7 @@ class Claims:
     def _warn_of_what_is_not_shown(self) -> None:
         """What nothing here contradicts and nothing here bears out either."""
         warnings = self._report.warnings
+        warnings += self._budget.overspent()
         if self._withdrawn:
             warnings.append(
                 f"{self._withdrawn} opened values were redacted: none of them is on the leaderboard"
@@ -249,6 +254,8 @@ class Claims:
             )
 
     def _check_budget_charged(self, index: int, _leaf: Leaf, body: Any) -> None:
+        if body["what"] == "tokens":
+            return
         submission = self._submissions.get(body["submission"])
         if submission is None or (submission["researcher"], submission["task"]) != (
             body["researcher"],

@@ -44,8 +44,10 @@ class QueueCheck:
         self._researchers: frozenset[str] = frozenset()
         self._tasks: dict[str, _Task] = {}
         self._scored: set[int] = set()
-        # The pause that holds, or -1.
+        # The pause that holds, or -1; by researcher, the one that holds for it alone.
         self._paused = -1
+        self._stopped: dict[str, int] = {}
+        self._roles: dict[str, str] = {}
 
     def check(self, index: int, entry: Entry) -> None:
         """Take in the entry at `index`, of any kind."""
@@ -57,6 +59,7 @@ class QueueCheck:
     def _check_study_opened(self, _index: int, _entry: Entry, body: Any) -> None:
         self._policy = body["allocation"]["policy"]
         self._researchers = frozenset(body["researchers"])
+        self._roles = {one["name"]: one["role"] for one in body["keys"]}
 
     def _check_task_opened(self, index: int, _entry: Entry, body: Any) -> None:
         wanted = STRICT_ENOUGH[body["risk"]]
@@ -74,7 +77,7 @@ class QueueCheck:
             self._add("ORDER", index, "a lease to a researcher of the study", body["researcher"])
         # One that is over when it is said takes a task away: that is no new work.
         if body["until_ms"] > entry.at:
-            self._check_paused(index, "lease")
+            self._check_paused(index, "lease", body["researcher"])
         if body["epoch"] != task.epoch + 1:
             self._add("ORDER", index, f"lease {task.epoch + 1} of {body['task']}", f"lease {body['epoch']}")
         if task.holder not in ("", body["researcher"]) and task.until_ms > entry.at:
@@ -111,7 +114,7 @@ class QueueCheck:
                 self._add("BODY", index, expected, got)
 
     def _check_submission(self, index: int, _entry: Entry, body: Any) -> None:
-        self._check_paused(index, "submission")
+        self._check_paused(index, "submission", body["researcher"])
         task = self._held("submission", index, body["task"], body["researcher"])
         if task is None:
             return
@@ -137,7 +140,7 @@ class QueueCheck:
     def _check_budget_charged(self, index: int, _entry: Entry, body: Any) -> None:
         # A submission's own charge is one batch with it; a confirmation is asked for by its charge.
         if body["what"] == "confirmations":
-            self._check_paused(index, "confirmation")
+            self._check_paused(index, "confirmation", body["researcher"])
 
     def _check_score_receipt(self, _index: int, _entry: Entry, body: Any) -> None:
         if body["tier"] == "explore":
@@ -154,17 +157,39 @@ class QueueCheck:
             return None
         return task
 
-    def _check_paused(self, index: int, what: str) -> None:
+    def _check_paused(self, index: int, what: str, researcher: str) -> None:
         if self._paused >= 0:
             self._add("ORDER", index, f"no {what} before the pause of entry {self._paused} is lifted", "one")
+        if researcher in self._stopped:
+            stop = self._stopped[researcher]
+            self._add("ORDER", index, f"no {what} of {researcher} before entry {stop} is lifted", "one")
 
-    def _check_queue_paused(self, index: int, _entry: Entry, _body: Any) -> None:
+    def _check_queue_paused(self, index: int, entry: Entry, body: Any) -> None:
+        if body["researcher"]:
+            self._check_stop(index, body["researcher"])
+            return
+        if self._roles.get(entry.author) == "operator":
+            self._add("ORDER", index, "a pause of everybody by the monitor or a reviewer", entry.author)
         if self._paused >= 0:
             self._add("ORDER", index, f"one pause at a time: entry {self._paused} holds", "another")
             return
         self._paused = index
 
+    def _check_stop(self, index: int, researcher: str) -> None:
+        """A pause of one researcher alone."""
+        if researcher not in self._researchers:
+            self._add("ORDER", index, "a pause of a researcher of the study", researcher)
+        if researcher in self._stopped:
+            holds = self._stopped[researcher]
+            self._add("ORDER", index, f"one pause of {researcher} at a time: entry {holds} holds", "another")
+            return
+        self._stopped[researcher] = index
+
     def _check_queue_resumed(self, index: int, _entry: Entry, body: Any) -> None:
+        holding = [one for one, stop in self._stopped.items() if stop == body["pause"]]
+        if holding:
+            del self._stopped[holding[0]]
+            return
         if body["pause"] != self._paused:
             holds = f"entry {self._paused}" if self._paused >= 0 else "none"
             self._add("ORDER", index, f"the pause that holds, {holds}", f"entry {body['pause']}")

@@ -52,6 +52,7 @@ def _terms_of(leaves: Sequence[Leaf]) -> Mapping[str, object]:
         "problem": opened["problem"],
         "researchers": len(opened["researchers"]),
         "programs": opened["programs"],
+        "models": opened["models"],
         "budget": opened["budget"],
         "seeds and replicates": opened["runs"],
         "draws": opened["interval"]["draws"],
@@ -68,6 +69,7 @@ def _terms_wanted(study_file: StudyFile) -> Mapping[str, object]:
         "researchers": budget.researchers,
         # The built-in researcher in every arm.
         "programs": [],
+        "models": {},
         "budget": {
             "submissions": budget.submissions,
             "confirmations": study_file.confirmations,

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,10 +15,13 @@ from pathlib import Path
 
 from aar.formats.keys import format_vkey, parse_vkey
 from aar.outside.gateway.blobs import Blobs
+from aar.outside.gateway.kept import Kept
+from aar.outside.gateway.ledger import LEDGER, Ledger, LedgerUnusable
 from aar.outside.gateway.record_service import FrozenClock, RecordService
 from aar.outside.gateway.researcher_desk import ResearcherDesk
 from aar.outside.gateway.server import UnixServer, now_ms, serve_in_thread
 from aar.outside.gateway.staff_desk import ControlDesk, EvaluatorDesk, Staff
+from aar.outside.gateway.worker_desk import WorkerDesk
 from aar.outside.keyring import Keyring
 from aar.outside.monitor.monitor import Monitor
 from aar.outside.record.anchors.anchor import AnchorRefused
@@ -28,6 +32,7 @@ from aar.outside.record.errors import DiskFull, RecordError, RecordInUse
 from aar.outside.record.sequencer import Sequencer
 from aar.outside.record.witness_client import Witness, WitnessClient, parse_witness_url
 from aar.outside.service import EXIT_DISK_FULL, EXIT_HALTED, EXIT_REFUSED, enter, halt
+from aar.outside.worker_process import AT_WORKER, WORKER
 
 OTHER_GATEWAY_S = 5.0
 # A quorum that is not met holds the record for so long; entries are taken between two tries.
@@ -101,18 +106,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for text in options.listen:
         name, _, number = text.partition("=")
         listeners[name] = socket.socket(fileno=int(number))
-    for name in ("gateway", "monitor", *(one for one in listeners if one.startswith("researcher-"))):
+    names = [one for one in listeners if one.startswith("researcher-") and AT_WORKER not in one]
+    for name in ("gateway", "monitor", *names):
         keyring.open(name)
+    try:
+        worker = WorkerDesk(service, Ledger(Path("gateway") / LEDGER), is_closing=lambda: bool(staff.closing))
+    except LedgerUnusable as error:
+        halt(EXIT_REFUSED, str(error))
+        raise
+    staff.settle, staff.spending, staff.enforce = worker.settle, worker.spending, worker.enforce
     desks = {
-        name: ResearcherDesk(service, blobs, name, is_closing=lambda: bool(staff.closing))
-        for name in listeners
-        if name.startswith("researcher-")
+        name: ResearcherDesk(
+            service,
+            blobs,
+            name,
+            is_closing=lambda: bool(staff.closing),
+            kept=Kept(Path("gateway") / "kept", name),
+            settle=worker.settle,
+        )
+        for name in names
     }
     ended = threading.Event()
     evaluator, control = EvaluatorDesk(staff), ControlDesk(staff, desks, stop=ended.set)
     for name, listener in listeners.items():
-        if name in desks:
-            desk = desks[name]
+        # A researcher that is a model speaks through two sockets: of its sandbox, and of the worker.
+        if name.removesuffix(AT_WORKER) in desks:
+            desk = desks[name.removesuffix(AT_WORKER)]
 
             def seen(desk: ResearcherDesk = desk) -> None:
                 desk.last_seen_ms = now_ms()
@@ -124,6 +143,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 on_request=seen,
                 on_error=desk.stumbled,
                 is_paced=True,
+            )
+        elif name == WORKER:
+            server = UnixServer(
+                listener, worker.verbs(), on_refused=_no_alarm, on_request=_nothing, on_error=_stumbled
             )
         else:
             verbs = evaluator.verbs() if name == "evaluator" else control.verbs()
@@ -160,6 +183,14 @@ def _no_alarm(_refused: object, _what: str, _attempt: str) -> None:
 
 def _nothing() -> None:
     """Nobody watches how often the staff calls."""
+
+
+def _stumbled(error: BaseException) -> None:
+    """The worker reads what models write: an odd request of it ends no study, a disk that fails does."""
+    if isinstance(error, OSError):
+        _fatal(error)
+    sys.stderr.write(f"a request of the worker failed: {error!r:.500}\n")
+    sys.stderr.flush()
 
 
 def _fatal(error: BaseException) -> None:

@@ -6,11 +6,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from aar.lab.protocol.injection import texts_of
+from aar.lab.protocol.operations import FILE_NAME_PATTERN, MAX_FILES, MAX_METHOD_BYTES
 from aar.outside.admission import Refused
 
-MAX_FILES = 32
-MAX_METHOD_BYTES = 262_144
-FILE_NAME = re.compile("[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", re.ASCII)
+FILE_NAME = re.compile(FILE_NAME_PATTERN, re.ASCII)
 
 
 def fields(payload: object, **wanted: type) -> Mapping[str, Any]:
@@ -28,6 +28,9 @@ def fields(payload: object, **wanted: type) -> Mapping[str, Any]:
     for name, kind in wanted.items():
         if not isinstance(payload[name], kind) or isinstance(payload[name], bool):
             raise Refused("bad-request", f"{name}: got {type(payload[name]).__name__}, want {kind.__name__}")
+    # No text has a use for it, and whatever is written in C ends a text there.
+    if any("\0" in text for text in texts_of(payload)):
+        raise Refused("bad-request", "a text has a NUL in it: want text without")
     return payload
 
 
@@ -35,17 +38,22 @@ def method_files(files: Mapping[str, Any]) -> dict[str, str]:
     """A method directory as handed in: flat, text only, small, with a `method.py`."""
     if "method.py" not in files:
         raise Refused("bad-method", f"no method.py among {sorted(files)!r:.120}")
-    if len(files) > MAX_FILES:
-        raise Refused("bad-method", f"{len(files)} files, at most {MAX_FILES}")
+    return flat_files(files, "bad-method", most=MAX_FILES, most_bytes=MAX_METHOD_BYTES)
+
+
+def flat_files(files: Mapping[str, Any], code: str, *, most: int, most_bytes: int) -> dict[str, str]:
+    """Texts by plain names, at most so many and so large together; `Refused` with that code otherwise."""
+    if len(files) > most:
+        raise Refused(code, f"{len(files)} files, at most {most}")
     for name, text in files.items():
         if not FILE_NAME.fullmatch(name) or not isinstance(text, str):
-            raise Refused("bad-method", f"file {name!r:.80}: want a plain name and text")
+            raise Refused(code, f"file {name!r:.80}: want a plain name and text")
     try:
         size_bytes = sum(len(text.encode()) for text in files.values())
     except UnicodeEncodeError as error:
-        raise Refused("bad-method", f"a file is not Unicode text: {error}") from error
-    if size_bytes > MAX_METHOD_BYTES:
-        raise Refused("bad-method", f"{size_bytes} bytes, at most {MAX_METHOD_BYTES}")
+        raise Refused(code, f"a file is not Unicode text: {error}") from error
+    if size_bytes > most_bytes:
+        raise Refused(code, f"{size_bytes} bytes, at most {most_bytes}")
     return dict(files)
 
 

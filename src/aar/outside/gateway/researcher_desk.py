@@ -15,14 +15,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from aar.formats.canonical import format_canonical
+from aar.formats.entry import Entry, format_leaf
 from aar.formats.errors import FormatError
 from aar.formats.kinds import NAME
+from aar.lab.protocol.operations import MAX_KEPT_BYTES, MAX_KEPT_FILES, MAX_WAIT_S
 from aar.lab.snapshot import families_of
 from aar.outside.admission import Refused
 from aar.outside.allocation import next_offer
 from aar.outside.gateway.blobs import Blobs
+from aar.outside.gateway.kept import Kept
+from aar.outside.gateway.openapi import openapi_document
 from aar.outside.gateway.record_service import Draft, RecordService
-from aar.outside.gateway.requests import fields, method_files, whole_number
+from aar.outside.gateway.requests import fields, flat_files, method_files, whole_number
 from aar.outside.projection import Task, canonical_text
 from aar.verify.decisions import CITABLE
 
@@ -40,7 +44,6 @@ VISIBLE_KINDS = (
 LEASE_MS = 10 * 60_000
 # Words cost nothing and stay for ever: room for a finding, a comment and a vote on each of hundreds of runs.
 MAX_SAID = 2_000
-MAX_WAIT_S = 30
 
 Verb = Callable[[Any, Mapping[str, str]], dict[str, Any]]
 
@@ -49,10 +52,22 @@ class ResearcherDesk:
     """Serves one researcher; every method is one verb."""
 
     def __init__(
-        self, service: RecordService, blobs: Blobs, researcher: str, *, is_closing: Callable[[], bool]
+        self,
+        service: RecordService,
+        blobs: Blobs,
+        researcher: str,
+        *,
+        is_closing: Callable[[], bool],
+        kept: Kept | None = None,
+        settle: Callable[[str], None] = lambda _researcher: None,
     ) -> None:
+        """`kept`: where it may keep files for itself, if anywhere. `settle`: called with its name before a
+        task of its ends, for what it spent.
+        """
+        self._settle = settle
         self._service = service
         self._blobs = blobs
+        self._kept = kept
         self._researcher = researcher
         self._is_closing = is_closing
         self.last_seen_ms = 0
@@ -78,9 +93,12 @@ class ResearcherDesk:
             ("POST", "/v1/propose"): self.propose,
             ("POST", "/v1/done"): self.done,
             ("GET", "/v1/snapshot"): self.snapshot,
+            ("POST", "/v1/keep"): self.keep,
+            ("GET", "/v1/kept"): self.kept,
             ("GET", "/v1/checkpoint"): self.checkpoint,
             ("GET", "/v1/consistency"): self.consistency,
             ("GET", "/v1/inclusion"): self.inclusion,
+            ("GET", "/v1/openapi.json"): self.openapi,
         }
 
     def refused(self, refused: Refused, what: str, attempt: str) -> None:
@@ -124,6 +142,7 @@ class ResearcherDesk:
                 "log_vkey": opened["log"],
                 "witness_vkeys": opened["witnesses"],
                 "quorum": opened["quorum"],
+                "keys": [{key: one[key] for key in ("name", "role", "vkey")} for one in opened["keys"]],
                 "now_ms": now_ms,
             }
 
@@ -160,9 +179,12 @@ class ResearcherDesk:
 
     def forum(self, _payload: Any, query: Mapping[str, str]) -> dict[str, Any]:
         since = whole_number(query, "since", 0)
+        deadline = time.monotonic() + min(whole_number(query, "wait_s", 0), MAX_WAIT_S)
         service = self._service
         entries = []
         with service.lock:
+            while service.published_size <= since and (left := deadline - time.monotonic()) > 0:
+                service.changed.wait(left)
             size = service.published_size
             for leaf in service.leaves[since:size]:
                 entry = leaf.signed.entry
@@ -193,8 +215,19 @@ class ResearcherDesk:
             submission = self._service.projection.submissions.get(number)
         if submission is None:
             raise Refused("no-submission", f"entry {number} is not a submission")
-        files: dict[str, Any] = json.loads(self._blobs.get(submission.body["digest"]))["files"]
+        data = self._blobs.find(submission.body["digest"])
+        if data is None:
+            raise Refused("redacted", f"the files of submission {number} were taken out by a reviewer")
+        files: dict[str, Any] = json.loads(data)["files"]
         return {"files": files}
+
+    def kept(self, _payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
+        if self._kept is None:
+            return {"files": {}, "left_bytes": 0}
+        return {"files": self._kept.files(), "left_bytes": self._kept.left_bytes}
+
+    def openapi(self, _payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
+        return openapi_document()
 
     def checkpoint(self, _payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
         with self._service.lock:
@@ -213,7 +246,22 @@ class ResearcherDesk:
             leaf = self._service.leaves[index]
             if leaf.signed.entry.kind not in VISIBLE_KINDS:
                 raise Refused("no-entry", f"entry {index} is not for researchers")
-        return {"proof": self._service.prove_inclusion(index)}
+            data = format_leaf(index, leaf.received_ms, leaf.signed.data)
+        is_whole = self._may_read_whole(leaf.signed.entry)
+        return {
+            "proof": self._service.prove_inclusion(index),
+            "leaf": base64.b64encode(data).decode() if is_whole else "",
+        }
+
+    def _may_read_whole(self, entry: Entry) -> bool:
+        """Whether nothing in an entry is kept from this researcher: `forum` tells decisions in part."""
+        if entry.kind == "score-receipt":
+            is_own_confirmation = (entry.body["tier"], entry.body["researcher"]) == (
+                "confirm",
+                self._researcher,
+            )
+            return entry.body["tier"] == "explore" or is_own_confirmation
+        return entry.kind in VISIBLE_KINDS and entry.kind != "decision"
 
     # Saying.
 
@@ -248,7 +296,10 @@ class ResearcherDesk:
                 return {"task": None, "study_open": False}
             now_ms = service.now_ms()
             left_s = projection.seconds_left(now_ms)
-            offer = next_offer(projection, self._researcher, now_ms=now_ms) if left_s > 0 else None
+            # Who is stopped or at a limit is offered nothing; a pause of everybody is said as a refusal.
+            is_out = self._researcher in projection.stops or projection.spending.reached(self._researcher)
+            may_have = left_s > 0 and not is_out
+            offer = next_offer(projection, self._researcher, now_ms=now_ms) if may_have else None
             if offer is None:
                 return {"task": None, "study_open": left_s > 0}
             task = offer.task
@@ -309,6 +360,7 @@ class ResearcherDesk:
                 "what": "submissions",
                 "amount": 1,
                 "submission": index,
+                "usage": {},
             }
             lease = (task.index, wanted["plan"]) if task is not None else ()
             # One batch: a submission without its charge, or a charge without its submission, cannot exist.
@@ -321,6 +373,18 @@ class ResearcherDesk:
                 before_write=lambda: self._blobs.put(snapshot),
             )
         return service.acknowledge(index)
+
+    def keep(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
+        """Files for itself, in the place of those before; nobody else is told, and the record neither."""
+        files = flat_files(
+            fields(payload, files=dict)["files"],
+            "bad-request",
+            most=MAX_KEPT_FILES,
+            most_bytes=MAX_KEPT_BYTES,
+        )
+        if self._kept is None:
+            raise Refused("kept-enough", "this gateway keeps nothing")
+        return {"kept_bytes": self._kept.put(files), "left_bytes": self._kept.left_bytes}
 
     def confirm(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
         """Ask for one run with new seeds of a scored method of one's own; charged before anything is run."""
@@ -338,6 +402,7 @@ class ResearcherDesk:
                     "what": "confirmations",
                     "amount": 1,
                     "submission": number,
+                    "usage": {},
                 }
                 draft = Draft(author="gateway", kind="budget-charged", body=charge, refs=(number,))
                 index = service.append([draft])[0]
@@ -366,6 +431,7 @@ class ResearcherDesk:
     def done(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
         body = dict(fields(payload, task=str, outcome=str, reason=str))
         service = self._service
+        self._settle(self._researcher)
         with service.lock:
             task = service.projection.tasks.get(body["task"])
             if task is None or task.researcher != self._researcher:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from aar.outside.admission import Refused
+from aar.outside.gateway.openapi import status_of
 from aar.outside.gateway.researcher_desk import Verb
 
 MAX_BODY_BYTES = 4 << 20
@@ -28,15 +29,6 @@ LENGTH = re.compile("0|[1-9][0-9]{0,9}", re.ASCII)
 # A caller that asks without pause must leave the process to others: so many at once, then so many a second.
 BURST = 200
 RATE_PER_S = 100
-
-STATUS_OF = {
-    "budget": 403,
-    "study-closing": 403,
-    "study-closed": 403,
-    "step-order": 409,
-    "paused": 409,
-    "not-published": 503,
-}
 
 
 class UnixServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
@@ -142,8 +134,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._answer(200, answer)
         except Refused as refused:
             self.server.on_refused(refused, f"{method} {self.path[:100]!r}", attempt)
-            status = STATUS_OF.get(refused.code, 400)
-            self._answer(status, {"error": {"code": refused.code, "message": str(refused)}})
+            self._answer(status_of(refused.code), {"error": {"code": refused.code, "message": str(refused)}})
         except (ConnectionError, TimeoutError):
             raise
         except Exception as error:  # noqa: BLE001 - the owner of the socket says what becomes of it

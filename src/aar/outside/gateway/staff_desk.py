@@ -18,12 +18,14 @@ from typing import Any
 from aar.formats.entry import SignedEntry, parse_signed_entry
 from aar.formats.errors import FormatError
 from aar.formats.kinds import check_body, isolation_of
+from aar.lab.protocol.operations import MAX_WAIT_S
 from aar.outside.admission import Refused
 from aar.outside.allocation import MAX_HOLDERS
 from aar.outside.gateway.blobs import MAX_BLOB_BYTES, Blobs
 from aar.outside.gateway.record_service import Draft, RecordService
 from aar.outside.gateway.requests import fields, whole_number
-from aar.outside.gateway.researcher_desk import MAX_WAIT_S, ResearcherDesk, Verb
+from aar.outside.gateway.researcher_desk import ResearcherDesk, Verb
+from aar.outside.gateway.worker_desk import ended_leases
 from aar.outside.projection import Projection
 from aar.verify.decisions import CITABLE, claimed_by
 from aar.verify.leaderboard import has_difference, has_interval, leaderboard
@@ -40,13 +42,27 @@ class Staff:
         self.reproduce: set[int] = set()
         self.heldout: set[int] = set()
         self.close_material: dict[str, Any] = {}
+        # Enters what is spent and not charged yet; tells what each model spent, and what stops it.
+        self.settle: Callable[[], None] = lambda: None
+        self.spending: Callable[[], dict[str, Any]] = dict
+        # Takes its tasks from whoever is at a limit, which may have been lowered.
+        self.enforce: Callable[[], None] = lambda: None
 
     def take_entry(self, payload: Any, *, who: str) -> dict[str, Any]:
         """Admit a signed entry and the blobs it names; refusals that look like attempts become alarms."""
         wanted = fields(payload, entry=str, blobs=list)
-        return self._take(
-            _parsed(wanted["entry"]), [_decode(one, "blob") for one in wanted["blobs"]], who=who
-        )
+        signed, blobs = _parsed(wanted["entry"]), [_decode(one, "blob") for one in wanted["blobs"]]
+        if signed.entry.kind == "queue-paused" and isinstance(
+            stopped := signed.entry.body.get("researcher"), str
+        ):
+            # A researcher is stopped and its leases ended in one batch: another may have its task.
+            with self.service.lock:
+                after = ended_leases(self.service.projection, stopped, now_ms=self.service.now_ms())
+                return self._take(signed, blobs, who=who, after=after)
+        answer = self._take(signed, blobs, who=who)
+        if signed.entry.kind == "budget-set":
+            self.enforce()
+        return answer
 
     def take_receipt(self, payload: Any, *, who: str) -> dict[str, Any]:
         """Admit a receipt and, in the same batch, the monitor's alarms for what detectors read in its run.
@@ -317,12 +333,14 @@ class ControlDesk:
 
     def stop(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
         fields(payload)
+        self._staff.settle()
         self._staff.service.finish()
         self._stop()
         return {}
 
     def status(self, _payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
         service = self._staff.service
+        spending = self._staff.spending()
         with service.lock:
             projection, now_ms = service.projection, service.now_ms()
             if self._rows[0] != projection.tree_size and projection.opened:
@@ -335,6 +353,7 @@ class ControlDesk:
                 "heard_ms": {name: desk.last_seen_ms for name, desk in self._desks.items()},
                 "refusals": {name: dict(desk.refusals) for name, desk in self._desks.items()},
                 "events": _latest_events(service, 6),
+                "spending": spending,
             }
 
     def reproduce(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
@@ -401,6 +420,7 @@ class ControlDesk:
         """No new work from here on; what was handed in is still run, then every explored value is opened."""
         reason = fields(payload, reason=str)["reason"]
         service = self._staff.service
+        self._staff.settle()
         with service.lock:
             self._staff.closing = reason
             drafts = [
@@ -441,6 +461,10 @@ def summary(projection: Projection, *, now_ms: int) -> dict[str, Any]:
         "state": "closed" if projection.closed else ("open" if opened else "empty"),
         "isolation": isolation_of(opened),
         "paused": pause_told(projection),
+        "stopped": {
+            name: {"entry": stop, "by": projection.authors[stop], "reason": projection.pauses[stop]["reason"]}
+            for name, stop in projection.stops.items()
+        },
         "tasks": [
             {
                 "task": task.name,

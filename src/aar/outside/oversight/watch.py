@@ -108,6 +108,7 @@ def _lifted(leaves: Sequence[Leaf], text: str) -> int:
 def _pause(judged: Judged, projection: Projection) -> Passed:
     text, evidence = limit_text(judged.limit), _evidence(judged.signal, projection)
     body: dict[str, Any] = {
+        "researcher": "",
         "signal": judged.signal.name,
         "value": f"{judged.signal.value:.4f}"[:32],
         "limit": text,

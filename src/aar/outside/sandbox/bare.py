@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -63,6 +63,10 @@ class Bare:
             raise SandboxRefused(
                 f"profile {spec.profile!r} wants a sandbox: backend bare runs researchers and nothing else"
             )
+        if spec.has_shell:
+            raise SandboxRefused(
+                "a shell for a language model wants a sandbox: backend bare has none to give"
+            )
         base = tempfile.mkdtemp(prefix=f"{self.prefix}{number}-")
         # It never says anything, and is at its end at once.
         status_fd, status_out = os.pipe()
@@ -83,7 +87,7 @@ class Bare:
             )
         except BaseException:
             os.close(status_fd)
-            self.release([base])
+            shutil.rmtree(base, ignore_errors=True)
             raise
         # The caller waits for it with wait4; Popen must not reap it first.
         process.returncode = 0
@@ -98,9 +102,9 @@ class Bare:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(started.pid, signal.SIGKILL)
 
-    def release(self, staged: Iterable[str]) -> None:
+    def release(self, started: Started) -> None:
         """Remove its directory."""
-        for base in staged:
+        for base in started.staged:
             shutil.rmtree(base, ignore_errors=True)
 
 

@@ -21,15 +21,16 @@ from typing import Any, Self
 from aar.outside.sandbox import runtime, seccomp
 from aar.outside.sandbox.argv import (
     ENVIRONMENT,
-    ETC_FILES,
     GATEWAY_DEST,
     PYTHON,
     SANDBOX_UID,
     Layout,
+    etc_files,
     limited,
 )
 from aar.outside.sandbox.backend import closed_to_others
 from aar.outside.sandbox.container_init import FILTERS, HERE
+from aar.outside.sandbox.groups import Groups, limits_of, new_name
 from aar.outside.sandbox.identity import slot_uid
 from aar.outside.sandbox.interface import Started
 from aar.outside.sandbox.pressure import MOST_FILES_ON_DISK
@@ -43,6 +44,10 @@ INSTALL = "no runc or crun is installed: type `sudo apt-get install runc`"
 NOT_ROOT = (
     "containers are started as root only: type the command after `sudo`, or leave --backend container out"
 )
+NO_GROUPS = (
+    "no control groups can be made in /sys/fs/cgroup: mount it writable (docker: `--privileged`, or "
+    "`--cgroupns host -v /sys/fs/cgroup:/sys/fs/cgroup`), or leave --backend container out"
+)
 # The stage of bubblewrap covers all of /sys, and with it the cgroups that a container's runtime looks for.
 _PLACE = "/sys/block"
 # Slots of the sandboxes' own roots, which own nothing: apart from those of the programs.
@@ -50,7 +55,6 @@ _ROOT_SLOTS = 60_000
 _MIB = 1 << 20
 # Of each file system: far beyond what is counted and ended as a bomb, and a bound where that comes late.
 _INODES = 4 * MOST_FILES_ON_DISK
-_GROUP = "aar"
 _CGROUPS = Path("/sys/fs/cgroup")
 _HERE = Path(__file__).parent
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
@@ -117,7 +121,10 @@ class Container:
         with contextlib.suppress(SandboxUnavailable):
             views.append(with_shell(layouts["researcher"]))
         directories = [one for layout in views for one in runtime.directories_of(layout)]
-        _sweep()
+        groups = Groups.find()
+        if groups is None:
+            raise SandboxUnavailable(NO_GROUPS)
+        groups.close()
         stage = Stage.enter(directories, place=_PLACE, size="64m")
         os.mkdir(f"{stage.place}/state", 0o700)
         return cls(path, layouts, filters, stage)
@@ -127,7 +134,7 @@ class Container:
 
         Raises `SandboxRefused` and `OSError`.
         """
-        name = f"{_GROUP}-{os.getpid()}-{number}"
+        name = new_name()
         bundle = f"{self.stage.place}/{name}"
         staged: list[str] = []
         status_fd, status_out = os.pipe()
@@ -164,7 +171,7 @@ class Container:
             )
         except BaseException:
             os.close(status_fd)
-            self.release(staged)
+            _unstage(staged)
             raise
         finally:
             os.close(status_out)
@@ -179,13 +186,9 @@ class Container:
     def ended(self, started: Started) -> None:
         """Nothing of it outlives its namespace, whose first process the launcher ends."""
 
-    def release(self, staged: Iterable[str]) -> None:
-        """Take back what a start put on the stage."""
-        for place in staged:
-            if os.path.ismount(place):
-                unbind(place)
-            else:
-                shutil.rmtree(place, ignore_errors=True)
+    def release(self, started: Started) -> None:
+        """Take back what its start put on the stage."""
+        _unstage(started.staged)
 
     def _lay_root(
         self, root: str, spec: SandboxSpec, layout: Layout, files: Sequence[int], gateway: str | None
@@ -202,7 +205,7 @@ class Container:
             os.symlink(target, root + path)
         if gateway is not None:
             os.makedirs(root + GATEWAY_DEST)
-        for dest, content in ETC_FILES.items():
+        for dest, content in etc_files(spec).items():
             Path(root + dest).write_bytes(content)
         os.makedirs(root + HERE)
         for name, program in zip(FILTERS, self.filters, strict=True):
@@ -213,6 +216,14 @@ class Container:
             place.parent.mkdir(parents=True, exist_ok=True)
             with os.fdopen(os.dup(descriptor), "rb") as handed:
                 place.write_bytes(handed.read())
+
+
+def _unstage(staged: Iterable[str]) -> None:
+    for place in staged:
+        if os.path.ismount(place):
+            unbind(place)
+        else:
+            shutil.rmtree(place, ignore_errors=True)
 
 
 def oci_config(
@@ -266,11 +277,7 @@ def oci_config(
             "uidMappings": mapping,
             "gidMappings": mapping,
             "cgroupsPath": f"/{group}" if _is_unified() else group,
-            "resources": {
-                # Files in memory count here and not among the program's own: it may fill both.
-                "memory": {"limit": 2 * spec.memory_mib * _MIB + 64 * _MIB},
-                "pids": {"limit": spec.processes + 8},
-            },
+            "resources": {name: {"limit": limit} for name, limit in limits_of(spec).items()},
             "maskedPaths": [*layout.hidden_proc],
             "readonlyPaths": ["/proc/sys"],
         },
@@ -325,14 +332,3 @@ def _own_group(controller: str) -> str:
         if controller in names.split(","):
             return path.lstrip("/")
     return ""
-
-
-def _sweep() -> None:
-    """Remove the groups of launchers that are no more: a container of theirs ended with them."""
-    for path in _CGROUPS.glob(f"**/{_GROUP}-*-*"):
-        pid = path.name.split("-")[1]
-        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
-            try:
-                path.rmdir()
-            except OSError:  # somebody else's, or still ending
-                continue

@@ -27,8 +27,9 @@ from aar.outside.sandbox.bombs import BOMBS, ends_of_bombs
 from aar.outside.sandbox.choice import missing_backend
 from aar.outside.sandbox.client import Launcher, LauncherClient, Running
 from aar.outside.sandbox.ends import Ending, lazily_ended
+from aar.outside.sandbox.groups import Groups
 from aar.outside.sandbox.identity import slot_uid
-from aar.outside.sandbox.interface import BARE, BUBBLEWRAP, CONTAINER, DEFAULT_BACKEND
+from aar.outside.sandbox.interface import BARE, CONTAINER, DEFAULT_BACKEND
 from aar.outside.sandbox.plants import PRIVATE, SLOT, as_input, planted, world_inside, world_outside
 from aar.outside.sandbox.probes import PROBES
 from aar.outside.sandbox.probes.leftovers import TAGS
@@ -54,15 +55,11 @@ LIMITS = {
     "memory": "soft: RLIMIT_DATA for each process, all together looked at every 0.25 s",
 }
 
-LIMITS_OF = {
-    BUBBLEWRAP: LIMITS,
-    CONTAINER: {
-        **LIMITS,
-        "processes": "hard: RLIMIT_NPROC, and a control group above it that is read back at each start",
-        "files on disk": "hard: inodes of each file system; ended far below that, counted every 0.25 s",
-        "memory": "hard: a control group of twice the memory and 64 MiB, files in memory included, read back "
-        "at each start; ended far below that, looked at every 0.25 s",
-    },
+# Where control groups can be made; each is read back at each start.
+IN_GROUPS = {
+    "processes": "hard: RLIMIT_NPROC in the sandbox's own user namespace; a control group above it",
+    "memory": "hard: a control group of twice the memory and 64 MiB, files in memory and the kernel's own "
+    "included; RLIMIT_DATA for each process, all together looked at every 0.25 s",
 }
 
 
@@ -126,10 +123,10 @@ def doctor(
     try:
         without, within, ends = _tried(study_dir, backend, bombs=bombs, has_shell=has_shell)
     except (SandboxError, TimeoutError) as error:
-        return DoctorReport("cannot-run", (), backend, LIMITS_OF[backend], {}, f"{error}")
+        return DoctorReport("cannot-run", (), backend, limits_of(backend), {}, f"{error}")
     results = [*(_judged(name, without[name], within[name]) for name in PROBES)]
     results += _closed_directories(study_dir)
-    limits = {**LIMITS_OF[backend], "file locks": _lock_limit(without[_LOCKS][0], within[_LOCKS][0])}
+    limits = {**limits_of(backend), "file locks": _lock_limit(without[_LOCKS][0], within[_LOCKS][0])}
     limits |= {f"{name} bomb": _bomb_limit(name, ended) for name, ended in ends.items()}
     verdict = _verdict(results)
     if verdict == "ok" and any(BOMBS[name].reason != ended.reason for name, ended in ends.items()):
@@ -137,6 +134,16 @@ def doctor(
     names = [result.name for result in results]
     told = attestation(names, backend, has_shell=has_shell)
     return DoctorReport(verdict, tuple(results), backend, limits, told)
+
+
+def limits_of(backend: str) -> dict[str, str]:
+    """Which bounds are hard here, and which soft."""
+    groups = Groups.find()
+    if groups is None:
+        return LIMITS
+    groups.close()
+    inodes = "hard: inodes of each file system; ended far below that, counted every 0.25 s"
+    return {**LIMITS, **IN_GROUPS, **({"files on disk": inodes} if backend == CONTAINER else {})}
 
 
 def _bomb_limit(name: str, ended: Exit) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from aar.outside.sandbox.spec import SandboxSpec
+from aar.outside.sandbox.spec import Reason, SandboxSpec
 
 BUBBLEWRAP, CONTAINER, BARE = "bubblewrap", "container", "bare"
 # A person names one of them, and it is that one or none: nothing here takes another in its place.
@@ -22,6 +22,7 @@ class Started:
     out here, and at the end {"exit-code": N}, perhaps with "oom-kills". With `is_program` the child is the
     program itself, and nothing is said. With `is_told_to_end` it ends the sandbox and itself on SIGTERM, and
     would leave something of it if it were killed. `staged` is what `Backend.release` takes back at the end.
+    `group` is the name of its control group, where there is one.
     """
 
     pid: int
@@ -29,6 +30,7 @@ class Started:
     staged: tuple[str, ...]
     is_program: bool = False
     is_told_to_end: bool = False
+    group: str = ""
 
 
 class Backend(Protocol):
@@ -49,10 +51,13 @@ class Backend(Protocol):
         """Its first process has been named: what it has a copy of may go from the launcher's own view."""
         ...
 
-    def ended(self, started: Started) -> None:
-        """Its child has ended and is not reaped yet: what may be left of it ends now."""
+    def ended(self, started: Started) -> tuple[Reason, str] | None:
+        """Its child has ended and is not reaped yet: what may be left of it ends now.
+
+        Why it ended and details, where the backend knows better than its exit status.
+        """
         ...
 
-    def release(self, staged: Iterable[str]) -> None:
-        """Take back what a start laid out."""
+    def release(self, started: Started) -> None:
+        """All of it is reaped: take back what its start laid out."""
         ...

@@ -266,12 +266,14 @@ class _Launcher:
 
     def _child_ended(self, run: _Run) -> None:
         self._read_status(run)
-        self.backend.ended(run.child)
+        known = self.backend.ended(run.child)
         _, status, usage = os.wait4(run.child.pid, 0)
         run.child_gone = True
         run.cpu_s += usage.ru_utime + usage.ru_stime
         run.stopped_s = run.stopped_s or time.monotonic()
         self._forget(run.child_fd)
+        if known is not None and run.stopped is None:
+            run.stopped, run.detail = known
         code = os.waitstatus_to_exitcode(status)
         if run.child.is_program:
             run.exit_code = code if code >= 0 else 128 - code
@@ -310,7 +312,7 @@ class _Launcher:
             if descriptor is not None:
                 self._forget(descriptor)
                 os.close(descriptor)
-        self.backend.release(run.child.staged)
+        self.backend.release(run.child)
         # The kernel forgets the time of processes that die with their namespace: what we saw last stands.
         run.cpu_s = max(run.cpu_s, run.seen_cpu_s)
         self.finished_cpu_s += run.cpu_s

@@ -1,0 +1,1 @@
+"""Language models as researchers: loop, key and transcript outside the sandbox, their tools inside it."""

@@ -1,0 +1,160 @@
+"""Small models for tests: they read the tools that they are sent and what these returned, no more."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from llm.fake_model import Reply, Request
+
+METHOD = '''"""Neighbours first, then the student."""
+from aar.lab.pipeline import parse_pipeline, run_pipeline
+
+PIPELINE = parse_pipeline([["knn", {"k": %d}], ["probe", {}]])
+
+
+def predict(instance, rng):
+    return run_pipeline(PIPELINE, instance, rng)
+'''
+# For methods of theirs that never end.
+ENDLESS = "def predict(instance, rng):\n    while True:\n        pass\n"
+
+
+def call(request: Request, tool: str, **known: Any) -> tuple[str, dict[str, Any]]:
+    """A call of a tool, with those of the known values that its schema has; what it wants must be known."""
+    schema = request.tools[tool]
+    properties: Mapping[str, Any] = schema["properties"]
+    missing = set(schema.get("required", ())) - set(known)
+    assert not missing, f"{tool} wants {missing}, which this model does not know of"
+    return tool, {key: value for key, value in known.items() if key in properties}
+
+
+def task_of(request: Request) -> str:
+    found = re.search(r"^## Your task: (\S+)$", request.turns[0].text, re.MULTILINE)
+    assert found, request.turns[0].text
+    return found[1]
+
+
+def told(text: str) -> dict[str, Any]:
+    """What a tool returned, as JSON; nothing for what is none."""
+    try:
+        found: dict[str, Any] = json.loads(text)
+    except ValueError:
+        return {}
+    return found
+
+
+def diligent(request: Request, *, method: str = "", pause_s: int = 0) -> Reply:
+    """Plan, write a method, hand it in, wait for its receipt, post, comment on another's finding, finish.
+
+    `pause_s`: how long its trial of the method takes in the sandbox.
+    """
+    task, number = task_of(request), int(request.researcher.rpartition("-")[2])
+    done = {name: request.results_of(name) for name in request.tools}
+
+    def says(text: str, *calls: tuple[str, dict[str, Any]]) -> Reply:
+        return Reply(text, calls)
+
+    if not done["declare_plan"]:
+        steps = [{"name": "s1", "what": "neighbours, then the student"}]
+        return says(
+            "I plan first, and look at what there is.",
+            call(request, "declare_plan", task=task, steps=steps),
+            call(request, "read_forum"),
+        )
+    if not done["text_editor"]:
+        text = method or METHOD % (5 + number)
+        note = f"echo 'plan: knn with k = {5 + number}' >> notebook.md; cat notebook.md; id -u"
+        return says(
+            "Now the method, and a note.",
+            call(
+                request, "text_editor", command="create", path="/workspace/method/method.py", file_text=text
+            ),
+            call(request, "bash", command=note),
+        )
+    if not done["python"]:
+        trial = f"import sys, time; time.sleep({pause_s}); sys.path.insert(0, 'method'); import method"
+        return says("Does it load?", call(request, "python", code=f"{trial}; print('loads')"))
+    if not done["submit_method"]:
+        handed = {"task": task, "step": "s1", "name": f"knn {5 + number}", "directory": "method"}
+        return says("I hand it in.", call(request, "submit_method", **handed))
+    submission = told(done["submit_method"][-1]).get("submission")
+    status = told(done["score_status"][-1]) if done["score_status"] else {}
+    if status.get("status", "waiting") == "waiting":
+        return says("Is there a receipt?", call(request, "score_status", submission=submission, wait_s=25))
+    receipt = status["receipt"]
+    if not done["post_finding"]:
+        released = receipt["released"] or {}
+        numbers = {key: released[key] for key in ("pgr", "low", "high")} if released.get("improved") else {}
+        return says(
+            "I report it.",
+            call(
+                request,
+                "post_finding",
+                type="result" if numbers else "insight",
+                title=f"knn {5 + number} was tried",
+                text=f"Its receipt says {released or receipt['reason']}.",
+                method=f"knn {5 + number}",
+                numbers=numbers,
+                receipts=[receipt["index"]],
+            ),
+        )
+    if len(done["read_forum"]) < 2:
+        return says("What do the others say?", call(request, "read_forum", kinds=["finding"]))
+    others = [
+        one for one in told(done["read_forum"][-1]).get("entries", ()) if one["author"] != request.researcher
+    ]
+    if others and not done["comment"]:
+        text = f"I tried k = {5 + number} too; see my receipt {receipt['index']}."
+        return says("I answer one of them.", call(request, "comment", on=others[0]["index"], text=text))
+    return says("That is all.", call(request, "finish_task", reason="the idea was tried and reported"))
+
+
+def looping(request: Request) -> Reply:
+    """The same call for ever."""
+    return Reply("again", (call(request, "budget"),))
+
+
+def refusing(_request: Request) -> Reply:
+    """Words, and no tool."""
+    return Reply("I am sorry, I cannot help with that.")
+
+
+def declining(_request: Request) -> Reply:
+    """What the provider's own filter stops."""
+    return Reply("", stop="refusal")
+
+
+def flooding(request: Request) -> Reply:
+    """A hundred calls in one answer, then the end."""
+    if request.number == 0:
+        return Reply("all at once", tuple(call(request, "bash", command=f"echo {one}") for one in range(100)))
+    return Reply("", (call(request, "finish_task", reason="flooded"),))
+
+
+def verbose(request: Request) -> Reply:
+    """A megabyte of text, then one of output, then the end."""
+    if request.number == 0:
+        return Reply("x" * (1 << 20))
+    if request.number == 1:
+        return Reply(
+            "and now the shell", (call(request, "bash", command="head -c 1000000 /dev/zero | tr '\\0' y"),)
+        )
+    return Reply("", (call(request, "finish_task", reason="said enough"),))
+
+
+def inventing(request: Request) -> Reply:
+    """Tools that there are not, and arguments that they do not take, then the end."""
+    if request.number == 0:
+        return Reply(
+            "",
+            (
+                ("launch_rocket", {"where": "moon"}),
+                ("submit_method", {"method": 7}),
+                ("bash", {"cmd": "true"}),
+                ("text_editor", {"command": "undo", "path": "/etc/passwd"}),
+            ),
+        )
+    return Reply("", (call(request, "finish_task", reason="nothing works"),))

@@ -1,0 +1,296 @@
+"""The worker's desk over a real record on disk: a call is charged once, a limit ends its researcher."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aar.outside.admission import Refused
+from aar.outside.gateway.ledger import Ledger, LedgerUnusable
+from aar.outside.gateway.staff_desk import ControlDesk
+from aar.outside.gateway.worker_desk import CALLS_PER_ENTRY, WorkerDesk
+from aar.outside.projection import Projection
+from outside.test_gateway import Gateway
+from spending import CALL, CALL_DOLLARS, models
+
+ONE, TWO = "researcher-1", "researcher-2"
+TOKENS = sum(CALL.values())
+
+
+class Spending(Gateway):
+    """A gateway with a worker's desk; `restart` is what a new process finds after kill -9."""
+
+    def __init__(self, directory: Path, **limits: Any) -> None:
+        super().__init__(directory, models=models(ONE, TWO, **limits))
+        self.path = directory / "private" / "calls.jsonl"
+        self.attach()
+
+    def restart(self) -> None:
+        # The thread of the old one would publish beside the new one's.
+        self.service.finish()
+        self.service = self.start()
+        threading.Thread(target=self.service.publish_forever, daemon=True).start()
+        self.attach()
+
+    def attach(self) -> None:
+        self.worker = WorkerDesk(self.service, Ledger(self.path), is_closing=lambda: bool(self.staff.closing))
+        self.staff.service = self.service
+        self.staff.settle, self.staff.enforce = self.worker.settle, self.worker.enforce
+        for desk in self.desks.values():
+            desk._service, desk._settle = self.service, self.worker.settle
+
+    def call(self, number: int, researcher: str = ONE, **changes: Any) -> dict[str, Any]:
+        told = {"researcher": researcher, "call": f"{researcher}-{number}", "model": "test/one", **CALL}
+        return self.worker.usage({**told, **changes}, {})
+
+    def charges(self, researcher: str = ONE) -> list[Mapping[str, Any]]:
+        bodies: list[Any] = [
+            leaf.signed.entry.body
+            for leaf in self.service.leaves
+            if leaf.signed.entry.kind == "budget-charged"
+        ]
+        return [one for one in bodies if (one["researcher"], one["what"]) == (researcher, "tokens")]
+
+    def spent(self, researcher: str = ONE) -> tuple[int, int, Fraction]:
+        """Calls, tokens and dollars as whoever reads the record alone folds them."""
+        spent = Projection.of(self.service.leaves).spending.spent[researcher]
+        return spent.calls, spent.tokens, spent.dollars
+
+    def set(self, researcher: str = ONE, **changes: Any) -> None:
+        body = {"researcher": researcher, "tokens": 100_000, "dollars": "1.00", "reason": "x", **changes}
+        self.say(self.signers, "reviewer-a", "budget-set", body)
+        self.staff.enforce()
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Spending:
+    return Spending(tmp_path)
+
+
+def test_calls_are_summed_up_every_so_many(gateway: Spending) -> None:
+    for number in range(CALLS_PER_ENTRY - 1):
+        assert gateway.call(number)["stop"] == ""
+    assert gateway.charges() == []
+    gateway.call(CALLS_PER_ENTRY)
+    (charge,) = gateway.charges()
+    assert charge["usage"]["calls"] == CALLS_PER_ENTRY
+    assert gateway.spent() == (10, 10 * TOKENS, 10 * CALL_DOLLARS)
+    assert gateway.charges(TWO) == []
+
+
+def test_what_is_left_counts_calls_that_no_entry_has_yet(gateway: Spending) -> None:
+    told = gateway.call(1)
+    assert told["left"]["tokens"] == 100_000 - TOKENS
+    assert Fraction(told["left"]["dollars"]) == 1 - CALL_DOLLARS
+    assert told == gateway.worker.limits({}, {"researcher": ONE})
+    assert gateway.worker.limits({}, {"researcher": TWO})["left"]["tokens"] == 100_000
+
+
+def test_calls_that_no_entry_had_when_the_gateway_was_killed_are_charged_at_its_start(
+    gateway: Spending,
+) -> None:
+    gateway.call(1)
+    gateway.call(2)
+    assert gateway.spent() == (0, 0, 0)
+    gateway.restart()
+    assert gateway.spent() == (2, 2 * TOKENS, 2 * CALL_DOLLARS)
+    gateway.restart()
+    assert len(gateway.charges()) == 1
+
+
+def test_a_call_told_again_after_a_kill_is_charged_once(gateway: Spending) -> None:
+    gateway.call(1)
+    gateway.restart()
+    gateway.call(1)
+    gateway.call(2)
+    gateway.worker.settle()
+    assert gateway.spent() == (2, 2 * TOKENS, 2 * CALL_DOLLARS)
+
+
+def test_a_call_id_of_another_call_is_refused(gateway: Spending) -> None:
+    gateway.call(1)
+    with pytest.raises(Refused, match="with other numbers"):
+        gateway.call(1, input=5)
+
+
+def test_a_ledger_without_calls_that_were_charged_is_not_gone_on_with(gateway: Spending) -> None:
+    gateway.call(1)
+    gateway.call(2)
+    gateway.worker.settle()
+    lines = gateway.path.read_text().splitlines(keepends=True)
+    gateway.path.write_text(lines[0])
+    with pytest.raises(LedgerUnusable, match="put back gateway/calls.jsonl"):
+        gateway.restart()
+    gateway.path.write_text(lines[0] + lines[1].replace('"input": 1000', '"input": 1001'))
+    with pytest.raises(LedgerUnusable, match="charged for 2 that are not these"):
+        gateway.restart()
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"model": "test/two"}, "wrong-model"),
+        ({"call": ""}, "bad-request"),
+        ({"call": "x" * 129}, "bad-request"),
+        ({"input": -1}, "bad-request"),
+        ({"output": 10**9 + 1}, "bad-request"),
+        ({"researcher": "researcher-9"}, "no-model"),
+    ],
+)
+def test_what_cannot_be_counted_is_refused(gateway: Spending, changes: dict[str, Any], code: str) -> None:
+    with pytest.raises(Refused) as refused:
+        gateway.call(1, **changes)
+    assert refused.value.code == code
+    gateway.restart()
+    assert gateway.charges() == []
+
+
+def test_a_limit_is_an_entry_at_once_and_ends_the_lease(tmp_path: Path) -> None:
+    gateway = Spending(tmp_path, tokens=2 * TOKENS)
+    task, plan = gateway.plan(ONE)
+    assert gateway.call(1)["stop"] == ""
+    told = gateway.call(2)
+    assert told["stop"] == "tokens"
+    assert told["left"]["tokens"] == 0
+    assert [one["usage"]["limit"] for one in gateway.charges()] == ["tokens"]
+    assert gateway.desks[ONE].lease({}, {}) == {"task": None, "study_open": True}
+    with pytest.raises(Refused, match="reached its limit, tokens"):
+        gateway.submit(ONE, task, plan, "late")
+    assert gateway.desks[TWO].lease({}, {})["task"]["task"] == task
+
+
+def test_a_limit_holds_after_a_restart(tmp_path: Path) -> None:
+    gateway = Spending(tmp_path, dollars="0.004")
+    gateway.call(1)
+    gateway.restart()
+    assert gateway.worker.limits({}, {"researcher": ONE})["stop"] == "dollars"
+    assert gateway.desks[ONE].lease({}, {})["task"] is None
+
+
+def test_a_call_under_way_when_a_limit_was_reached_is_paid_for_too(tmp_path: Path) -> None:
+    gateway = Spending(tmp_path, tokens=TOKENS)
+    gateway.call(1)
+    assert gateway.call(2)["stop"] == "tokens"
+    assert gateway.spent() == (2, 2 * TOKENS, 2 * CALL_DOLLARS)
+
+
+def test_the_limit_of_the_study_ends_all_its_models(gateway: Spending) -> None:
+    for researcher in (ONE, TWO):
+        gateway.plan(researcher)
+    gateway.set("", tokens=2 * TOKENS)
+    assert gateway.call(1)["stop"] == ""
+    assert gateway.call(1, TWO)["stop"] == "tokens"
+    assert gateway.worker.limits({}, {"researcher": ONE})["stop"] == "tokens"
+    assert {one["usage"]["limit"] for one in (*gateway.charges(), *gateway.charges(TWO))} == {
+        "",
+        "study-tokens",
+    }
+    now_ms = gateway.service.now_ms()
+    assert all(task.lease_until_ms <= now_ms for task in gateway.service.projection.tasks.values())
+
+
+def test_a_limit_lowered_below_what_is_spent_ends_the_lease_and_a_raised_one_gives_it_back(
+    gateway: Spending,
+) -> None:
+    task, _plan = gateway.plan(ONE)
+    gateway.call(1)
+    gateway.set(tokens=10)
+    assert gateway.worker.limits({}, {"researcher": ONE})["stop"] == "tokens"
+    assert gateway.spent()[0] == 1
+    assert gateway.desks[ONE].lease({}, {})["task"] is None
+    gateway.set(tokens=10_000)
+    assert gateway.worker.limits({}, {"researcher": ONE})["stop"] == ""
+    assert gateway.desks[ONE].lease({}, {})["task"]["task"] == task
+
+
+def test_what_a_task_cost_is_charged_when_it_ends(gateway: Spending) -> None:
+    task, _plan = gateway.plan(ONE)
+    gateway.call(1)
+    gateway.desks[ONE].done({"task": task, "outcome": "done", "reason": ""}, {})
+    assert [(one["task"], one["usage"]["calls"]) for one in gateway.charges()] == [(task, 1)]
+
+
+def test_calls_of_two_tasks_are_charged_apart(gateway: Spending) -> None:
+    gateway.call(1)
+    task, _plan = gateway.plan(ONE)
+    gateway.call(2)
+    assert [(one["task"], one["usage"]["calls"]) for one in gateway.charges()] == [("", 1), (task, 1)]
+
+
+def test_everything_is_charged_when_the_study_closes(gateway: Spending) -> None:
+    gateway.call(1)
+    control = ControlDesk(gateway.staff, {}, stop=lambda: None)
+    control.start_closing({"reason": "stopped"}, {})
+    assert gateway.spent()[0] == 1
+    assert gateway.worker.limits({}, {"researcher": ONE})["stop"] == "stopped"
+
+
+def transcript(gateway: Spending, **changes: Any) -> Any:
+    told = {"researcher": ONE, "task": "t1", "file": "a.eval", "sha256": "0b" * 32, "bytes": 12}
+    return gateway.worker.transcript({**told, **changes}, {})
+
+
+def test_a_transcript_is_an_entry_with_the_calls_that_wait_and_told_again_the_same_one(
+    gateway: Spending,
+) -> None:
+    gateway.plan(ONE)
+    gateway.call(1)
+    first = transcript(gateway)
+    assert transcript(gateway)["index"] == first["index"]
+    (charge,) = gateway.charges()
+    assert charge["usage"]["transcripts"] == [{"name": "a.eval", "sha256": "0b" * 32, "size": 12}]
+    assert transcript(gateway, file="b.eval")["index"] > first["index"]
+    assert [one["usage"]["calls"] for one in gateway.charges()] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"file": "../../etc/passwd"}, "bad-request"),
+        ({"sha256": "0B" * 32}, "bad-request"),
+        ({"researcher": "nobody"}, "no-model"),
+        ({"bytes": -1}, "bad-body"),
+    ],
+)
+def test_a_transcript_that_is_none_is_refused(gateway: Spending, changes: dict[str, Any], code: str) -> None:
+    with pytest.raises(Refused) as refused:
+        transcript(gateway, **changes)
+    assert refused.value.code == code
+
+
+def test_a_transcript_of_a_name_that_was_told_before_is_refused(gateway: Spending) -> None:
+    transcript(gateway)
+    with pytest.raises(Refused, match="with another digest"):
+        transcript(gateway, sha256="0c" * 32)
+
+
+def stop(gateway: Spending, researcher: str, author: str = "reviewer-a") -> None:
+    body = {"researcher": researcher, "signal": "", "value": "", "limit": "", "reason": "x", "evidence": []}
+    gateway.say(gateway.signers, author, "queue-paused", body)
+
+
+def test_a_stop_and_a_pause_are_told_of(gateway: Spending) -> None:
+    stop(gateway, ONE)
+    assert gateway.worker.limits({}, {"researcher": ONE})["stop"] == "stopped"
+    assert gateway.worker.limits({}, {"researcher": TWO})["stop"] == ""
+    assert gateway.desks[ONE].lease({}, {}) == {"task": None, "study_open": True}
+    stop(gateway, "")
+    assert gateway.worker.limits({}, {"researcher": TWO})["stop"] == "paused"
+
+
+def test_who_has_no_task_when_submissions_are_spent_may_stop(tmp_path: Path) -> None:
+    gateway = Spending(tmp_path)
+    for researcher in (ONE, TWO):
+        task, plan = gateway.plan(researcher)
+        for number in range(4):
+            gateway.submit(researcher, task, plan, f"{researcher}-{number}")
+    told = gateway.worker.limits({}, {"researcher": ONE})
+    assert (told["stop"], told["left"]["submissions"]) == ("", 0)
+    held = next(one.name for one in gateway.service.projection.tasks.values() if one.researcher == ONE)
+    gateway.desks[ONE].done({"task": held, "outcome": "done", "reason": ""}, {})
+    assert gateway.worker.limits({}, {"researcher": ONE})["stop"] == "submissions"
