@@ -146,6 +146,11 @@ def test_output_past_the_cap_is_cut_and_said_to_be(shared: Session) -> None:
     assert not bash(shared, "printf %1000s", output_bytes=1000).truncated
 
 
+def test_output_byte_by_byte_is_gathered_and_arrives_whole(shared: Session) -> None:
+    result = python(shared, "import os\nfor _ in range(20000): os.write(1, b'x'); os.write(2, b'y')")
+    assert (result.stdout, result.stderr, result.reason) == (b"x" * 20000, b"y" * 20000, "exited")
+
+
 def test_one_that_writes_without_end_is_ended_for_its_output(shared: Session) -> None:
     result = bash(shared, "exec yes", output_bytes=1000, timeout_s=60.0)
     assert (len(result.stdout), result.truncated, result.reason) == (1000, True, "output")
@@ -407,6 +412,8 @@ FORGERIES = {
     "more than may come": r"""for _ in $(seq 20); do printf '{"id":2,"say":"out","size":60000}\n'; """
     "printf %060000d 0; done",
     "another kind of answer": r"""printf '{"id":2,"say":"file","size":1}\nx'""",
+    "a frame for each byte": r"""awk 'BEGIN { for (;;) printf "{\"id\":2,\"say\":\"out\",\"size\":1}\nx" }' | """
+    "head -c 3000000",
     "an end without a status": r"""printf '{"id":2,"say":"done","size":0}\n'""",
 }
 

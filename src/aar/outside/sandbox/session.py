@@ -49,6 +49,9 @@ _END_S = 10.0
 _STOP_LOOK_S = 0.1
 _STDERR_BYTES = 1 << 16
 _PIPE_BYTES = 1 << 20
+# An honest server gathers small pieces for 2 ms, so that two streams are 1000 frames a second.
+_FRAMES, _FRAMES_PER_S = 2000, 4000.0
+SMALL_BYTES = 4096
 # The first process, the server, and a keeper for each command.
 _PROCESSES_OF_OURS = 2 + AT_ONCE
 _COULD_NOT_RUN = 126
@@ -368,9 +371,15 @@ class Session:
 
 
 class _Call:
-    """One question, and what came of it so far. "done" or "failed" answers it."""
+    """One question, and what came of it so far. "done" or "failed" answers it.
 
-    def __init__(self) -> None:
+    `many` is how many frames there may be at once; beyond, so many a second: reading them costs us.
+    """
+
+    def __init__(self, many: int = 0) -> None:
+        self._many = _FRAMES + many
+        self._since_s = time.monotonic()
+        self._frames = 0
         self.answered = threading.Event()
         self.is_lost = False
         self.failed: dict[str, Any] = {}
@@ -378,6 +387,9 @@ class _Call:
 
     def take(self, frame: Frame) -> None:
         """Raise `MalformedFrame` for what is no answer to this."""
+        self._frames += 1
+        if self._frames > self._many + _FRAMES_PER_S * (time.monotonic() - self._since_s):
+            raise MalformedFrame(f"{self._frames} frames: an honest server gathers what it has to say")
         if frame.say == "failed":
             self.failed = frame.fields
         elif frame.say == "done" and self.is_whole(frame.fields):
@@ -415,7 +427,7 @@ class _Call:
 
 class _Exec(_Call):
     def __init__(self, cap: int) -> None:
-        super().__init__()
+        super().__init__(2 * cap // SMALL_BYTES)
         self._cap = cap
         self._streams = {"out": bytearray(), "err": bytearray()}
 
@@ -443,7 +455,7 @@ class _Exec(_Call):
 
 class _Read(_Call):
     def __init__(self, cap: int) -> None:
-        super().__init__()
+        super().__init__(cap // SMALL_BYTES)
         self._cap = cap
         self.data = bytearray()
 
@@ -462,7 +474,8 @@ class _Taken:
 
 class _TakeSnapshot(_Call):
     def __init__(self, caps: SnapshotCaps) -> None:
-        super().__init__()
+        # A file has its name and at least one part; what is left out has its name.
+        super().__init__(3 * caps.max_files + caps.max_bytes // SMALL_BYTES)
         self._caps = caps
         self._taken = _Taken()
         self._last = ""
