@@ -412,8 +412,8 @@ FORGERIES = {
     "more than may come": r"""for _ in $(seq 20); do printf '{"id":2,"say":"out","size":60000}\n'; """
     "printf %060000d 0; done",
     "another kind of answer": r"""printf '{"id":2,"say":"file","size":1}\nx'""",
-    "a frame for each byte": r"""awk 'BEGIN { for (;;) printf "{\"id\":2,\"say\":\"out\",\"size\":1}\nx" }' | """
-    "head -c 3000000",
+    "a frame for each byte": r"""awk 'BEGIN { for (;;) printf "{\"id\":2,\"say\":\"out\","""
+    r"""\"size\":1}\nx" }' | head -c 3000000""",
     "an end without a status": r"""printf '{"id":2,"say":"done","size":0}\n'""",
 }
 
