@@ -25,6 +25,7 @@ from typing import IO, Any, Literal, Self
 from aar.outside.sandbox.argv import sandbox_python
 from aar.outside.sandbox.client import LauncherClient, Running
 from aar.outside.sandbox.frames import CHUNK, Frame, FrameReader, MalformedFrame
+from aar.outside.sandbox.results import parse_result
 from aar.outside.sandbox.spec import Exit, SandboxError, SandboxSpec, SandboxUnavailable
 
 ExecReason = Literal["exited", "wall", "output", "sandbox-died"]
@@ -200,6 +201,13 @@ class Session:
         self._ask(call, {"do": "read", "max_bytes": max_bytes}, _checked_path(path), _FILES_S)
         call.check(path)
         return bytes(call.data)
+
+    def read_result(self, path: str, *, max_bytes: int = MAX_READ_BYTES) -> Any:
+        """The value in a JSON, CSV, .npy or safetensors file, by its ending: see `results`.
+
+        Raises as `read_file` does, and `MalformedResult` for what is none, a pickle above all.
+        """
+        return parse_result(path, self.read_file(path, max_bytes=max_bytes))
 
     def write_file(self, path: str, data: bytes) -> None:
         """Make or replace a file, and the directories that it is in; not in one step for those who look.
