@@ -215,6 +215,20 @@ def test_as_many_as_may_run_at_once_do_and_the_next_waits(shared: Session) -> No
     assert told == [f"{number}\n{'x' * number}".encode() for number in range(AT_ONCE + 4)]
 
 
+def test_one_that_finds_no_place_in_its_time_is_not_started(
+    open_session: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "AT_ONCE", 1)
+    session = open_session()
+    first = threading.Thread(target=lambda: bash(session, "sleep 2"))
+    first.start()
+    time.sleep(0.3)
+    result = bash(session, "touch started", timeout_s=0.2)
+    assert (result.returncode, result.reason) == (126, "wall")
+    first.join()
+    assert bash(session, "cat started").returncode == 1
+
+
 def test_a_command_that_kills_its_keeper_is_over_and_the_others_go_on(shared: Session) -> None:
     result = bash(shared, "kill -9 $PPID; sleep 5")
     assert (result.reason, result.returncode) == ("exited", 137)

@@ -349,6 +349,10 @@ class _Server:
             for pid in alive:
                 send_signal(pid, signal.SIGKILL)
             time.sleep(0.001)
+        # Where the kernel lists no children (CONFIG_PROC_CHILDREN), its process group at least.
+        for pid in map(int, command.told.split()[:1]):
+            send_signal(-pid, signal.SIGKILL)
+            send_signal(pid, signal.SIGKILL)
         send_signal(command.keeper, signal.SIGCONT)
 
     # What goes out

@@ -98,6 +98,15 @@ class ExecResult:
     reason: ExecReason
 
 
+_NO_PLACE = ExecResult(
+    returncode=_COULD_NOT_RUN,
+    stdout=b"",
+    stderr=f"the command could not be started: {AT_ONCE} others were running all the time\n".encode(),
+    truncated=False,
+    reason="wall",
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotCaps:
     """How much a snapshot may hold; `max_name` is for a whole path below the folder, in bytes."""
@@ -139,6 +148,7 @@ class Session:
         self._numbers = itertools.count(1)
         self._calls: dict[int, _Call] = {}
         self._state = threading.Lock()
+        self._closing = threading.Lock()
         self._over = ""
         self._exit: Exit | None = None
         self._stderr = bytearray()
@@ -178,17 +188,22 @@ class Session:
         """Run a command to its end; what it leaves in the background runs on, until the sandbox ends.
 
         `env` comes on top of the sandbox's own variables, never ours. `timeout_s` starts when the command
-        does; with `stop` set its time is up, whatever is left of it. `output_bytes` is for each stream.
-        Raises `CallRefused` for what no command may be.
+        does, and before that one may wait as long for a place among `AT_ONCE`; with `stop` set its time is
+        up, whatever is left of it. `output_bytes` is for each stream. Raises `CallRefused` for what no
+        command may be.
         """
         what = _checked_command(argv, cwd, env or {}, timeout_s, output_bytes)
         call = _Exec(output_bytes)
         header = {"do": "exec", "timeout_s": timeout_s, "output_bytes": output_bytes}
-        with self._at_once:
-            try:
-                self._ask(call, header, what, timeout_s + _GRACE_S, _checked_input(stdin), stop)
-            except SessionEnded:
-                return call.result(died=True)
+        given = _checked_input(stdin)
+        if not self._at_once.acquire(timeout=min(timeout_s, threading.TIMEOUT_MAX)):
+            return _NO_PLACE
+        try:
+            self._ask(call, header, what, timeout_s + _GRACE_S, given, stop)
+        except SessionEnded:
+            return call.result(died=True)
+        finally:
+            self._at_once.release()
         return call.result(died=False)
 
     def read_file(self, path: str, *, max_bytes: int = MAX_READ_BYTES) -> bytes:
@@ -244,7 +259,7 @@ class Session:
         """End the sandbox with everything in it; how it ended, the first time and every other."""
         self._lose("closed", kill=not self._over)
         self._reader.join(_END_S)
-        with self._state:
+        with self._closing:
             if self._exit is None:
                 try:
                     self._exit = self._running.wait(_END_S)
