@@ -458,7 +458,7 @@ if os.fork() == 0:
         time.sleep(30)
     os._exit(0)
 os.wait()
-_Launcher(Bubblewrap('/none', True, {}, (), None, {}))._sweep()
+_Launcher(Bubblewrap('/none', True, {}, (), None))._sweep()
 try: os.wait(); print('reaped late')
 except ChildProcessError: print('none left')
 """
