@@ -161,6 +161,8 @@ def test_a_limit_is_an_entry_at_once_and_ends_the_lease(tmp_path: Path) -> None:
     assert gateway.desks[ONE].lease({}, {}) == {"task": None, "study_open": True}
     with pytest.raises(Refused, match="reached its limit, tokens"):
         gateway.submit(ONE, task, plan, "late")
+    with pytest.raises(Refused, match="was ended"):
+        gateway.desks[ONE].done({"task": task, "outcome": "budget", "reason": "x"}, {})
     assert gateway.desks[TWO].lease({}, {})["task"]["task"] == task
 
 

@@ -306,6 +306,19 @@ def test_a_stopped_researcher_hands_nothing_in(author: str, tmp_path: Path) -> N
     assert_only(report, "ORDER", forge.position("submission-worse"), "no submission of r1 before entry")
 
 
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("comment", {"on": 0, "text": "but"}),
+        ("task-proposed", {"title": "t", "direction": "", "reason": ""}),
+    ],
+)
+def test_a_stopped_researcher_says_nothing(kind: str, body: dict[str, Any], tmp_path: Path) -> None:
+    forge = stopped(honest(), "submission-worse", until="submission-worse")
+    forge.add("word", "r1", kind, body, before="lift")
+    at_charge(forge, tmp_path, "nothing of r1 before entry", "ORDER", "word")
+
+
 def test_the_stop_of_another_stops_nobody_else(tmp_path: Path) -> None:
     forge = stopped(honest(), "submission-worse", researcher="r2", until="receipt-worse")
     assert verdict_on(forge, tmp_path).findings == []
@@ -328,7 +341,7 @@ def test_nothing_is_leased_to_who_is_stopped_but_a_task_may_be_taken_away(tmp_pa
 def test_no_confirmation_is_asked_for_by_who_is_stopped(tmp_path: Path) -> None:
     forge = honest()
     who = forge["charge-sure"].body["researcher"]
-    stopped(forge, "charge-sure", researcher=who)
+    stopped(forge, "charge-sure", researcher=who, until="receipt-sure")
     report = verdict_on(forge, tmp_path)
     assert_only(report, "ORDER", forge.position("charge-sure"), f"no confirmation of {who} before entry")
 
