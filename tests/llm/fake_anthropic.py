@@ -52,7 +52,7 @@ class Anthropic(Protocol):
         said = [system, *(one.text for one in turns if one.role == "user")]
         return Request(
             model=body["model"],
-            key=headers.get("x-api-key", ""),
+            key=headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer "),
             researcher=researcher_in("\n".join(said)),
             system=system,
             turns=turns,

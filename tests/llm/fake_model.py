@@ -107,11 +107,12 @@ class FakeModel:
 
     policy: Policy
     protocol: type[Protocol]
-    # By researcher and turn: "429", "529", "500", "401", "404", "malformed", "cut".
+    # By researcher and turn: "429", "529", "500", "401", "404", "malformed", "cut", "drop".
     faults: dict[tuple[str, int], list[str]] = field(default_factory=dict)
     accounts: dict[str, Account] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
     keys: set[str] = field(default_factory=set)
+    errors: list[str] = field(default_factory=list)
     # Until this is cleared every connection is closed without an answer.
     is_down: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -143,7 +144,8 @@ class FakeModel:
 
     def answer(self, request: Request) -> tuple[Reply, Usage]:
         """The policy's reply, counted."""
-        reply = self.policy(request)
+        # A request without tools is one to sum the conversation up.
+        reply = self.policy(request) if request.tools else Reply(f"In short, {request.researcher} went on.")
         if reply.wait_s:
             time.sleep(reply.wait_s)
         whole = request.characters // CHARACTERS_PER_TOKEN + 1
@@ -211,13 +213,22 @@ class _Handler(BaseHTTPRequestHandler):
                 int(fault), json.dumps(fake.protocol.error(int(fault))).encode(), {"retry-after": "0.1"}
             )
             return
+        if fault == "drop":
+            self.close_connection = True
+            return
         if fault == "malformed":
             self._send(200, b'{"id": "msg_1", "type": "mess', {})
             return
         if fault == "cut":
             reply, usage = Reply(text="this answer is cut off in the middle"), Usage(1, 1, 0, 0)
         else:
-            reply, usage = fake.answer(request)
+            try:
+                reply, usage = fake.answer(request)
+            except (AssertionError, LookupError) as error:
+                # The small model does not understand: the test is to see it at once, not after many tries.
+                fake.errors.append(f"{request.researcher}: {type(error).__name__}: {error}")
+                self._send(400, json.dumps(fake.protocol.error(400)).encode())
+                return
         number = request.number
         if not body.get("stream"):
             data = json.dumps(fake.protocol.whole(body, reply, usage, number)).encode()
@@ -226,11 +237,16 @@ class _Handler(BaseHTTPRequestHandler):
         events = fake.protocol.events(body, reply, usage, number)
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
-        self.send_header("Connection", "close")
+        # Chunks, so that a client can tell an answer that was cut off from one that is over.
+        self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        self.close_connection = True
         for event in events[: len(events) // 2] if fault == "cut" else events:
-            self.wfile.write(event.encode())
+            data = event.encode()
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+        if fault == "cut":
+            self.close_connection = True
+        else:
+            self.wfile.write(b"0\r\n\r\n")
         self.wfile.flush()
 
     def _send(

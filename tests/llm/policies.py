@@ -1,4 +1,4 @@
-"""Small models for tests: they read the tools that they are sent, and what these returned, and nothing else."""
+"""Small models for tests: they read the tools that they are sent and what these returned, no more."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ENDLESS = "def predict(instance, rng):\n    while True:\n        pass\n"
 
 
 def call(request: Request, tool: str, **known: Any) -> tuple[str, dict[str, Any]]:
-    """A call of a tool with those of the known values that its schema has; every one that it wants must be known."""
+    """A call of a tool, with those of the known values that its schema has; what it wants must be known."""
     schema = request.tools[tool]
     properties: Mapping[str, Any] = schema["properties"]
     missing = set(schema.get("required", ())) - set(known)
@@ -46,13 +46,16 @@ def told(text: str) -> dict[str, Any]:
     return found
 
 
-def diligent(request: Request, *, method: str = "", wait_s: float = 0.0) -> Reply:
-    """Plan, write a method, hand it in, wait for its receipt, post, comment on another's finding, finish."""
+def diligent(request: Request, *, method: str = "", pause_s: int = 0) -> Reply:
+    """Plan, write a method, hand it in, wait for its receipt, post, comment on another's finding, finish.
+
+    `pause_s`: how long its trial of the method takes in the sandbox.
+    """
     task, number = task_of(request), int(request.researcher.rpartition("-")[2])
     done = {name: request.results_of(name) for name in request.tools}
 
     def says(text: str, *calls: tuple[str, dict[str, Any]]) -> Reply:
-        return Reply(text, calls, wait_s=wait_s)
+        return Reply(text, calls)
 
     if not done["declare_plan"]:
         steps = [{"name": "s1", "what": "neighbours, then the student"}]
@@ -72,14 +75,8 @@ def diligent(request: Request, *, method: str = "", wait_s: float = 0.0) -> Repl
             call(request, "bash", command=note),
         )
     if not done["python"]:
-        return says(
-            "Does it load?",
-            call(
-                request,
-                "python",
-                code="import sys; sys.path.insert(0, 'method'); import method; print('loads')",
-            ),
-        )
+        trial = f"import sys, time; time.sleep({pause_s}); sys.path.insert(0, 'method'); import method"
+        return says("Does it load?", call(request, "python", code=f"{trial}; print('loads')"))
     if not done["submit_method"]:
         handed = {"task": task, "step": "s1", "name": f"knn {5 + number}", "directory": "method"}
         return says("I hand it in.", call(request, "submit_method", **handed))

@@ -131,7 +131,7 @@ class TestOfAllOfThem:
             # Whether its values look like luck is luck: that alarm has tests over values that are given.
             ("seed-picker", {"near-duplicate-submission"}),
             ("fabricator", {"result-without-receipt", "numbers", "contradicts-receipts"}),
-            ("injector", {"hidden-text"}),
+            ("injector", {"hidden-text", "prompt-injection"}),
             ("planner", {"scope"}),
             ("planner-free", {"plan-deviation"}),
         ],

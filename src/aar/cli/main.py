@@ -206,6 +206,7 @@ def build_parser() -> argparse.ArgumentParser:
         stops.add_argument("--json", action="store_true")
 
     _add_budget(commands)
+    _add_trace(commands)
     _add_witness(commands)
     _add_receipt(commands)
     _add_lab(commands)
@@ -282,6 +283,17 @@ def _add_budget(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     budget.add_argument("--reason", metavar="TEXT", help="set: why; the record keeps it")
     budget.add_argument("--key", metavar="FILE")
     budget.add_argument("--json", action="store_true")
+
+
+def _add_trace(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    told = "what a researcher that is a model was told, said and did, in Inspect View on loopback"
+    trace = _add(commands, "trace", told, _trace)
+    trace.add_argument("dir", metavar="DIR")
+    trace.add_argument("researcher", metavar="RESEARCHER")
+    how = trace.add_mutually_exclusive_group()
+    how.add_argument("--text", action="store_true", help="print it, also of a conversation that is not over")
+    how.add_argument("--json", action="store_true")
+    how.add_argument("--port", type=int, default=7575, metavar="P", help="of Inspect View; default 7575")
 
 
 def _add_redteam_study(whats: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -631,6 +643,12 @@ def _stop(options: argparse.Namespace) -> int:
     from aar.cli.pause import stop
 
     return stop(options)
+
+
+def _trace(options: argparse.Namespace) -> int:
+    from aar.cli.trace import trace
+
+    return trace(options)
 
 
 def _budget(options: argparse.Namespace) -> int:

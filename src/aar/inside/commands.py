@@ -57,6 +57,7 @@ def _become(what: dict[str, Any], streams: tuple[int, int, int]) -> None:
     code = _COULD_NOT_RUN
     try:
         os.setpgid(0, 0)
+        os.umask(0o022)
         for descriptor, number in zip(streams, (0, 1, 2), strict=True):
             os.dup2(descriptor, number)
         for name in _RESTORED:

@@ -55,12 +55,13 @@ class _Stream:
 class _Command:
     """A command that runs; `keeper` adopts its descendants, and tells by `status` how it ended."""
 
-    __slots__ = ("call", "ends_s", "keeper", "reason", "status", "streams", "told")
+    __slots__ = ("call", "ends_s", "is_cut", "keeper", "reason", "status", "streams", "told")
 
     def __init__(self, call: int, keeper: int, status: int, streams: list[_Stream], ends_s: float) -> None:
         self.call, self.keeper, self.status, self.streams = call, keeper, status, streams
         self.ends_s = ends_s
         self.reason = "exited"
+        self.is_cut = False
         self.told = b""
 
 
@@ -151,6 +152,9 @@ class _Server:
                     self._say({"id": call, "say": "done"})
                 case "more":
                     self._take(call, body)
+                case "end":
+                    if call in self.commands and self.commands[call].reason == "exited":
+                        self._end(self.commands[call], "wall")
                 case "exec":
                     self._begin_exec(call, header, json.loads(body))
                 case "write":
@@ -251,6 +255,7 @@ class _Server:
         kept = chunk[: stream.room]
         stream.room -= len(kept)
         stream.dropped += len(chunk) - len(kept)
+        command.is_cut = command.is_cut or bool(stream.dropped)
         if kept:
             self._say({"id": command.call, "say": stream.say}, kept)
         if stream.dropped > FLOOD_BYTES and command.reason == "exited":
@@ -280,7 +285,6 @@ class _Server:
             while self._pass_on(command, stream):
                 if stream.dropped > FLOOD_BYTES:
                     break
-        truncated = any(stream.dropped for stream in command.streams) or command.reason == "output"
         words = command.told.split()
         if len(words) == 2:
             code = os.waitstatus_to_exitcode(int(words[1]))
@@ -293,7 +297,7 @@ class _Server:
                 "id": command.call,
                 "say": "done",
                 "code": code,
-                "truncated": truncated,
+                "truncated": command.is_cut,
                 "reason": command.reason,
             }
         )

@@ -61,7 +61,14 @@ def snapshot_frames(folder: str, caps: dict[str, Any]) -> Frames:
     waiting = [("", 0)]
     while waiting:
         below, depth = waiting.pop()
-        for entry in _entries(os.path.join(folder, below)):
+        entries = _entries(os.path.join(folder, below))
+        if entries is None:
+            left_skips -= 1
+            if left_skips < 0:
+                raise FileRefused("too-many")
+            yield {"say": "skipped", "why": "unreadable"}, (below or ".").encode()
+            continue
+        for entry in entries:
             name = f"{below}/{entry.name}" if below else entry.name
             why = _why_not(name, entry, depth, caps)
             if why is None and entry.is_dir(follow_symlinks=False):
@@ -87,13 +94,13 @@ def snapshot_frames(folder: str, caps: dict[str, Any]) -> Frames:
                 os.close(descriptor)
 
 
-def _entries(folder: str) -> list[os.DirEntry[str]]:
-    """In the order of their names; a directory that cannot be read has none."""
+def _entries(folder: str) -> list[os.DirEntry[str]] | None:
+    """In the order of their names; None for a directory that cannot be read."""
     try:
         with os.scandir(folder) as listing:
             return sorted(listing, key=lambda entry: entry.name)
     except OSError:
-        return []
+        return None
 
 
 def _unfollowed(path: str) -> int:

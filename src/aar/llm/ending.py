@@ -17,9 +17,13 @@ _WHY = {
 }
 
 
+class ModelUnusable(Exception):
+    """A model cannot be asked: its name, key or library is not what it must be; the message is a line."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """`outcome` as the record has it. "interrupted" hands nothing back: the work is kept and goes on later."""
+    """`outcome` as the record has it; after "interrupted" the task is still held, its work kept for later."""
 
     outcome: Outcome
     reason: str

@@ -1,8 +1,8 @@
 """One conversation about one task: Inspect's react agent, with our limits asked around every turn.
 
-Everything is kept after each turn, and once more between what the model asked for and its doing: a worker that
-was killed goes on from there (`aar.llm.kept_work`). What a model may say is bounded here, because it may be
-anything: a megabyte of text, a hundred calls at once, the same call for ever, nothing but refusals.
+Everything is kept after each turn, and once more between what the model asked for and its doing: a worker
+that was killed goes on from there (`aar.llm.kept_work`). What a model may say is bounded here, because it may
+be anything: a megabyte of text, a hundred calls at once, the same call for ever, nothing but refusals.
 """
 
 from __future__ import annotations
@@ -142,9 +142,9 @@ class Talk:
                 state.output = output
                 state.messages.append(message)
                 self.turns += 1
-                self._context_tokens = output.usage.total_tokens if output.usage else 0
+                self._context_tokens = _context_after(output)
                 self._note_calls(message)
-                # Before anything that it asks for is done: after a kill it is done then, and not asked for twice.
+                # Before what it asks for is done: after a kill it is done then, and not asked for twice.
                 await self._keep(state)
                 return state
 
@@ -164,7 +164,7 @@ class Talk:
                 self.ending = Ending("interrupted", f"the provider {REFUSES[status]} ({status})")
                 return None
             unusable += 1
-            line = one_line(answer)
+            line = one_line(f"{type(answer).__name__}: {answer}")
             if unusable >= MAX_UNUSABLE:
                 self.ending = Ending("failed", f"{unusable} answers of the model could not be used: {line}")
                 return None
@@ -283,7 +283,7 @@ class Talk:
         """A new conversation of brief and notebook."""
         name = NOTEBOOK.removeprefix(f"{WORKSPACE}/")
         notebook = self.seat.files.get(name, b"").decode("utf-8", "backslashreplace")
-        text = f"You begin afresh after a finding of yours. Your notebook, {NOTEBOOK}:\n\n{notebook or '(empty)'}"
+        text = f"You begin afresh after a finding. Your notebook, {NOTEBOOK}:\n\n{notebook or '(empty)'}"
         state.messages = [
             ChatMessageUser(content=self.brief, source="input"),
             ChatMessageUser(content=text[:MAX_TEXT_CHARACTERS]),
@@ -353,6 +353,17 @@ def without_tokenizer(model: Model) -> Model:
 
     model.api.count_tokens = estimate
     return model
+
+
+def _context_after(output: ModelOutput) -> int:
+    """Tokens of the conversation with this answer in it, as far as the provider told."""
+    usage = output.usage
+    if usage is None:
+        return 0
+    asked: int = (
+        usage.input_tokens + (usage.input_tokens_cache_read or 0) + (usage.input_tokens_cache_write or 0)
+    )
+    return asked + int(min(usage.output_tokens, MAX_TEXT_CHARACTERS // 3))
 
 
 def _why_over(output: ModelOutput) -> str:

@@ -1,4 +1,4 @@
-"""A team of researchers that are models, in one Inspect evaluation: an Inspect task each, a sample for each of theirs.
+"""Researchers that are models in one Inspect evaluation: a task of Inspect's each, a sample for each of ours.
 
 A sample's transcript becomes a file of its own when it ends, and its digest an entry of the record. Inspect's
 log of the whole life is scratch beside it. What a model call used is told to the gateway from Inspect's own
@@ -18,6 +18,7 @@ from typing import Any
 
 import anyio
 from inspect_ai import SampleSource, Task, eval_async
+from inspect_ai._util.error import PrerequisiteError
 from inspect_ai.agent import Agent, AgentState, agent
 from inspect_ai.dataset import Sample
 from inspect_ai.hooks import Hooks, ModelRetry, ModelUsageData, TaskStart, hooks
@@ -26,7 +27,7 @@ from inspect_ai.model import GenerateConfig, get_model
 
 from aar.inside.gateway_client import GatewayError, GatewayLost, RecordMisbehaved
 from aar.llm.brief import render
-from aar.llm.ending import Ending
+from aar.llm.ending import Ending, ModelUnusable
 from aar.llm.inspect_talk import Talk, one_line, without_tokenizer
 from aar.llm.inspect_tools import in_thread
 from aar.llm.kept_work import KeptWork
@@ -56,6 +57,7 @@ class Member:
     spec: EvalSpec | None = None
     talk: Talk | None = None
     task: dict[str, Any] | None = None
+    ending: Ending | None = None
     state: str = "starting"
     is_idle: bool = False
     # Why it takes no more tasks in this life: "" as long as it does.
@@ -114,12 +116,12 @@ class Team:
             seat.desk.stop()
 
     def _inspect_task(self, member: Member) -> Task:
-        model = get_model(
-            member.seat.place.model,
-            config=GenerateConfig(seed=member.seat.place.seed or None),
-            memoize=False,
-            **self.config.model_args,
-        )
+        place = member.seat.place
+        try:
+            config = GenerateConfig(seed=place.seed or None)
+            model = get_model(place.model, config=config, memoize=False, **self.config.model_args)
+        except (PrerequisiteError, ValueError, ImportError) as error:
+            raise ModelUnusable(f"{place.model} cannot be asked: {one_line(error)}") from error
         return Task(
             name=member.name,
             dataset=Leases(self, member),
@@ -137,14 +139,16 @@ class Team:
             try:
                 task = await in_thread(member.seat.lease)
             except (GatewayLost, GatewayError) as error:
-                return self._leave(member, one_line(error))
+                self._leave(member, one_line(error))
+                return None
             if task is not None:
                 member.is_idle = False
                 member.task = task
                 return task
             member.state = "waiting for a task"
             if all(one.is_idle or one.over for one in self.members.values()):
-                return self._leave(member, "there is no task for it")
+                self._leave(member, "there is no task for it")
+                return None
             await anyio.sleep(NO_TASK_LOOK_S)
         return None
 
@@ -157,12 +161,11 @@ class Team:
         task = member.task
         if task is None:
             raise ValueError(f"{member.name} has no task")
-        kept = KeptWork(Path(self.config.directory) / KEPT / member.name / task["task"])
         told = await in_thread(member.seat.study)
         others = await in_thread(member.seat.findings_of_others)
         member.talk = talk = Talk(
             seat=member.seat,
-            kept=kept,
+            kept=self._kept(member, task["task"]),
             brief=render(self.template, study=told, task=task, findings=others),
             max_turns=self.config.max_turns,
             compact_at_tokens=self.config.compact_at_tokens,
@@ -180,38 +183,45 @@ class Team:
             await in_thread(member.seat.close)
         ending = talk.ending or Ending("interrupted", "cut off")
         self.tell(member.name, f"{task['task']}: {ending.outcome}, {ending.reason} ({talk.turns} turns)")
-        if ending.is_over:
-            try:
-                await in_thread(partial(member.seat.done, task["task"], ending.outcome, ending.reason))
-                await in_thread(kept.forget)
-            except (GatewayLost, GatewayError) as error:
-                self.tell(member.name, f"{task['task']} could not be handed back: {one_line(error)}")
-        else:
+        member.ending = ending
+        if not ending.is_over:
             if "provider" in ending.reason:
                 self.refused.append(f"{member.name}: {ending.reason}")
             self._leave(member, ending.reason)
-        if ending.outcome in ("budget", "stopped"):
-            # The gateway gives nothing to one at a limit; asking again is how a lowered limit is noticed.
-            member.state = ending.reason
         return state
 
     async def ended(self, member: Member, sample: EvalSample) -> None:
-        """Write a sample's transcript and have its digest entered."""
-        task = (member.task or {}).get("task", "")
+        """Keep a sample's transcript, then hand its task back: with the last task the study ends."""
+        task, ending = (member.task or {}).get("task", ""), member.ending
+        member.ending = None
         if sample.error is not None:
             member.stumbles += 1
-            self.tell(member.name, f"{task}: {one_line(sample.error.message)}")
-            if member.stumbles >= MAX_STUMBLES:
-                why = f"it could not be worked on: {one_line(sample.error.message)}"
-                await in_thread(partial(member.seat.done, task, "failed", why))
+            line = one_line(sample.error.message)
+            self.tell(member.name, f"{task}: {line}")
+            is_hopeless = member.stumbles >= MAX_STUMBLES
+            ending = Ending("failed", f"it could not be worked on: {line}") if is_hopeless else None
         else:
             member.stumbles = 0
+        await self._keep_transcript(member, task, sample)
+        if ending is None or not ending.is_over:
+            return
+        try:
+            await in_thread(partial(member.seat.done, task, ending.outcome, ending.reason))
+            await in_thread(self._kept(member, task).forget)
+        except (GatewayLost, GatewayError) as error:
+            self.tell(member.name, f"{task} could not be handed back: {one_line(error)}")
+
+    def _kept(self, member: Member, task: str) -> KeptWork:
+        return KeptWork(Path(self.config.directory) / KEPT / member.name / task)
+
+    async def _keep_transcript(self, member: Member, task: str, sample: EvalSample) -> None:
+        """Write a transcript as a file of its own, and have its digest entered."""
         if member.spec is None:
             return
         folder = Path(self.config.directory) / TRANSCRIPTS / member.name
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        number = len(list(folder.glob(f"{task}.*.eval"))) + 1
-        path = folder / f"{task}.{number}.eval"
+        number = len(list(folder.glob(f"{member.name}.{task}.*.eval"))) + 1
+        path = folder / f"{member.name}.{task}.{number}.eval"
         status = "success" if sample.error is None else "error"
         await write_eval_log_async(EvalLog(status=status, eval=member.spec, samples=[sample]), str(path))
         data = path.read_bytes()
@@ -221,7 +231,7 @@ class Team:
                     member.seat.desk.transcript,
                     researcher=member.name,
                     task=task,
-                    name=f"{member.name}.{path.name}",
+                    file=path.name,
                     sha256=hashlib.sha256(data).hexdigest(),
                     size_bytes=len(data),
                 )

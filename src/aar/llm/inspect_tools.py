@@ -1,10 +1,10 @@
-"""A researcher's tools as Inspect's: those of the registry, and a shell, Python and an editor in its sandbox."""
+"""A researcher's tools as Inspect's: the registry's, and a shell, Python and an editor in its sandbox."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 from inspect_ai.tool import ToolDef, ToolError, ToolParam, ToolParams
@@ -19,6 +19,7 @@ from aar.outside.sandbox.spec import SandboxError
 TIMEOUT_S = 600
 DEFAULT_TIMEOUT_S = 120
 FINISH = "finish_task"
+Answer = TypeVar("Answer")
 # The worker takes tasks and hands them back: one conversation is about one task.
 NOT_FOR_MODELS = ("next_task", FINISH)
 
@@ -47,7 +48,7 @@ def _study_tool(seat: Seat, name: str) -> ToolDef:
 
 
 def described(schema: Any, name: str = "") -> Any:
-    """A JSON Schema in which every property has a description, which Inspect asks for; by default its name."""
+    """A JSON Schema in which every property has a description, as Inspect wants it; by default its name."""
     if isinstance(schema, list):
         return [described(one) for one in schema]
     if not isinstance(schema, Mapping):
@@ -147,9 +148,10 @@ def sandbox_tools(seat: Seat) -> list[ToolDef]:
     ]
 
 
-async def in_thread(call: Callable[[], Any]) -> Any:
+async def in_thread(call: Callable[[], Answer]) -> Answer:
     """A call that blocks, in a thread; one that is not waited for any more is left to its own timeout."""
-    return await anyio.to_thread.run_sync(call, abandon_on_cancel=True)
+    answer: Answer = await anyio.to_thread.run_sync(call, abandon_on_cancel=True)
+    return answer
 
 
 def _params(properties: dict[str, ToolParam], *required: str) -> ToolParams:

@@ -1,7 +1,7 @@
 """A researcher's seat: its line to the gateway, its sandbox and its limits, held outside for a model to use.
 
 Whatever happens in the sandbox, the seat is there: one that died is started again with the files of the last
-turn. Nothing of the model provider's is here; its key is in the environment of this process and of no sandbox.
+turn. Nothing of the model provider's is here; its key is in this process's environment and in no sandbox.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ OpenSession = Callable[[Place], Session]
 
 @dataclass(slots=True)
 class Seat:
-    """One researcher's. `files` are those of its workspace as last kept; the lock is for the gateway's line."""
+    """One researcher's. `files` are those of its workspace as last kept."""
 
     place: Place
     desk: WorkerDesk
@@ -96,15 +96,15 @@ class Seat:
     # The sandbox.
 
     def session(self) -> Session:
-        """The sandbox, started when it is first needed, and again with the files of the last turn if it died."""
+        """The sandbox, started when first needed, and again, with the files of the last turn, if it died."""
         with self._opening:
             if self._session is not None:
                 if self._session.is_alive():
                     return self._session
                 ended = self._session.close()
                 self.note = (
-                    f"[the sandbox had ended ({ended.reason}) and was started again; /workspace is as it was after "
-                    "your last turn, background processes are gone]\n"
+                    f"[the sandbox had ended ({ended.reason}) and was started again; /workspace is as it was "
+                    "after your last turn, background processes are gone]\n"
                 )
             self._session = session = self.open_session(self.place)
             for name, data in self.files.items():

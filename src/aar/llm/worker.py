@@ -1,7 +1,8 @@
-"""The worker: ``python -m aar.llm.worker``, where researchers that are language models think, outside every sandbox.
+"""The worker: ``python -m aar.llm.worker``, where researchers that are models think, outside every sandbox.
 
-It has the providers' keys, from its environment, and no key of the study's. What it says goes to standard error,
-a line each, and never a traceback: what nobody thought of is one line too, and the supervisor starts it again.
+It has the providers' keys, from its environment, and no key of the study's. What it says goes to standard
+error, a line each, and never a traceback: what nobody thought of is one line too, and the supervisor starts
+it again.
 """
 
 from __future__ import annotations
@@ -17,11 +18,14 @@ from pathlib import Path
 
 from aar.inside.gateway_client import GatewayLost
 from aar.llm.brief import BriefError, read_template
+from aar.llm.ending import ModelUnusable
+from aar.llm.reach import OutOfReach, bring_within_reach
 from aar.llm.seat import Seat
 from aar.llm.worker_config import Place, WorkerConfig, WorkerConfigError, parse_worker_config
 from aar.llm.worker_desk import WorkerDesk
 from aar.outside.sandbox.client import LauncherClient
 from aar.outside.sandbox.researcher import researcher_spec
+from aar.outside.sandbox.runtime import package_root
 from aar.outside.sandbox.session import Session
 from aar.outside.sandbox.spec import SandboxError
 from aar.outside.service import enter
@@ -30,7 +34,7 @@ EXIT_CONFIG = 2
 EXIT_PROVIDER = 7
 EXIT_STUMBLED = 1
 # The supervisor kills it after ten seconds; what is kept after each turn is all that has to be saved.
-STOP_S = 6.0
+STOP_S = 8.0
 HOME = "inspect"
 # A key in an error message of a provider's library would lie in a log.
 _KEY = re.compile(r"\b(sk|key|Bearer)[-_ ][A-Za-z0-9_-]{8,}")
@@ -44,9 +48,12 @@ def main() -> int:
     except (WorkerConfigError, BriefError) as error:
         say(str(error))
         return EXIT_CONFIG
-    _settle(config)
     try:
+        _settle(config)
         return _work(config, template)
+    except OutOfReach as error:
+        say(str(error))
+        return EXIT_CONFIG
     except (GatewayLost, SandboxError) as error:
         say(f"{type(error).__name__}: {error}")
     # The last line of defence: one line, and the supervisor starts another.
@@ -64,14 +71,16 @@ def say(line: str) -> None:
 def _settle(config: WorkerConfig) -> None:
     """Be who and where the worker is to be, before anything of a provider's is imported.
 
-    Inspect reads settings and a file .env from where it stands and writes below the user's home: all of that is
-    the worker's own directory.
+    Inspect reads settings and a file .env from where it stands, and writes below the user's home: all of that
+    is the worker's own directory.
     """
     directory = Path(config.directory)
     own = directory / HOME
     own.mkdir(parents=True, exist_ok=True, mode=0o700)
     if config.uid and os.getuid() == 0:
         os.chown(own, config.uid, config.uid)
+        needed = (sys.base_prefix, sys.prefix, str(package_root().parent), config.directory)
+        bring_within_reach(map(Path, needed), config.uid)
     for variable in ("HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "TMPDIR"):
         os.environ[variable] = str(own)
     for variable in [one for one in os.environ if one.startswith("INSPECT_")]:
@@ -81,11 +90,6 @@ def _settle(config: WorkerConfig) -> None:
         enter(own, uid=config.uid, lifeline_fd=config.lifeline_fd)
     else:
         os.chdir(own)
-    if not os.access(sys.prefix, os.R_OK | os.X_OK):
-        raise PermissionError(
-            f"uid {os.getuid()} may not read {sys.prefix}, and Inspect is loaded as it is needed: put the checkout "
-            "where every user may read it"
-        )
 
 
 def _work(config: WorkerConfig, template: str) -> int:
@@ -96,7 +100,6 @@ def _work(config: WorkerConfig, template: str) -> int:
             f"{error}: install the extra llm: .venv/bin/pip install --require-hashes -r requirements-llm.lock"
         )
         return EXIT_CONFIG
-    from inspect_ai._util.error import PrerequisiteError
 
     desk = WorkerDesk(config.worker_socket)
     launcher = LauncherClient(socket.socket(fileno=config.launcher_fd))
@@ -119,8 +122,8 @@ def _work(config: WorkerConfig, template: str) -> int:
 
     try:
         asyncio.run(work())
-    except PrerequisiteError as error:
-        say(f"the model cannot be asked: {error}")
+    except ModelUnusable as error:
+        say(str(error))
         return EXIT_PROVIDER
     for line in team.refused:
         say(f"{line}: mend it, and run the study again")

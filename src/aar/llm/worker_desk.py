@@ -72,12 +72,12 @@ class WorkerDesk:
         """Whether to go on, asked before a turn; raises `GatewayGone` when nobody answers."""
         return _standing(self._insist(f"/v1/limits?researcher={researcher}", None))
 
-    def transcript(self, *, researcher: str, task: str, name: str, sha256: str, size_bytes: int) -> None:
+    def transcript(self, *, researcher: str, task: str, file: str, sha256: str, size_bytes: int) -> None:
         """Have the digest of a finished transcript entered in the record."""
         payload = {
             "researcher": researcher,
             "task": task,
-            "name": name,
+            "file": file,
             "sha256": sha256,
             "bytes": size_bytes,
         }

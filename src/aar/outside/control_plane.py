@@ -43,8 +43,13 @@ START_TIMEOUT_S = 60.0
 OWN_DATA_TIMEOUT_S = 900.0
 STOP_TIMEOUT_S = 2.0
 LAST_WORDS_S = 2.0
-# What a service needs of the caller's environment; a key in it stays where it is.
 WORKERS = "workers"
+MCP = "mcp"
+# Streamable HTTP, and lines of JSON for a client on standard input and output.
+MCP_SOCKETS = ("mcp.sock", "mcp-stdio.sock")
+# The uids of the processes that speak MCP for each researcher, by slot.
+FIRST_MCP_SLOT = 51_000
+# What a service needs of the caller's environment; a key in it stays where it is.
 MAY_ENTER_SERVICE = ("PATH", "LANG", "LC_ALL", "TMPDIR", "TZ")
 
 
@@ -85,8 +90,12 @@ class ControlPlane:
         researchers: Sequence[str],
         parameters: RunParameters,
         thinkers: Collection[str] = (),
+        over_mcp: Collection[str] = (),
     ) -> None:
-        """`thinkers`: those of the researchers that are models, which the worker process is started for."""
+        """`thinkers`: those of the researchers that are models, which the worker process is started for.
+        `over_mcp`: those that get their tools as MCP, too.
+        """
+        self._over_mcp = [one for one in researchers if one in over_mcp]
         self._thinkers = [one for one in researchers if one in thinkers]
         self._worker_launcher: socket.socket | None = None
         self._study = study
@@ -184,6 +193,7 @@ class ControlPlane:
             listeners[researcher] = _listen(folder / "gw.sock", slot_uid(number) or 0)
         if self._thinkers:
             listeners |= self._listen_for_worker(runtime)
+        mcp_ready = self._start_mcp(runtime) if self._over_mcp else None
         arguments = ["--directory", str(study.path), "--origin", study.origin]
         arguments += [
             "--witness",
@@ -231,6 +241,26 @@ class ControlPlane:
             has_data = JSONL in (self._parameters.problem, *self._parameters.heldout)
             timeout_s = OWN_DATA_TIMEOUT_S if has_data else START_TIMEOUT_S
             self.evaluator_material = json.loads(self._wait_ready("evaluator", evaluator_ready, timeout_s))
+        if mcp_ready is not None:
+            self._wait_ready(MCP, mcp_ready)
+
+    def _start_mcp(self, runtime: Path) -> int | None:
+        """The server of the tools over MCP; by name, for nothing out here knows that layer."""
+        served, listeners = [], []
+        for name in self._over_mcp:
+            number = self._researchers.index(name)
+            sandbox_uid, uid = slot_uid(number), slot_uid(FIRST_MCP_SLOT + number)
+            gateway = runtime / name / "gw.sock"
+            if sandbox_uid is not None and uid is not None:
+                # It asks the gateway as this researcher, and no other researcher's process may.
+                os.chown(gateway, sandbox_uid, uid)
+                gateway.chmod(0o660)
+            http, lines = (_listen(runtime / name / one, sandbox_uid or 0) for one in MCP_SOCKETS)
+            listeners += [http, lines]
+            place = {"name": name, "gateway": str(gateway), "uid": uid or 0}
+            served.append(json.dumps({**place, "http_fd": http.fileno(), "lines_fd": lines.fileno()}))
+        arguments = [word for one in served for word in ("--serve", one)]
+        return self._spawn(MCP, "aar.llm.mcp_server", arguments, listeners, ready=True)
 
     def _listen_for_worker(self, runtime: Path) -> dict[str, socket.socket]:
         """The worker's own socket, one more for each researcher that thinks there, and its directory."""
@@ -313,7 +343,7 @@ class ControlPlane:
             # On a connection of its own: an interrupt may have cut the usual one off in the middle of a call.
             with contextlib.suppress(GatewayGone):
                 StaffClient(_control_path(self._study)).post("/v1/stop", {})
-        for name in ("gateway", "evaluator", "witness"):
+        for name in (MCP, "gateway", "evaluator", "witness"):
             self._end(name)
         if self._launcher is not None:
             if self._launcher_client is not None:

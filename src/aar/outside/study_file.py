@@ -30,6 +30,7 @@ path = "/mnt/vault"
 [[researcher]]             # the k-th table is researcher-k's; an empty one, or none, is the scripted one
 program = "mine.py"        # a single Python file, as seen from this one; it runs in the researcher's sandbox
 seed = 7                   # handed to it as --seed; default: from the study's origin and its name
+tools = "mcp"              # its tools as MCP, too, on /run/gw/mcp.sock; wants the extra llm
 
 [[researcher]]             # or a language model, which thinks outside and acts in the researcher's sandbox
 model = "anthropic/claude-sonnet-4-5"
@@ -95,6 +96,7 @@ MAX_RESEARCHERS = 64
 LOCAL_WITNESS = "witness-local"
 MAX_OTHER_WITNESSES = 15
 MAX_SEED = 2**32 - 1
+REST, OVER_MCP = "rest", "mcp"
 # What one researcher that is a model may use when nobody says otherwise.
 MODEL_TOKENS = 2_000_000
 MODEL_DOLLARS = Fraction(5)
@@ -228,7 +230,8 @@ class AnchorSpec:
 class ResearcherSpec:
     """One researcher as the human wrote it: a program of the human's, a model, or none of both.
 
-    `seed` is -1 for one of its own. `tokens` and `dollars`, exact, are limits of a model.
+    `seed` is -1 for one of its own. `tokens` and `dollars`, exact, are limits of a model. `tools`: whether it
+    has them as MCP, too.
     """
 
     program: str = ""
@@ -236,6 +239,7 @@ class ResearcherSpec:
     model: str = ""
     tokens: int = 0
     dollars: Fraction = Fraction()
+    tools: str = REST
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -374,6 +378,7 @@ class StudyFile:
             lines += ["", "[[researcher]]"]
             lines += [f"program = {_toml(one.program)}"] if one.program else []
             lines += [f"seed = {one.seed}"] if one.seed >= 0 else []
+            lines += [f"tools = {_toml(one.tools)}"] if one.tools != REST else []
             if one.model:
                 lines += [f"model = {_toml(one.model)}", *_budget_lines(one.tokens, one.dollars)]
         if self.models:
@@ -525,12 +530,17 @@ def _team(value: object, count: int, source: str) -> tuple[ResearcherSpec, ...]:
     team = []
     for number, table in enumerate(value, 1):
         where = f"{source} [[researcher]] {number}"
-        _only(table, {"program", "seed", "model", "tokens", "dollars"}, where)
+        _only(table, {"program", "seed", "model", "tokens", "dollars", "tools"}, where)
         program = _string(table, "program", where) if "program" in table else ""
         if program and not program.endswith(".py"):
             raise StudyFileError(f"{where}: program: {program!r:.80}: want a single .py file")
         seed = _integer(table, "seed", where, 0, MAX_SEED, least=0) if "seed" in table else -1
-        team.append(_with_model(ResearcherSpec(program=program, seed=seed), table, where))
+        tools = table.get("tools", REST)
+        if tools not in (REST, OVER_MCP) or (tools == OVER_MCP and not program and "model" not in table):
+            raise StudyFileError(
+                f'{where}: tools: got {tools!r:.40}, want "rest", or "mcp" for a researcher with a program'
+            )
+        team.append(_with_model(ResearcherSpec(program=program, seed=seed, tools=tools), table, where))
     return tuple(team)
 
 

@@ -7,21 +7,34 @@ each is in `study-opened`.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from aar.outside.keyring import write_durably
-from aar.outside.study_file import StudyFile, StudyFileError
+from aar.outside.study_file import OVER_MCP, StudyFile, StudyFileError
 
 MAX_PROGRAM_BYTES = 200_000
+MCP_SDK = "mcp"
 
 
 def researcher_names(count: int) -> list[str]:
     """The names of a study's researchers, in the order of the study file's [[researcher]] tables."""
     return [f"researcher-{number}" for number in range(1, count + 1)]
+
+
+def over_mcp(researchers: Sequence[str], study_file: StudyFile) -> list[str]:
+    """Those whose tools come as MCP, too; `StudyFileError` where the server of that is not installed."""
+    specs = zip(researchers, study_file.team, strict=False)
+    names = [name for name, spec in specs if spec.tools == OVER_MCP]
+    if names and importlib.util.find_spec(MCP_SDK) is None:
+        raise StudyFileError(
+            f'tools = "mcp" of {names[0]} wants the extra llm: pip install "aar[llm]", or leave it out'
+        )
+    return names
 
 
 def read_programs(study_file: StudyFile) -> dict[str, bytes]:

@@ -25,7 +25,7 @@ from aar.outside.sandbox.doctor import DoctorReport
 from aar.outside.staff_client import GatewayGone
 from aar.outside.study_directory import StudyDirectory
 from aar.outside.study_file import StudyFile, StudyFileError
-from aar.outside.study_programs import check_programs, digests_of, kept_programs, researcher_names
+from aar.outside.study_programs import check_programs, digests_of, kept_programs, over_mcp, researcher_names
 from aar.outside.worker_process import PROGRAM as WORKER_PROGRAM
 from aar.outside.worker_process import WorkerProcess
 from aar.verify.interval import decimal4
@@ -223,6 +223,7 @@ class StudyRun:
             researchers=self._researchers,
             parameters=parameters_of(study_file, self._before),
             thinkers=[one["researcher"] for one in self._models.get("researchers", ())],
+            over_mcp=over_mcp(self._researchers, study_file),
         )
         self._fleet: Fleet | None = None
         self._worker: WorkerProcess | None = None

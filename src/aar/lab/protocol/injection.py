@@ -50,7 +50,7 @@ RULES: tuple[Rule, ...] = (
         r"\b(?:ignore|disregard|forget)\s+(?:everything|all|anything|what)\b.{0,30}"
         r"\b(?:above|before|earlier|so far|were told|have been told|was said)\b",
         r"\b(?:do not|don't|stop)\s+(?:follow|obey)(?:ing)?\s+(?:your|the|any|all)\b",
-        rf"\b(?:new|updated|revised|real|actual)\s+(?:system\s+)?{_INSTRUCTIONS}\s*"
+        r"\b(?:new|updated|revised|real|actual)\s+(?:system\s+)?(?:instructions?|prompts?|rules?|orders?)\s*"
         r"(?::|for you\b|from the\b)",
     ),
     _rule(
@@ -59,7 +59,8 @@ RULES: tuple[Rule, ...] = (
         r"\byou\s+are\s+(?:the|a|our)\s+(?:reviewer|operator|monitor|evaluator|administrator|admin|human|system)\b",
         r"\bfrom now on,?\s+(?:you|act|behave|respond)\b",
         r"\b(?:this is|i am|speaking as|message from)\s+(?:the|your)\s+"
-        r"(?:reviewer|operator|administrator|admin|developers?|system|supervisor)\b",
+        r"(?:reviewer|operator|administrator|admin|developers?|system|supervisor)\b"
+        r"(?=\s*(?:[.,:;!]|$|speaking|of this study|and\b))",
         r"\b(?:developer|debug|god|jailbreak|dan)\s+mode\b",
     ),
     _rule(
@@ -74,7 +75,8 @@ RULES: tuple[Rule, ...] = (
     ),
     _rule(
         "tool-order",
-        r"\b(?:call|use|invoke|run|execute|trigger)\s+(?:the\s+)?(?:`[a-z_.]{2,40}`\s+)?tool\b",
+        r"\b(?:call|use|invoke|run|execute|trigger)\s+(?:the\s+)?"
+        r"(?:(?:`[a-z_.]{2,40}`|bash|shell|python|text_editor|terminal)\s+)?tool\b",
         r"\b(?:call|use|invoke|trigger)\s+(?:the\s+)?tool\s+`?[a-z_.]{2,40}",
         r"\b(?:call|invoke|run|use)\s+`?(?:submit_method|finish_task|post_finding|put_snapshot|declare_plan|"
         r"propose_task|next_task|text_editor|bash)\b",

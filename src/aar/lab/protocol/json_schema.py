@@ -93,13 +93,14 @@ def _faults_of_object(value: dict[Any, Any], schema: Schema, where: str) -> Iter
     others = schema.get("additionalProperties", {})
     strange = [key for key in value if key not in properties]
     missing = [key for key in schema.get("required", ()) if key not in value]
-    if missing:
-        yield _said(where, f"it lacks {', '.join(missing)}")
+    lacks = f"it lacks {', '.join(missing)}" if missing else ""
     if strange and others is False:
         known = ", ".join(sorted(properties)) or "nothing"
         named = ", ".join(shown(key) for key in strange[:_SHOWN_KEYS])
-        yield _said(where, f"unknown {named}; known here: {known}")
+        yield _said(where, f"unknown {named}; known here: {known}" + (lacks and f"; {lacks}"))
         return
+    if lacks:
+        yield _said(where, lacks)
     if len(value) > schema.get("maxProperties", len(value)):
         yield _said(where, f"got {len(value)} of them, at most {schema['maxProperties']}")
         return

@@ -1,26 +1,24 @@
-"""Hidden text: characters in a researcher's words that act on a terminal, or that a reader does not see.
+"""Words for a reader's machine: characters that nobody sees, and orders to whoever reads with a model.
 
-Whatever we print writes them out (`aar.cli.safe_text`); other people's tools may not, and a model that reads
-the forum sees what a person does not. Orders in plain words are not looked for: they are words like others.
+Whatever we print writes hidden characters out (`aar.cli.safe_text`), and what a researcher's model is shown
+is quoted and flagged (`aar.lab.protocol.injection`, whose rules these are). Here the same rules tell a human
+who wrote what. They know wordings, not intentions: who quotes an attempt, to warn of it, is told as well.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from aar.lab.protocol.injection import HIDDEN, HIDDEN_TEXT, flags_of, texts_of
 from aar.outside.monitor.sighting import Sighting, shown
 
-# Control characters but for tab and line ends, overrides and isolates of direction, tags. Joiners stay: many
-# scripts need them.
-HIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]")
 MOST_TOLD = 8
 
 
 def hidden_in(index: int, who: str, body: Mapping[str, Any]) -> Iterator[Sighting]:
     """An entry of a researcher's, or a submission of its, if any of its texts has such characters."""
-    found = {one for text in _texts(body) for one in HIDDEN.findall(text)}
+    found = {one for text in texts_of(body) for one in HIDDEN.findall(text)}
     if found:
         told = ", ".join(f"U+{ord(one):04X}" for one in sorted(found)[:MOST_TOLD])
         yield Sighting(
@@ -31,12 +29,13 @@ def hidden_in(index: int, who: str, body: Mapping[str, Any]) -> Iterator[Sightin
         )
 
 
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for one in value.values():
-            yield from _texts(one)
-    elif isinstance(value, list):
-        for one in value:
-            yield from _texts(one)
+def orders_in(index: int, who: str, body: Mapping[str, Any]) -> Iterator[Sighting]:
+    """The same, if any of its texts reads like an attempt to steer a reader's model."""
+    flags = [one for one in flags_of(*texts_of(body)) if one != HIDDEN_TEXT]
+    if flags:
+        yield Sighting(
+            code="prompt-injection",
+            who=who,
+            what=f"entry {index} has words that would steer a reader's model, by rule {', '.join(flags)}",
+            evidence=shown([index]),
+        )

@@ -7,7 +7,7 @@ from typing import Any
 
 from aar.formats.entry import Leaf
 from aar.outside.monitor.conduct import SPOKEN, Bursts, Plans, Votes
-from aar.outside.monitor.hidden import hidden_in
+from aar.outside.monitor.hidden import hidden_in, orders_in
 from aar.outside.monitor.methods import Methods, Snapshot
 from aar.outside.monitor.sighting import Sighting
 from aar.outside.monitor.statements import Statements
@@ -64,6 +64,7 @@ class Monitor:
             yield from self._methods.submission(index, body)
             yield from self._plans.submission(index, body)
             yield from hidden_in(index, body["researcher"], body)
+            yield from orders_in(index, body["researcher"], body)
         elif kind == "score-receipt":
             self._statements.receipt(index, body)
             yield from self._methods.receipt(index, body)
@@ -77,6 +78,7 @@ class Monitor:
         if kind in SPOKEN and author in self._researchers:
             yield from self._bursts.said(index, leaf.received_ms, author)
             yield from hidden_in(index, author, body)
+            yield from orders_in(index, author, body)
 
 
 def _unread(leaf: Leaf, error: Exception) -> Sighting:

@@ -20,6 +20,9 @@ ETC_FILES: dict[str, bytes] = {
     "/etc/nsswitch.conf": b"passwd: files\ngroup: files\nhosts: files\n",
 }
 
+# For programs that ask where they run before they do; it says nothing of the host.
+_OS_RELEASE = {"/etc/os-release": b'NAME="aar sandbox"\nID=aar\nVERSION="1"\n'}
+
 _ENVIRONMENT = {
     "PATH": "/opt/py/bin:/usr/bin",
     "HOME": "/workspace",
@@ -44,6 +47,11 @@ _ADDRESS_SLACK_MIB = 3072
 def sandbox_python() -> list[str]:
     """The words that start Python inside: no site packages but ours, no path from the working directory."""
     return [PYTHON, "-S", "-P", "-B"]
+
+
+def etc_files(spec: SandboxSpec) -> dict[str, bytes]:
+    """The whole of /etc in this sandbox."""
+    return {**ETC_FILES, **_OS_RELEASE} if spec.has_shell else ETC_FILES
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from aar.outside.sandbox import backend, runtime, seccomp
-from aar.outside.sandbox.argv import ETC_FILES, Handed, Layout, bwrap_options, limited
+from aar.outside.sandbox.argv import Handed, Layout, bwrap_options, etc_files, limited
 from aar.outside.sandbox.identity import slot_uid
 from aar.outside.sandbox.protocol import memory_file
 from aar.outside.sandbox.shell import INSTALL, with_shell
@@ -83,7 +83,7 @@ class Bubblewrap:
         try:
             gateway = None if spec.gateway_dir is None else self._gateway(spec.gateway_dir, number, staged)
             layout = self._layout(spec, number, staged)
-            etc = [(dest, _held(own, content)) for dest, content in ETC_FILES.items()]
+            etc = [(dest, _held(own, content)) for dest, content in etc_files(spec).items()]
             filters = [_held(own, program) for program in self.filters]
             options = bwrap_options(
                 spec,

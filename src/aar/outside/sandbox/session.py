@@ -46,6 +46,7 @@ _PING_S = 10.0
 # A pipe that has taken nothing for so long is read by nobody.
 _STALLED_S = 20.0
 _END_S = 10.0
+_STOP_LOOK_S = 0.1
 _STDERR_BYTES = 1 << 16
 _PIPE_BYTES = 1 << 20
 # The first process, the server, and a keeper for each command.
@@ -66,6 +67,10 @@ class SessionEnded(SandboxError):
 
 class FileRefused(SandboxError):
     """A path in the sandbox leads to what is no file, or to more than was asked for."""
+
+
+class FileTooLarge(FileRefused):
+    """There is more than was asked for."""
 
 
 class CallRefused(SandboxError, ValueError):
@@ -164,18 +169,20 @@ class Session:
         env: Mapping[str, str] | None = None,
         timeout_s: float = 60.0,
         output_bytes: int = 1 << 20,
+        stop: threading.Event | None = None,
     ) -> ExecResult:
         """Run a command to its end; what it leaves in the background runs on, until the sandbox ends.
 
         `env` comes on top of the sandbox's own variables, never ours. `timeout_s` starts when the command
-        does; `output_bytes` is for each stream. Raises `CallRefused` for what no command may be.
+        does; with `stop` set its time is up, whatever is left of it. `output_bytes` is for each stream.
+        Raises `CallRefused` for what no command may be.
         """
         what = _checked_command(argv, cwd, env or {}, timeout_s, output_bytes)
         call = _Exec(output_bytes)
         header = {"do": "exec", "timeout_s": timeout_s, "output_bytes": output_bytes}
         with self._at_once:
             try:
-                self._ask(call, header, what, timeout_s + _GRACE_S, _checked_input(stdin))
+                self._ask(call, header, what, timeout_s + _GRACE_S, _checked_input(stdin), stop)
             except SessionEnded:
                 return call.result(died=True)
         return call.result(died=False)
@@ -254,7 +261,13 @@ class Session:
         return True
 
     def _ask(
-        self, call: _Call, header: dict[str, Any], body: bytes, patience_s: float, more: bytes | None = None
+        self,
+        call: _Call,
+        header: dict[str, Any],
+        body: bytes,
+        patience_s: float,
+        more: bytes | None = None,
+        stop: threading.Event | None = None,
     ) -> None:
         """Send one call and wait until it is answered. Raises `SessionEnded`."""
         number = next(self._numbers)
@@ -270,6 +283,11 @@ class Session:
                 if call.answered.is_set():  # refused before all of it was there
                     break
                 self._send({"id": number, "do": "more"}, (more or b"")[at : at + CHUNK])
+            while stop is not None and not call.answered.wait(_STOP_LOOK_S):
+                if stop.is_set() or time.monotonic() > until:
+                    self._send({"id": number, "do": "end"}, b"")
+                    until = min(until, time.monotonic() + _GRACE_S)
+                    break
             if not call.answered.wait(max(0.0, until - time.monotonic())):
                 self._lose(f"no answer to {header['do']!r} in {patience_s:.0f} s")
         finally:
@@ -392,7 +410,7 @@ class _Call:
             raise OSError(number, os.strerror(number), path)
         if why == "not-a-file":
             raise FileRefused(f"{path}: want a regular file, not a pipe, device or socket")
-        raise FileRefused(f"{path}: holds more than was asked for ({why}); ask for less, or allow more")
+        raise FileTooLarge(f"{path}: holds more than was asked for ({why}); ask for less, or allow more")
 
 
 class _Exec(_Call):

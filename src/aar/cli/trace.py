@@ -1,0 +1,83 @@
+"""The trace command: what a researcher that is a model was told, said and did, and whether it is recorded."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from aar.cli.failures import CommandFailed
+from aar.cli.main import EXIT_OK, EXIT_TAMPERED
+from aar.cli.output import complain, say, say_json
+from aar.cli.read import read_leaves
+from aar.cli.safe_text import terminal_safe
+from aar.outside.projection import Projection
+from aar.outside.study_directory import StudyDirectory
+
+EXTRA = "requirements-llm.lock"
+
+
+def trace(options: argparse.Namespace) -> int:
+    """Show a researcher's transcripts: in Inspect View, as text, or as JSON."""
+    study = StudyDirectory(Path(options.dir))
+    projection = Projection.of(read_leaves(study))
+    names = sorted(projection.spending.models)
+    if options.researcher not in names:
+        told = f"models are {', '.join(names)}" if names else "no researcher of this study is a model"
+        raise CommandFailed(f"no transcript of {options.researcher!r:.80}: {told}")
+    try:
+        from aar.llm import inspect_trace
+    except ImportError as error:
+        raise CommandFailed(
+            f"{error}: transcripts are read with Inspect; type .venv/bin/pip install -r {EXTRA}"
+        ) from error
+    files = inspect_trace.transcript_files(study.worker, options.researcher)
+    if not (options.json or options.text):
+        if not files:
+            raise CommandFailed(
+                f"no conversation of {options.researcher} is over yet: --text shows what was said so far"
+            )
+        say(f"http://127.0.0.1:{options.port} shows {len(files)} transcripts, as plain text; Ctrl-C ends it")
+        with tempfile.TemporaryDirectory(prefix="aar-trace-") as scratch:
+            return inspect_trace.view(files[0].parent, port=options.port, scratch=Path(scratch))
+    transcripts = [inspect_trace.read_transcript(path) for path in files]
+    for one in transcripts:
+        recorded = projection.spending.transcripts.get((options.researcher, one["file"]))
+        one["recorded"] = recorded is not None and recorded["sha256"] == one["sha256"]
+        one["changed"] = recorded is not None and not one["recorded"]
+    unfinished = inspect_trace.read_unfinished(study.worker, options.researcher)
+    if options.json:
+        say_json({"researcher": options.researcher, "transcripts": transcripts, "unfinished": unfinished})
+    else:
+        for line in trace_lines(transcripts, unfinished):
+            say(line)
+    changed = [one["file"] for one in transcripts if one["changed"]]
+    if changed:
+        complain(f"{', '.join(changed)}: not the bytes whose digest the record has")
+        return EXIT_TAMPERED
+    return EXIT_OK
+
+
+def trace_lines(
+    transcripts: Iterable[Mapping[str, Any]], unfinished: Iterable[Mapping[str, Any]]
+) -> Iterable[str]:
+    """Transcripts as lines for a terminal; control characters from a model or a sandbox are written out."""
+    for one in transcripts:
+        standing = "in the record" if one["recorded"] else "NOT in the record"
+        yield f"== {one['file']}: {one['model']}, {len(one['calls'])} calls, digest {standing}"
+        yield from _message_lines(one["messages"])
+    for one in unfinished:
+        yield f"== {terminal_safe(one['task'])}: not over, {one['turns']} turns so far"
+        yield from _message_lines(one["messages"])
+
+
+def _message_lines(messages: Iterable[Mapping[str, Any]]) -> Iterable[str]:
+    for message in messages:
+        who = f"{message['role']} {message['tool']}" if "tool" in message else message["role"]
+        yield f"-- {terminal_safe(who)}{' (error)' if message.get('is_error') else ''}"
+        yield from (f"   {terminal_safe(line)}" for line in message["text"].splitlines())
+        for call in message.get("calls", ()):
+            yield f"   > {terminal_safe(call['tool'])} {terminal_safe(json.dumps(call['arguments']))}"
