@@ -271,8 +271,11 @@ class StudyRun:
             self.plane.check_soon()
             raise
         finally:
-            self._stop_researchers()
-            self.plane.stop()
+            # A second Ctrl-C while the worker is given its time leaves no service behind.
+            try:
+                self._stop_researchers()
+            finally:
+                self.plane.stop()
 
     def _stop_researchers(self) -> None:
         """The worker first: it still has calls and transcripts to tell of."""
