@@ -302,6 +302,44 @@ def test_a_process_that_dies_is_started_again_and_the_other_never_stopped(real_g
     real_gateway.plane.check()
 
 
+def test_all_of_its_processes_end_with_their_supervisor() -> None:
+    lifeline, far_end = os.pipe()
+    ready, ready_far_end = os.pipe()
+    # Nobody connects, so that they need no name.
+    listeners = [socket.socket(socket.AF_UNIX) for _name in ("http", "lines")]
+    for one in listeners:
+        one.bind("")
+        one.listen()
+    http, lines = (one.fileno() for one in listeners)
+    place = {"name": "r", "gateway": "/nowhere", "uid": 0, "http_fd": http, "lines_fd": lines}
+    words = ["--serve", json.dumps(place), "--lifeline-fd", str(lifeline), "--ready-fd", str(ready_far_end)]
+    with subprocess.Popen(
+        [sys.executable, "-m", "aar.llm.mcp_server", *words],
+        env={"PYTHONPATH": SOURCE, "PATH": os.environ["PATH"]},
+        pass_fds=[lifeline, ready_far_end, http, lines],
+    ) as process:
+        os.close(lifeline)
+        os.close(ready_far_end)
+        assert os.read(ready, 10) == b"ready\n"
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert len(children) == 1
+        os.close(far_end)
+        assert process.wait(10) == 0
+        deadline = time.monotonic() + 10
+        while Path(f"/proc/{children[0]}/cmdline").exists() and _is_alive(children[0]):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    for one in listeners:
+        one.close()
+
+
+def _is_alive(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="without root every process has the same uid")
 def test_the_tools_of_one_researcher_cannot_speak_on_the_socket_of_another(real_gateway: RealGateway) -> None:
     uids = {Path(f"/proc/{pid}").stat().st_uid for pid in processes(real_gateway).values()}

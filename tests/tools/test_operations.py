@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from aar.formats.canonical import format_canonical
 from aar.formats.errors import FormatError
@@ -293,6 +295,33 @@ def test_every_refusal_comes_with_a_code_and_a_status_of_the_document(real_gatew
     ):
         line.ask(by_name[name], query=query)
         assert code in line.seen[name], (name, line.seen[name])
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(max_size=12),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.sampled_from([one for one in OPERATIONS if one.body]), st.data())
+def test_no_body_makes_the_gateway_stumble_or_answer_what_the_document_does_not_say(
+    real_gateway: RealGateway, operation: Operation, data: st.DataObject
+) -> None:
+    """Whatever is refused is refused with a code of the document, never `internal`."""
+    bounds = operation.body or {}
+    body = {key: data.draw(JSON, label=key) for key in bounds["properties"]}
+    if data.draw(st.booleans(), label="strange"):
+        body |= data.draw(st.dictionaries(st.text(max_size=8), JSON, max_size=2))
+    line = Line(real_gateway.socket("researcher-2"))
+    status, answer = line.ask(operation, body)
+    line.connection.close()
+    if status != 200:
+        assert answer["error"]["code"] != "internal", body
+    elif fault(body, bounds):
+        # What the gateway takes beyond the document: nothing.
+        raise AssertionError(body)
 
 
 def test_the_forum_is_waited_for_until_it_grows_and_no_longer(real_gateway: RealGateway) -> None:
