@@ -287,6 +287,12 @@ def test_every_refusal_comes_with_a_code_and_a_status_of_the_document(real_gatew
     ):  # fmt: skip
         line.ask(by_name[name], body)
         assert code in line.seen[name], (name, line.seen[name])
+    # As deep as a parser goes, and where exactly it stops is Python's affair.
+    for depth in range(100, 1_200, 50):
+        nested = "[" * depth + "]" * depth
+        line.connection.request("POST", "/v1/plan", f'{{"task": "t9", "steps": [{nested}], "amends": -1}}')
+        answer = json.loads(line.connection.getresponse().read())
+        assert answer["error"]["code"] in ("bad-request", "bad-body"), depth
     for name, query, code in (
         ("snapshot", "?submission=0", "no-submission"),
         ("receipt", "?submission=0", "no-submission"),
