@@ -27,7 +27,7 @@ TASK_OUTCOMES = ("done", "failed", "budget", "stopped")
 
 # Any of these may be the answer to anything.
 _ALWAYS = ("bad-request", "internal")
-_SAYING = ("forged-author", "bad-body", "said-enough", "study-closed", "stopping", "not-published")
+_SAYING = ("forged-author", "bad-body", "said-enough", "stopped", "study-closed", "stopping", "not-published")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -320,13 +320,13 @@ OPERATIONS: tuple[Operation, ...] = (
         "Hand in a method for its official run; costs one submission.",
         SUBMISSION,
         *("study-closing", "bad-method", "not-leased", "no-plan", "old-plan", "budget", "step-order"),
-        *("scope", "paused", "stopped"),
+        *("scope", "paused"),
     ),
     _say(
         "confirm",
         "Have a scored method of yours run once more with new seeds; costs one confirmation.",
         closed({"submission": index("index of a submission of yours")}),
-        *("no-submission", "study-closing", "not-scored", "budget", "paused", "stopped"),
+        *("no-submission", "study-closing", "not-scored", "budget", "paused"),
     ),
     _get(
         "receipt",
