@@ -138,9 +138,10 @@ def shared(_deploy: Deploy, good: Facts) -> Facts:
     return with_tables(good, PREPRINTS, reach, TRAINING, reach)
 
 
-def bare(deploy: Deploy, _good: Facts) -> Facts:
+def elsewhere(deploy: Deploy, _good: Facts) -> Facts:
+    """Its researchers ran in other sandboxes than those that were probed."""
     made = deploy()
-    made.forge["opened"].body["sandbox"]["backend"] = "bare"
+    made.forge["opened"].body["sandbox"]["backend"] = "container"
     return made.facts()
 
 
@@ -167,7 +168,7 @@ BROKEN: dict[str, Callable[[Deploy, Facts], Facts]] = {
     "no-tamper-evident-record": tampered,
     "output-without-human": ungated,
     "shared-credentials": shared,
-    "single-layer-isolation": bare,
+    "single-layer-isolation": elsewhere,
     "editable-storage": unanchored,
     "capabilities-purpose": for_capabilities,
     "unproven-sandbox": unprobed,

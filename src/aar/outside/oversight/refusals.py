@@ -113,7 +113,7 @@ def single_layer_isolation(facts: Facts) -> Iterator[Reason]:
             yield says, [f"probe {name}" for name in layers.values()] or ["probe doctor"]
     opened = facts.projection.opened
     probed = facts.doctor.backend
-    if opened and opened["sandbox"]["backend"] != probed:
+    if opened and probed in BACKENDS and opened["sandbox"]["backend"] != probed:
         says = (
             f"its researchers ran on backend {opened['sandbox']['backend']}, and what was probed is {probed}"
         )
