@@ -128,7 +128,7 @@ class Groups:
     @contextlib.contextmanager
     def entered(self, name: str) -> Iterator[None]:
         """Be in the group, and so what is started meanwhile, and be back where we were; raises `OSError`."""
-        # The one thread that a launcher has: for a whole process the kernel stops all other forks, and each of
+        # The one thread that a launcher has: to move a process the kernel stops all other forks, and each of
         # the four moves would take a millisecond.
         members = "tasks" if self.version == 1 else "cgroup.procs"
         try:
