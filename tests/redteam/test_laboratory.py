@@ -32,7 +32,7 @@ CODES = {
         "POLICY",
     ),
     *("ROLLBACK", "FORK", "REPLAY", "CLOCK_REGRESSION", "AUTHOR_SIG", "AUTHOR_KEY", "AUTHOR_SEQ_GAP"),
-    *("RECEIPT", "DECISION", "UNKNOWN_KIND", "OMISSION", "WORM_DIVERGENCE", "WORM_VERSIONS"),
+    *("ISOLATION", "RECEIPT", "DECISION", "UNKNOWN_KIND", "OMISSION", "WORM_DIVERGENCE", "WORM_VERSIONS"),
 }
 HELD = {
     *("nothing", "a pinned checkpoint", "the witness's state", "a receipt", "the policy", "a clock"),

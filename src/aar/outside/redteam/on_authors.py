@@ -7,7 +7,7 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from aar.formats.entry import Entry, format_entry_text, format_leaf, parse_leaf
+from aar.formats.entry import NO_ISOLATION, Entry, format_entry_text, format_leaf, parse_leaf
 from aar.formats.keys import ED25519, Signer, VerifierKey, format_vkey, parse_vkey
 from aar.formats.note import Note, format_note
 from aar.outside.redteam.attack import attack
@@ -86,6 +86,24 @@ def sign_for_another(copy: Forgery, dice: Random) -> int:
     seq, prev = copy.chain(other)
     index = copy.append(
         signer, "comment", COMMENT, change=lambda entry: replace(entry, author=other, seq=seq, prev=prev)
+    )
+    copy.publish()
+    return index
+
+
+@attack(
+    "misstate-isolation",
+    "ISOLATION",
+    "deny in one's own entry that there was no sandbox, or invent it",
+    keys="log witness researcher",
+    index=THAT,
+)
+def misstate_isolation(copy: Forgery, dice: Random) -> int:
+    index = copy.append(
+        copy.signer("researcher", dice),
+        "comment",
+        COMMENT,
+        change=lambda entry: replace(entry, isolation="" if entry.isolation else NO_ISOLATION),
     )
     copy.publish()
     return index
