@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from aar.formats.keys import Signer
+from aar.lab.problems import STUDY_PROBLEMS
 from aar.outside.sandbox import bare
+from aar.outside.sandbox.doctor import DoctorReport
+from aar.outside.study_directory import StudyDirectory
+from aar.outside.study_file import StudyFileError, parse_study
+from aar.outside.study_run import StudyRun
 from e2e.conftest import Finished
 from small_study import SMALL, Commands
 
@@ -143,6 +149,22 @@ def test_a_study_with_sandboxes_does_not_go_on_without(finished: Finished) -> No
     done = finished.commands.run("run", "--dir", str(finished.path), "--backend", "bare")
     assert done.returncode == 2
     assert "was opened with backend bubblewrap and goes on with that one only, not with bare" in done.stderr
+
+
+@pytest.mark.parametrize(("wanted", "probed"), [("container", "bubblewrap"), ("bubblewrap", "container")])
+def test_no_study_runs_in_another_sandbox_than_was_probed(
+    commands: Commands, wanted: str, probed: str
+) -> None:
+    text = f'{SMALL}\n[sandbox]\nbackend = "{wanted}"\n'
+    file = parse_study(text, source="x", problems=STUDY_PROBLEMS)
+    with pytest.raises(StudyFileError, match=f"wants the backend {wanted}, and what was probed is {probed}"):
+        StudyRun(
+            StudyDirectory(commands.directory / "study"),
+            file,
+            reviewer=Signer("reviewer-test", b"r" * 32),
+            doctor=DoctorReport("ok", (), probed, {}, {}),
+            on_moment=lambda _moment: None,
+        )
 
 
 def test_a_data_set_with_labels_is_not_opened_without_a_sandbox(commands: Commands) -> None:

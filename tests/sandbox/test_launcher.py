@@ -19,6 +19,7 @@ import pytest
 
 from aar.outside.sandbox.argv import sandbox_python
 from aar.outside.sandbox.client import Launcher, LauncherClient, Output
+from aar.outside.sandbox.groups import owner
 from aar.outside.sandbox.identity import slot_uid
 from aar.outside.sandbox.spec import MalformedSpec, SandboxRefused, SandboxSpec, SandboxUnavailable
 
@@ -581,6 +582,14 @@ def test_a_sandbox_does_not_learn_where_its_files_lie_on_the_host(run: Run) -> N
     assert [line for line in mounts for words in ours if f"/{words}/" in line] == []
 
 
+def _owner_of(path: Path) -> int | None:
+    """None when another program's file is gone by now."""
+    try:
+        return path.lstat().st_uid
+    except FileNotFoundError:
+        return None
+
+
 def _held_by(launcher: Launcher) -> dict[str, object]:
     """What sandboxes may leave behind: in the launcher, on the host, and what their uid may have written."""
     pid = launcher.process.pid
@@ -589,14 +598,14 @@ def _held_by(launcher: Launcher) -> dict[str, object]:
         str(path)
         for folder in ("/tmp", "/dev/shm", "/var/tmp")
         for path in (Path(folder).iterdir() if uid is not None else ())
-        if path.lstat().st_uid == uid
+        if _owner_of(path) == uid
     ]
     return {
         "descriptors": len(os.listdir(f"/proc/{pid}/fd")),
         "mounts": Path(f"/proc/{pid}/mountinfo").read_text().count("\n"),
         "mounts of the host": Path("/proc/1/mountinfo").read_text().count("\n") if uid is not None else 0,
         "children": Path(f"/proc/{pid}/task/{pid}/children").read_text(),
-        "groups": sorted(str(path) for path in Path("/sys/fs/cgroup").glob("*/*aar*")),
+        "groups": sorted(str(path) for path in Path("/sys/fs/cgroup").glob(f"**/aar-{owner(pid)}-*")),
         "files": owned,
         "processes": processes_with(canary("cycle")),
     }

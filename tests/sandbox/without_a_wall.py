@@ -156,7 +156,7 @@ def attacked(bubblewrap: bubblewraps.Bubblewrap, world: dict[str, Any], wall: st
     files = [memory_file(content) for content in scripts.values()]
     reader, writer = os.pipe()
     # Not all of it is searched each time, and what a researcher needs is not asked for: it takes long enough.
-    roots = ["/"] if wall == "mount view" else ["/brief", "/tmp", "/etc"]
+    roots = [world["planted"]] if wall == "mount view" else ["/brief", "/tmp", "/etc"]
     given = memory_file(as_input({**world_inside(world), "mode": "lacking", "roots": roots}))
     forgotten = os.open(world["places"]["labels"], os.O_RDONLY)
     popen = subprocess.Popen

@@ -21,7 +21,7 @@ from aar.cli.failures import CommandFailed
 from aar.cli.main import EXIT_BAD_INPUT, EXIT_CUT_OFF, EXIT_INTERRUPTED, EXIT_OK, EXIT_TAMPERED
 from aar.cli.output import complain, leave_output, say, say_json
 from aar.cli.read import verify_with_pins
-from aar.cli.run import examine_or_explain, new_directory
+from aar.cli.run import examine_or_explain, new_directory, stored_study_file
 from aar.cli.safe_text import terminal_safe, typed
 from aar.formats.errors import FormatError
 from aar.lab.problems import PROBLEMS, STUDY_PROBLEMS
@@ -102,7 +102,9 @@ def _run(directory: ComparisonDirectory, plan: Plan, options: argparse.Namespace
     progress.begin(directory)
     means = Means(
         reviewer=reviewer_signer(options.key),
-        examine=lambda study: examine_or_explain(study.path, quiet=options.json),
+        examine=lambda study: examine_or_explain(
+            study.path, quiet=options.json, backend=stored_study_file(study).backend
+        ),
         verify=verify_with_pins,
         on_step=progress.step,
         on_warning=complain,

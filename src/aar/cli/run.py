@@ -290,7 +290,8 @@ def _backend_of(
     return backend
 
 
-def _stored_study_file(study: StudyDirectory) -> StudyFile:
+def stored_study_file(study: StudyDirectory) -> StudyFile:
+    """The study file that a study keeps; raises `NotAStudy` and `StudyFileError`."""
     try:
         text = study.study_file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -300,7 +301,7 @@ def _stored_study_file(study: StudyDirectory) -> StudyFile:
 
 def _same_study(study: StudyDirectory, study_file: StudyFile, options: argparse.Namespace) -> StudyFile:
     """A study's terms are in its record: a second `run` goes on with them, it does not change them."""
-    stored = _stored_study_file(study)
+    stored = stored_study_file(study)
     changed = [
         f"--{name} {given}, it has {has}"
         for name, given, has in (

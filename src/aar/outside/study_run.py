@@ -206,6 +206,7 @@ class StudyRun:
         self._comparison = dict(comparison or {})
         self._researchers_seed = researchers_seed
         self._before = read_projection(study)
+        self._check_backend()
         self._researchers = self._before.researchers or researcher_names(study_file.researchers)
         self._programs = kept_programs(study.programs)
         for name, one in zip(self._researchers, study_file.team, strict=False):
@@ -231,6 +232,19 @@ class StudyRun:
         self._fleet: Fleet | None = None
         self._worker: WorkerProcess | None = None
         self._started = time.monotonic()
+
+    def _check_backend(self) -> None:
+        """Raise `StudyFileError` unless what was probed is what researchers will run in."""
+        probed = self._doctor.backend
+        wanted = {self._file.backend, BARE}
+        if self._before.opened:
+            wanted = {self._before.opened["sandbox"]["backend"]}
+        if probed not in wanted:
+            named = " or ".join(sorted(wanted - {BARE}) or [BARE])
+            raise StudyFileError(
+                f"{self._study.path} wants the backend {named}, and what was probed is {probed}: nothing "
+                "stands in for a backend; name that one"
+            )
 
     @property
     def is_closed(self) -> bool:

@@ -15,6 +15,7 @@ import signal
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
@@ -32,6 +33,7 @@ _LIMIT_FILES = {
     1: {"memory": "memory.limit_in_bytes", "pids": "pids.max"},
     2: {"memory": "memory.max", "pids": "pids.max"},
 }
+_OURSELVES = "0"
 _MACHINE_ID = Path("/etc/machine-id")
 _SWEEPS, _SWEEP_PAUSE_S = 50, 0.01
 _EVENTS = {1: "memory.oom_control", 2: "memory.events"}
@@ -48,8 +50,12 @@ def new_name() -> str:
 
 def owner(pid: int) -> str:
     """What stands for a launcher in its groups' names: of no use to whoever has not the machine's id."""
-    machine = _MACHINE_ID.read_text().strip() if _MACHINE_ID.exists() else ""
-    return hashlib.sha256(f"{machine}/{pid}".encode()).hexdigest()[:12]
+    return hashlib.sha256(f"{_machine()}/{pid}".encode()).hexdigest()[:12]
+
+
+@lru_cache(maxsize=1)
+def _machine() -> str:
+    return _MACHINE_ID.read_text().strip() if _MACHINE_ID.exists() else ""
 
 
 def memory_bytes(spec: SandboxSpec) -> int:
@@ -122,14 +128,16 @@ class Groups:
     @contextlib.contextmanager
     def entered(self, name: str) -> Iterator[None]:
         """Be in the group, and so what is started meanwhile, and be back where we were; raises `OSError`."""
-        us = str(os.getpid())
+        # The one thread that a launcher has: to move a process the kernel stops all other forks, and each of
+        # the four moves would take a millisecond.
+        members = "tasks" if self.version == 1 else "cgroup.procs"
         try:
             for controller in self.directories:
-                self._write(controller, f"{name}/cgroup.procs", us)
+                self._write(controller, f"{name}/{members}", _OURSELVES)
             yield
         finally:
             for home in set(self.homes.values()):
-                _write_at(home, "cgroup.procs", us)
+                _write_at(home, members, _OURSELVES)
 
     def oom_kills(self, name: str) -> int:
         """How often the kernel ended something in the group for want of memory."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from pathlib import Path
 
 from aar.outside.sandbox.spec import SandboxUnavailable
@@ -44,6 +45,8 @@ def _is_mapped(number: int, rows: list[tuple[int, int, int]]) -> bool:
     return any(inside <= number < inside + count for inside, _, count in rows)
 
 
+@lru_cache(maxsize=2)
 def _id_map(path: str) -> list[tuple[int, int, int]]:
+    """Written once, before whoever has it runs."""
     rows = [line.split() for line in Path(path).read_text().splitlines()]
     return [(int(inside), int(outside), int(count)) for inside, outside, count in rows]
