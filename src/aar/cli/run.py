@@ -170,7 +170,8 @@ def _run_locked(
         _check_same_data(study, Path(study_file.data))
     # Nothing is recorded before the sandbox has proved itself: a study that may leak is not opened.
     before_s = cpu_s(resource.RUSAGE_CHILDREN)
-    report = examine_or_explain(study.path, quiet=options.json, backend=backend)
+    has_shell = bool(study_file.models)
+    report = examine_or_explain(study.path, quiet=options.json, backend=backend, has_shell=has_shell)
     doctor_s = cpu_s(resource.RUSAGE_CHILDREN) - before_s
     view = _view(options)
     if not options.json and backend != BARE:
@@ -398,15 +399,20 @@ def _view(options: argparse.Namespace) -> _Shown:
     return _Shown(LiveView() if sys.stdout.isatty() else PlainView())
 
 
-def examine_or_explain(study: Path | None, *, quiet: bool, backend: str = DEFAULT_BACKEND) -> DoctorReport:
-    """Run the probes; refuse with the reason when there is no backend (3) or something got through (4)."""
+def examine_or_explain(
+    study: Path | None, *, quiet: bool, backend: str = DEFAULT_BACKEND, has_shell: bool = False
+) -> DoctorReport:
+    """Run the probes; refuse with the reason when there is no backend (3) or something got through (4).
+
+    `has_shell`: against the view of researchers that are models, which holds all that the others' does.
+    """
     missing = missing_backend(backend)
     if missing is not None:
         raise CommandFailed(f"no sandbox: {missing}", EXIT_NO_BACKEND)
     if backend == BARE:
         complain(BANNER)
         return without_sandbox()
-    report = examine(study, backend=backend)
+    report = examine(study, backend=backend, has_shell=has_shell)
     if report.verdict == "cannot-run":
         raise CommandFailed(f"no sandbox: {report.detail}", EXIT_NO_BACKEND)
     if report.verdict != "ok":
