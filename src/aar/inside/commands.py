@@ -30,7 +30,6 @@ def keep(what: dict[str, Any], streams: tuple[int, int, int], status: int) -> No
     """In a new process: start the command, adopt what it leaves, tell how it ended; never returns."""
     code = 1
     try:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         become_subreaper()
         pid = os.fork()
         if pid == 0:

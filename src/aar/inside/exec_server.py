@@ -43,6 +43,7 @@ SMALL_BYTES = 4096
 _PR_SET_DUMPABLE = 4
 _QUEUE_BYTES = 1 << 20
 _KILL_S = 2.0
+_REAP_S = 1.0
 
 
 class _Stream:
@@ -88,6 +89,7 @@ class _Server:
         self.readings: dict[int, Frames] = {}
         self.left: list[_Stream] = []  # of commands that are over: read, and thrown away
         self.gathers_until_s = 0.0
+        self.has_children = False
 
     def serve(self) -> None:
         """Until the other end closes its pipe."""
@@ -114,13 +116,16 @@ class _Server:
                         key.data()
             self._read_on()
             self._end_late_ones()
+            self._reap()
 
     def _timeout_s(self) -> float | None:
         if self.readings and len(self.outgoing) < _QUEUE_BYTES:
             return 0.0
-        if not self.commands:
-            return None
-        return max(0.0, min(command.ends_s for command in self.commands.values()) - time.monotonic())
+        now = time.monotonic()
+        ends_s = [command.ends_s for command in self.commands.values()]
+        if self.has_children:
+            ends_s.append(now + _REAP_S)
+        return max(0.0, min(ends_s) - now) if ends_s else None
 
     # What comes in
 
@@ -355,6 +360,18 @@ class _Server:
             send_signal(pid, signal.SIGKILL)
         send_signal(command.keeper, signal.SIGCONT)
 
+    def _reap(self) -> None:
+        """Keepers that are done, and those who came to us from keepers that are.
+
+        Who only ignores its children is spared this, but the processor time that they used is then forgotten.
+        """
+        self.has_children = True
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            self.has_children = False
+
     # What goes out
 
     def _read_on(self) -> None:
@@ -391,8 +408,6 @@ def main() -> None:
     # Its streams are not to be had through /proc by the commands that it starts; for honest ones that is
     # enough, and the others have the first process of the sandbox.
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-    # Keepers that are done need nobody to wait for them, and what comes to us from them neither.
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     become_subreaper()
     _Server().serve()
 
