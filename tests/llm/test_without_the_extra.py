@@ -69,7 +69,9 @@ def test_every_other_module_is_imported(python: Path) -> None:
     ]
     wanted = [one for one in modules if not one.startswith(ADAPTERS)]
     assert "aar.llm.worker" in wanted
-    done = run(python, "-c", "import sys, importlib; [importlib.import_module(one) for one in sys.argv[1:]]", *wanted)
+    done = run(
+        python, "-c", "import sys, importlib; [importlib.import_module(one) for one in sys.argv[1:]]", *wanted
+    )
     assert done.returncode == 0, done.stderr[-2000:]
 
 
@@ -78,7 +80,9 @@ def test_every_other_module_is_imported(python: Path) -> None:
 def test_a_study_runs_to_its_end(python: Path, tmp_path: Path) -> None:
     study = Commands(tmp_path).study_file(TINY_COMPARISON)
     config = f"XDG_CONFIG_HOME={tmp_path / 'config'}"
-    code = "import os, runpy, sys; name, _, value = sys.argv.pop(1).partition('='); os.environ[name] = value; "
+    code = (
+        "import os, runpy, sys; name, _, value = sys.argv.pop(1).partition('='); os.environ[name] = value; "
+    )
     code += "runpy.run_module('aar', run_name='__main__', alter_sys=True)"
     done = run(python, "-c", code, config, "run", study, "--dir", str(tmp_path / "study"), "--json")
     assert done.returncode == 0, done.stderr
@@ -90,5 +94,5 @@ def test_a_model_wants_the_extra_and_says_how_to_get_it(python: Path, tmp_path: 
     done = run(python, "-m", "aar", "run", "--dir", str(tmp_path / "study"), *model)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert "requirements-llm.lock" in done.stderr
+    assert "aar[llm]" in done.stderr
     assert not (tmp_path / "study").exists()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from aar.outside import study_programs
 from aar.outside.study_file import ResearcherSpec, StudyFile, StudyFileError, parse_study
 from aar.outside.study_programs import (
     MAX_PROGRAM_BYTES,
@@ -16,7 +17,9 @@ from aar.outside.study_programs import (
     digests_of,
     keep_programs,
     kept_programs,
+    over_mcp,
     read_programs,
+    researcher_names,
 )
 
 PROGRAM = b"print('at work')\n"
@@ -47,12 +50,29 @@ def test_the_kth_table_is_the_kth_researchers_and_an_empty_one_is_the_scripted_o
         ("[[researcher]]\nprogram = 3", "program: got 3, want a text"),
         ("[[researcher]]\nseed = -1", "seed: got -1, want a whole number"),
         ('[[researcher]]\nname = "me"', "name"),
+        ('[[researcher]]\nprogram = "mine.py"\ntools = "soap"', 'want "rest", or "mcp"'),
+        ('[[researcher]]\nprogram = "mine.py"\ntools = 3', "tools: got 3"),
+        ('[[researcher]]\ntools = "mcp"', "for a researcher with a program"),
     ],
 )
 def test_a_table_that_cannot_be_used_says_why(tables: str, says: str) -> None:
     with pytest.raises(StudyFileError) as refused:
         study_with(tables)
     assert says in str(refused.value)
+
+
+def test_a_study_file_says_whose_tools_come_as_mcp_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = study_with('[[researcher]]\n[[researcher]]\nprogram = "mine.py"\ntools = "mcp"')
+    again = parse_study(study.as_written().text, source="again", problems=("digits",))
+    assert [one.tools for one in again.team] == ["rest", "mcp"]
+    names = researcher_names(3)
+    monkeypatch.setattr(study_programs, "MCP_SDK", "json")
+    assert over_mcp(names, study) == ["researcher-2"]
+    assert over_mcp(names, study_with("")) == []
+    monkeypatch.setattr(study_programs, "MCP_SDK", "a_package_that_nobody_has")
+    assert over_mcp(names, study_with("")) == []
+    with pytest.raises(StudyFileError, match="researcher-2 wants the extra llm: pip install"):
+        over_mcp(names, study)
 
 
 def test_fewer_researchers_than_tables_are_refused() -> None:

@@ -146,6 +146,12 @@ class ForumCopy:
             self._is_changed = False
         return found
 
+    def everything(self) -> dict[str, str]:
+        """All of them, for a sandbox that has none yet; what changes after that is told by `changed`."""
+        self._dirty.update(self._of_kind.get("finding", ()))
+        self._is_changed = True
+        return self.changed()
+
     def page(self, index: int) -> str:
         """A finding and what was said about it: what is checked by itself, what is claimed as a quotation."""
         entry = self.entries[index]

@@ -310,6 +310,7 @@ class StudyRun:
             "study": self._file.name,
             "origin": self._study.origin,
             "brief": terms.brief,
+            "fresh": self._file.fresh,
             "researchers": researchers,
         }
         return WorkerProcess(

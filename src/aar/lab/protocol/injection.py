@@ -119,15 +119,19 @@ def flags_of(*texts: str) -> tuple[str, ...]:
 
 
 def texts_of(value: object) -> Iterator[str]:
-    """All texts in an entry's body, wherever they stand."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for one in value.values():
-            yield from texts_of(one)
-    elif isinstance(value, (list, tuple)):
-        for one in value:
-            yield from texts_of(one)
+    """All texts in a value, wherever they stand, names of fields left out; in no order.
+
+    Not by recursion: a stranger nests its lists as deep as a parser lets it.
+    """
+    todo = [value]
+    while todo:
+        one = todo.pop()
+        if isinstance(one, str):
+            yield one
+        elif isinstance(one, Mapping):
+            todo += one.values()
+        elif isinstance(one, (list, tuple)):
+            todo += one
 
 
 def flags_of_body(body: Mapping[str, Any]) -> tuple[str, ...]:

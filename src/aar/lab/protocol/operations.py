@@ -307,10 +307,14 @@ OPERATIONS: tuple[Operation, ...] = (
         "Take a task, or be told the one you hold.",
         closed({}),
         closed({"task": {**_TASK_TOLD, "type": ["object", "null"]}, "study_open": {"type": "boolean"}}),
-        "paused",
-        "not-published",
+        *("paused", "stopped", "budget", "stopping"),
     ),
-    _say("plan", "Declare, or amend, what you will do.", PLAN, "not-leased", "no-plan", "scope", "refs"),
+    _say(
+        "plan",
+        "Declare, or amend, what you will do.",
+        PLAN,
+        *("study-closing", "not-leased", "no-plan", "scope", "refs"),
+    ),
     _say(
         "submit",
         "Hand in a method for its official run; costs one submission.",
