@@ -6,9 +6,11 @@ import json
 import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from aar.inside.injection import flags_of, flags_of_body, quoted, shown_json, visible
-from aar.lab.protocol.injection import ENCODED, HIDDEN_TEXT, RULE_NAMES, RULES
+from aar.lab.protocol.injection import ENCODED, HIDDEN_TEXT, RULE_NAMES, RULES, Rule
 from aar.outside.redteam.researchers.injector import ESCAPES, ORDERS
 
 ATTEMPTS: dict[str, tuple[str, ...]] = {
@@ -119,6 +121,15 @@ def test_a_rule_flags_its_attempts_under_its_name(rule: str) -> None:
 def test_honest_words_near_to_a_rule_carry_no_flag_at_all(rule: str) -> None:
     flagged = {text: flags_of(text) for text in HONEST[rule] if flags_of(text)}
     assert flagged == {}
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.data())
+@pytest.mark.parametrize("rule", RULES, ids=lambda one: one.name)
+def test_whatever_fits_a_wording_has_one_of_its_words(rule: Rule, data: st.DataObject) -> None:
+    for wording in rule.wordings:
+        text = data.draw(st.from_regex(wording.pattern))
+        assert any(word in text for word in wording.words), wording
 
 
 def test_what_the_injector_writes_is_flagged_every_time() -> None:
