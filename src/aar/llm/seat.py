@@ -32,7 +32,6 @@ FORUM, FORUM_LINK = "/tmp/forum", "/workspace/forum"
 # The copy is made anew by who needs it; it is not the researcher's work.
 NOT_KEPT = ("forum/", ".cache/", "__pycache__/")
 KEPT_CAPS = SnapshotCaps(max_files=500, max_bytes=8 << 20, max_depth=8)
-MAX_METHOD_FILE_BYTES = 1 << 20
 OUTPUT_BYTES = 64 << 10
 OpenSession = Callable[[Place], Session]
 
