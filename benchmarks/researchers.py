@@ -61,7 +61,9 @@ class Peaks:
             now: Counter[str] = Counter()
             for name, pids in processes_of(self._study).items():
                 for pid in pids:
-                    kind = "worker" if name == "sandbox" and _is_worker(pid) else name
+                    # What it was first seen as: one that is ending has no command line any more.
+                    is_worker = name == "sandbox" and _is_worker(pid)
+                    kind = by_process[pid][0] if pid in by_process else "worker" if is_worker else name
                     now[kind] += _proportional_mib(pid)
                     by_process[pid] = (kind, _cpu_s(pid) or by_process.get(pid, ("", 0.0))[1])
             for kind, mib in now.items():

@@ -132,7 +132,7 @@ def declining(_request: Request) -> Reply:
 
 
 def cluttering(request: Request) -> Reply:
-    """Tools that there are not, arguments that they do not take, a hundred calls at once, a full context."""
+    """Odd characters, tools that there are not, a hundred calls at once, and a context that is full."""
     if any("In short" in one.text for one in request.turns):
         return Reply("", (call(request, "finish_task", reason="went on from the summary"),))
     odd = (
@@ -142,7 +142,7 @@ def cluttering(request: Request) -> Reply:
         ("text_editor", {"command": "undo", "path": "/etc/passwd"}),
     )
     flood = tuple(call(request, "bash", command=f"echo {one}") for one in range(96))
-    return Reply("all at once", (*odd, *flood), more_input=150_000)
+    return Reply("all at once: \x00 and half \ud800", (*odd, *flood), more_input=150_000)
 
 
 def verbose(request: Request) -> Reply:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from aar.llm.reach import closed_parent
+from aar.llm.worker_config import WorkerConfigError, parse_worker_config
 from llm.offline import is_permitted
 from small_study import SOURCE
 
@@ -54,13 +55,29 @@ def config(directory: Path, launcher: int, **change: Any) -> str:
 
 @pytest.mark.parametrize(
     ("told", "wanted"),
-    [("", "JSONDecodeError"), ("{}", "KeyError: 'researchers'"), ('{"researchers": []}', "TypeError")],
+    [
+        ("", "JSONDecodeError"),
+        ("{}", "KeyError: 'researchers'"),
+        ('{"researchers": [{"name": "r"}]}', "TypeError"),
+        ('{"researchers": []}', "TypeError"),
+    ],
 )
-def test_a_configuration_that_cannot_be_used_is_one_line(told: str, wanted: str) -> None:
-    code, said = worker(told)
+def test_a_configuration_that_cannot_be_used_says_why(told: str, wanted: str) -> None:
+    with pytest.raises(WorkerConfigError, match="configuration on standard input: ") as said:
+        parse_worker_config(told)
+    assert wanted in str(said.value)
+
+
+def test_what_is_not_for_the_worker_is_left_alone(tmp_path: Path) -> None:
+    told = json.loads(config(tmp_path, 7)) | {"something": "new"}
+    told["researchers"][0]["prices"] = {}
+    assert parse_worker_config(json.dumps(told)).researchers[0].name == "researcher-1"
+
+
+def test_a_bad_configuration_ends_the_worker_with_one_line() -> None:
+    code, said = worker("{}")
     assert code == 2
     assert said.startswith("worker: configuration on standard input: ")
-    assert wanted in said
     assert said.count("\n") == 1
 
 

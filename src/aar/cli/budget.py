@@ -72,6 +72,10 @@ def account(spending: Spending, status: Mapping[str, Any], *, sandbox_s: float |
     of_study: dict[str, Any] = {
         name: {**one, "left": round(one["budget"] - one["used"], 1)} for name, one in budgets.items() if one
     }
+    is_known = hours * HOUR_S >= LEAST_S
+    for name in ("submissions", "confirmations"):
+        if name in of_study:
+            of_study[name]["per_hour"] = round(float(of_study[name]["used"] / hours), 1) if is_known else None
     if STUDY in spending.limits:
         spent = _spent(live[STUDY]) if STUDY in live else spending.spent_of(STUDY)
         of_study |= _spent_of(spent, spending.limits[STUDY], hours)
@@ -99,10 +103,11 @@ def account_lines(told: Mapping[str, Any]) -> list[str]:
     of_study = _cells(in_all) if "tokens" in in_all else ["-"] * 9
     rows.append(["all", "", *of_study, f"{submissions.get('used', 0)} of {submissions.get('budget', 0)}", ""])
     lines = table_lines(head, rows, left=2)
-    for name in ("confirmations", "seconds"):
+    for name in ("submissions", "confirmations", "seconds"):
         if name in in_all:
             one = in_all[name]
-            lines.append(f"{name}: {one['used']} of {one['budget']} used, {one['left']} left")
+            rate = f", {one['per_hour']} an hour" if one.get("per_hour") is not None else ""
+            lines.append(f"{name}: {one['used']} of {one['budget']} used, {one['left']} left{rate}")
     if told["sandbox_cpu_s"] is not None:
         lines.append(f"sandboxes: {told['sandbox_cpu_s']:.1f} CPU-s until the study was last stopped")
     if not told["is_live"] and "tokens" in in_all:

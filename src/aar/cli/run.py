@@ -68,7 +68,7 @@ from aar.outside.study_run import (
 )
 from aar.verify.leaderboard import Row, leaderboard
 from aar.verify.report import Report, format_report
-from aar.verify.spending import format_dollars
+from aar.verify.spending import STUDY, format_dollars
 
 # Of the default study, when its researchers are models: they think where the scripted one only computes.
 MODEL_MINUTES = 60.0
@@ -498,6 +498,8 @@ def _finish(study: StudyDirectory, usage: Mapping[str, float], options: argparse
         **({"isolation": isolation} if (isolation := isolation_of(projection.opened)) else {}),
         "pictures": _pictures(study),
     }
+    if projection.spending.models:
+        summary |= {"models": projection.spending.spent_of(STUDY).as_body()}
     write_durably(study.path / "summary.json", json.dumps(summary, indent=1).encode() + b"\n", mode=0o644)
     if options.json:
         say_json(summary)
@@ -575,6 +577,9 @@ def _say_end(
         f"{summary['control_plane_cpu_s'] + summary['sandboxes_cpu_s']:.1f} CPU-s "
         f"({summary['control_plane_cpu_share']:.1%})"
     )
+    if "models" in summary:
+        spent = summary["models"]
+        say(f"models: {spent['calls']} calls, {spent['tokens']} tokens, {spent['dollars']} dollars")
     say(f"verify: {summary['verdict']}")
     if summary["pictures"]:
         say(f"picture: {summary['pictures'][-1]}")

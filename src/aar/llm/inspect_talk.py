@@ -29,7 +29,8 @@ from inspect_ai.model import (
     get_model,
 )
 from inspect_ai.tool import Tool, ToolDef, ToolParam, ToolParams
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
+from pydantic_core import PydanticSerializationError
 
 from aar.inside.gateway_client import GatewayLost
 from aar.llm.brief import NOTEBOOK
@@ -37,6 +38,7 @@ from aar.llm.ending import Ending, ending_for
 from aar.llm.inspect_tools import FINISH, in_thread, sandbox_tools, study_tools
 from aar.llm.kept_work import KeptWork, Moment
 from aar.llm.seat import WORKSPACE, Seat
+from aar.outside.sandbox.terminal import terminal_safe
 from aar.outside.staff_client import GatewayGone
 
 MAX_CALLS_AT_ONCE = 16
@@ -45,6 +47,8 @@ MAX_TEXT_CHARACTERS = 64 << 10
 MAX_SILENT = 4
 MAX_SAME = 25
 MAX_UNUSABLE = 5
+# What ends the worker each time is not tried for ever.
+MAX_LIVES_WITHOUT_TURN = 3
 PAUSED_LOOK_S = 2.0
 # While the provider lets us wait, limits are looked at so often.
 WAITING_LOOK_S = 3.0
@@ -73,6 +77,7 @@ class Talk:
     _same: int = 0
     _last_calls: str = ""
     _context_tokens: int = 0
+    _lives_without_turn: int = 0
     _sandbox_used: bool = False
     _finding_posted: bool = False
     _tools: list[ToolDef] = field(default_factory=list)
@@ -85,11 +90,18 @@ class Talk:
             state.messages = [ChatMessageUser(content=self.brief, source="input")]
             await self._keep(state)
         else:
+            self._lives_without_turn = moment.lives_without_turn + 1
             state.messages = _MESSAGES.validate_python(moment.messages)
             self.turns, self.life = moment.turns, moment.life + 1
             self._context_tokens = moment.context_tokens
             self.seat.files = dict(moment.files)
             transcript().info({"resumed": {"turns": self.turns, "life": self.life}})
+            if self._lives_without_turn > MAX_LIVES_WITHOUT_TURN:
+                self.ending = Ending(
+                    "failed", f"its worker ended {MAX_LIVES_WITHOUT_TURN} times at this turn"
+                )
+                return state
+            await self._keep(state)
         try:
             if not await self._may_go_on():
                 return state
@@ -143,6 +155,7 @@ class Talk:
                 state.output = output
                 state.messages.append(message)
                 self.turns += 1
+                self._lives_without_turn = 0
                 self._context_tokens = _context_after(output)
                 self._note_calls(message)
                 # Before what it asks for is done: after a kill it is done then, and not asked for twice.
@@ -266,6 +279,7 @@ class Talk:
             turns=self.turns,
             life=self.life,
             context_tokens=self._context_tokens,
+            lives_without_turn=self._lives_without_turn,
             files=self.seat.files,
         )
         await in_thread(partial(self.kept.save, moment))
@@ -339,21 +353,29 @@ def status_of(error: BaseException | None) -> int:
 
 
 def one_line(what: object) -> str:
-    """As one line of at most 300 characters."""
-    return " ".join(str(what).split())[:300]
+    """As one line of at most 300 characters, with nothing in it that an entry or a terminal does not take."""
+    return terminal_safe(" ".join(str(what).split()))[:300]
 
 
-def without_tokenizer(model: Model) -> Model:
-    """Count tokens by characters: Inspect's own count downloads a tokenizer, or asks the provider each time.
+def prepared(model: Model) -> Model:
+    """A model whose tokens are counted by characters, and whose answers are whole text.
 
-    The count decides only when a conversation is shortened; what is charged is what the provider says.
+    Inspect's own count downloads a tokenizer, or asks the provider each time; it decides only when a
+    conversation is shortened, and what is charged is what the provider says. Half a character in an answer
+    cannot be written into a transcript: Inspect would give up on the researcher, in this life and the next.
     """
+    ask = model.api.generate
+
+    async def generate(*words: Any, **named: Any) -> Any:
+        answer = await ask(*words, **named)
+        return tuple(map(whole, answer)) if isinstance(answer, tuple) else whole(answer)
 
     async def estimate(given: str | list[ChatMessage], _config: object = None) -> int:
         texts = [given] if isinstance(given, str) else [one.text for one in given]
         return sum(map(len, texts)) // 3 + 1
 
     model.api.count_tokens = estimate
+    model.api.generate = generate
     return model
 
 
@@ -366,6 +388,25 @@ def _context_after(output: ModelOutput) -> int:
         usage.input_tokens + (usage.input_tokens_cache_read or 0) + (usage.input_tokens_cache_write or 0)
     )
     return asked + int(min(usage.output_tokens, MAX_TEXT_CHARACTERS // 3))
+
+
+def whole(answer: Any) -> Any:
+    """The same answer of a provider, or record of a call, with no half of a character in it."""
+    if not isinstance(answer, BaseModel):
+        return answer
+    try:
+        answer.model_dump_json()
+    except PydanticSerializationError:
+        return type(answer).model_validate(_whole_text(answer.model_dump()))
+    return answer
+
+
+def _whole_text(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_whole_text(key): _whole_text(one) for key, one in value.items()}
+    return [_whole_text(one) for one in value] if isinstance(value, list) else value
 
 
 def _why_over(output: ModelOutput) -> str:

@@ -8,6 +8,7 @@ hook, which sees every call, those that sum up a conversation too.
 from __future__ import annotations
 
 import hashlib
+import shutil
 import time
 import uuid
 from collections.abc import Callable
@@ -28,7 +29,7 @@ from inspect_ai.model import GenerateConfig, get_model
 from aar.inside.gateway_client import GatewayError, GatewayLost, RecordMisbehaved
 from aar.llm.brief import render
 from aar.llm.ending import Ending, ModelUnusable
-from aar.llm.inspect_talk import Talk, one_line, without_tokenizer
+from aar.llm.inspect_talk import Talk, one_line, prepared
 from aar.llm.inspect_tools import in_thread
 from aar.llm.kept_work import KeptWork
 from aar.llm.seat import Seat
@@ -87,13 +88,16 @@ class Team:
         """Work until there is no task for anybody, or everybody has to stop."""
         self.members = {one.place.name: Member(one) for one in self.seats}
         TEAM.append(self)
+        logs_directory = Path(self.config.directory) / SCRATCH / "logs"
+        # Of a life that was killed: what was said in it is kept, and goes on.
+        shutil.rmtree(logs_directory, ignore_errors=True)
         anyio.to_thread.current_default_thread_limiter().total_tokens = 8 + 4 * len(self.members)
         try:
             logs = await eval_async(
                 tasks=[self._inspect_task(one) for one in self.members.values()],
                 max_tasks=len(self.members),
                 max_samples=1,
-                log_dir=str(Path(self.config.directory) / SCRATCH / "logs"),
+                log_dir=str(logs_directory),
                 log_format="eval",
                 log_realtime=False,
                 log_model_api=False,
@@ -104,6 +108,7 @@ class Team:
             broken = [one for one in logs if one.status == "error" and one.error is not None]
             if broken:
                 raise TeamBroken(f"{broken[0].eval.task}: {one_line(broken[0].error.message)}")
+            shutil.rmtree(logs_directory, ignore_errors=True)
         finally:
             TEAM.remove(self)
             for member in self.members.values():
@@ -126,7 +131,7 @@ class Team:
             name=member.name,
             dataset=Leases(self, member),
             solver=researcher(self, member),
-            model=without_tokenizer(model),
+            model=prepared(model),
             fail_on_error=False,
         )
 
@@ -146,11 +151,19 @@ class Team:
                 member.task = task
                 return task
             member.state = "waiting for a task"
-            if all(one.is_idle or one.over for one in self.members.values()):
+            if all(one.is_idle or one.over for one in self.members.values()) and not await self._is_paused(
+                member
+            ):
                 self._leave(member, "there is no task for it")
                 return None
             await anyio.sleep(NO_TASK_LOOK_S)
         return None
+
+    async def _is_paused(self, member: Member) -> bool:
+        try:
+            return (await in_thread(member.seat.standing)).is_paused
+        except GatewayGone:
+            return False
 
     def _leave(self, member: Member, why: str) -> None:
         member.over = member.over or why
@@ -210,6 +223,8 @@ class Team:
             await in_thread(self._kept(member, task).forget)
         except (GatewayLost, GatewayError) as error:
             self.tell(member.name, f"{task} could not be handed back: {one_line(error)}")
+            # It would be offered to it again, and again.
+            self._leave(member, "its task could not be handed back")
 
     def _kept(self, member: Member, task: str) -> KeptWork:
         return KeptWork(Path(self.config.directory) / KEPT / member.name / task)

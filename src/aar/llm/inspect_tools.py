@@ -167,8 +167,12 @@ def _within(timeout_s: int) -> float:
 
 
 async def _in_sandbox(seat: Seat, call: Callable[[], str]) -> str:
+    def beside_the_forum() -> str:
+        seat.copy_forum()
+        return call()
+
     try:
-        said = await in_thread(call)
+        said = await in_thread(beside_the_forum)
     except (EditError, CallRefused, FileRefused, SessionEnded) as error:
         raise ToolError(f"{seat.take_note()}{error}") from error
     except RecordMisbehaved:

@@ -30,6 +30,7 @@ class Moment:
     turns: int
     life: int = 1
     context_tokens: int = 0
+    lives_without_turn: int = 0
     files: Mapping[str, bytes] = field(default_factory=dict)
 
 
@@ -54,6 +55,7 @@ class KeptWork:
             "turns": moment.turns,
             "life": moment.life,
             "context_tokens": moment.context_tokens,
+            "lives_without_turn": moment.lives_without_turn,
             "workspace": digest,
         }
         write_durably(self._directory / STATE, json.dumps(state).encode(), mode=0o600)
@@ -75,6 +77,7 @@ class KeptWork:
             turns=state["turns"],
             life=state["life"],
             context_tokens=state["context_tokens"],
+            lives_without_turn=state["lives_without_turn"],
             files={name: base64.b64decode(text) for name, text in kept.items()},
         )
 

@@ -11,23 +11,27 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from aar.inside.gateway_client import GatewayClient, GatewayError
+from aar.inside.gateway_client import GatewayClient, GatewayError, GatewayLost
 from aar.inside.tools import Told, Toolbox
 from aar.llm.worker_config import Place
 from aar.llm.worker_desk import Standing, WorkerDesk
 from aar.outside.sandbox.session import (
+    CallRefused,
     ExecResult,
     FileRefused,
     Session,
     SessionEnded,
     SnapshotCaps,
 )
+from aar.outside.sandbox.spec import SandboxError
 
 WORKSPACE = "/workspace"
-# The copy of the forum is made anew by who needs it; it is not the researcher's work.
+# The copy of the forum, and where a researcher finds it: a link, so that what is kept of the workspace every
+# turn does not grow with the forum.
+FORUM, FORUM_LINK = "/tmp/forum", "/workspace/forum"
+# The copy is made anew by who needs it; it is not the researcher's work.
 NOT_KEPT = ("forum/", ".cache/", "__pycache__/")
 KEPT_CAPS = SnapshotCaps(max_files=500, max_bytes=8 << 20, max_depth=8)
-MAX_METHOD_FILE_BYTES = 1 << 20
 OUTPUT_BYTES = 64 << 10
 OpenSession = Callable[[Place], Session]
 
@@ -44,6 +48,7 @@ class Seat:
     files: dict[str, bytes] = field(default_factory=dict)
     note: str = ""
     _session: Session | None = None
+    _copied_to: Session | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _opening: threading.Lock = field(default_factory=threading.Lock)
 
@@ -110,6 +115,29 @@ class Seat:
             for name, data in self.files.items():
                 session.write_file(f"{WORKSPACE}/{name}", data)
             return session
+
+    def copy_forum(self) -> None:
+        """Bring the copy of the forum in the sandbox up to date, whole in one that has none yet.
+
+        A gateway that does not answer is for whoever asks it something to say. What cannot be written (a full
+        disk, a file in the way) is written as a whole the next time.
+        """
+        session = self.session()
+        with self._lock:
+            forum, is_first = self.box.forum, self._copied_to is not session
+            try:
+                forum.refresh(self.gateway)
+            except (GatewayError, GatewayLost):
+                return
+            pages = forum.everything() if is_first else forum.changed()
+            self._copied_to = session
+        try:
+            for name, text in pages.items():
+                session.write_file(f"{FORUM}/{name}", text.encode())
+            if is_first:
+                session.exec(("/bin/ln", "-sfn", FORUM, FORUM_LINK))
+        except (CallRefused, FileRefused, SessionEnded, OSError, SandboxError):
+            self._copied_to = None
 
     def run(self, argv: tuple[str, ...], *, stdin: bytes = b"", timeout_s: float) -> ExecResult:
         return self.session().exec(argv, stdin=stdin, timeout_s=timeout_s, output_bytes=OUTPUT_BYTES)

@@ -28,6 +28,7 @@ from aar.outside.sandbox.researcher import researcher_spec
 from aar.outside.sandbox.runtime import package_root
 from aar.outside.sandbox.session import Session
 from aar.outside.sandbox.spec import SandboxError
+from aar.outside.sandbox.terminal import terminal_safe
 from aar.outside.service import enter
 
 EXIT_CONFIG = 2
@@ -63,8 +64,8 @@ def main() -> int:
 
 
 def say(line: str) -> None:
-    """One line on standard error, with nothing in it that looks like a key."""
-    sys.stderr.write("worker: " + _KEY.sub(r"\1-...", " ".join(line.split()))[:600] + "\n")
+    """One line on standard error, with nothing in it that looks like a key or acts on a terminal."""
+    sys.stderr.write("worker: " + _KEY.sub(r"\1-...", terminal_safe(" ".join(line.split())))[:600] + "\n")
     sys.stderr.flush()
 
 

@@ -100,7 +100,9 @@ class WorkerDesk:
                     )
             if known is None:
                 self._charge(researcher, told, task=wanted["task"])
-            return service.acknowledge(self._entry_of(researcher, told["name"]))
+            index = self._entry_of(researcher, told["name"])
+        # Not under the lock: witnesses may take their time, and others have calls to tell of.
+        return service.acknowledge(index)
 
     def settle(self, researcher: str = STUDY) -> None:
         """Charge what is not charged yet: of one researcher, or of all."""
