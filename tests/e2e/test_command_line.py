@@ -69,7 +69,7 @@ def _report(verdict: str, status: str) -> Any:
 def test_a_leak_refuses_the_study_with_exit_4_and_names_the_probe(monkeypatch: pytest.MonkeyPatch) -> None:
     from aar.cli import run
 
-    monkeypatch.setattr(run, "examine", lambda _study: _report("leak", "leak"))
+    monkeypatch.setattr(run, "examine", lambda _study, **_how: _report("leak", "leak"))
     monkeypatch.setattr(run, "missing_backend", lambda: None)
     with pytest.raises(CommandFailed, match="read-labels") as refused:
         run.examine_or_explain(Path(), quiet=True)

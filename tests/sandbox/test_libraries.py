@@ -124,6 +124,7 @@ def test_numpy_scipy_and_processes_of_every_kind_work_for_a_researcher(client: L
     assert (output.stdout, output.stderr, output.exit.code) == (b"all of it\n", b"", 0)
 
 
+@pytest.mark.slow
 def test_scikit_learn_and_joblib_work_where_they_are_in_view(evaluator: LauncherClient) -> None:
     output = ran(evaluator, "bench", LEARNING)
     assert (output.stdout, output.exit.code) == (b"all of it\n", 0), output.stderr

@@ -139,7 +139,7 @@ def _run_locked(
         _check_same_data(study, Path(study_file.data))
     # Nothing is recorded before the sandbox has proved itself: a study that may leak is not opened.
     before_s = cpu_s(resource.RUSAGE_CHILDREN)
-    report = examine_or_explain(study.path, quiet=options.json)
+    report = examine_or_explain(study.path, quiet=options.json, has_shell=bool(study_file.models))
     doctor_s = cpu_s(resource.RUSAGE_CHILDREN) - before_s
     view = _view(options)
     if not options.json:
@@ -323,12 +323,15 @@ def _view(options: argparse.Namespace) -> _Shown:
     return _Shown(LiveView() if sys.stdout.isatty() else PlainView())
 
 
-def examine_or_explain(study: Path | None, *, quiet: bool) -> DoctorReport:
-    """Run the probes; refuse with the reason when there is no backend (3) or something got through (4)."""
+def examine_or_explain(study: Path | None, *, quiet: bool, has_shell: bool = False) -> DoctorReport:
+    """Run the probes; refuse with the reason when there is no backend (3) or something got through (4).
+
+    `has_shell`: against the view of researchers that are models, which holds all that the others' does.
+    """
     missing = missing_backend()
     if missing is not None:
         raise CommandFailed(f"no sandbox: {missing}", EXIT_NO_BACKEND)
-    report = examine(study)
+    report = examine(study, has_shell=has_shell)
     if report.verdict == "cannot-run":
         raise CommandFailed(f"no sandbox: {report.detail}", EXIT_NO_BACKEND)
     if report.verdict != "ok":

@@ -8,7 +8,6 @@ the whole session. Every call returns within its own time, from any thread.
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import itertools
 import json
@@ -18,27 +17,45 @@ import selectors
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from types import TracebackType
-from typing import IO, Any, Literal, Self
+from typing import IO, Any, Self
 
 from aar.outside.sandbox.argv import sandbox_python
+from aar.outside.sandbox.asked import (
+    COULD_NOT_RUN,
+    MAX_INPUT_BYTES,
+    MAX_OUTPUT_BYTES,
+    MAX_READ_BYTES,
+    Call,
+    CallRefused,
+    ExecCall,
+    ExecReason,
+    ExecResult,
+    FileRefused,
+    FileTooLarge,
+    ReadCall,
+    SessionEnded,
+    Snapshot,
+    SnapshotCall,
+    SnapshotCaps,
+    checked_command,
+    checked_input,
+    checked_path,
+)
 from aar.outside.sandbox.client import LauncherClient, Running
 from aar.outside.sandbox.frames import CHUNK, Frame, FrameReader, MalformedFrame
 from aar.outside.sandbox.results import parse_result
-from aar.outside.sandbox.spec import Exit, SandboxError, SandboxSpec, SandboxUnavailable
+from aar.outside.sandbox.spec import Exit, SandboxSpec, SandboxUnavailable
 
-ExecReason = Literal["exited", "wall", "output", "sandbox-died"]
+__all__ = [
+    "AT_ONCE", "MAX_INPUT_BYTES", "MAX_OUTPUT_BYTES", "MAX_READ_BYTES", "CallRefused", "ExecReason",
+    "ExecResult", "FileRefused", "FileTooLarge", "Session", "SessionEnded", "Snapshot", "SnapshotCaps",
+]  # fmt: skip
 
 # Commands that run at the same time; one more waits for a place.
 AT_ONCE = 32
-MAX_INPUT_BYTES = 64 << 20
-MAX_READ_BYTES = 100 << 20
-MAX_OUTPUT_BYTES = 64 << 20
 
-_MAX_WORDS_BYTES = 4 << 20
-_MAX_PATH_BYTES = 4096
-_MAX_TIMEOUT_S = 1_000_000.0
 # Beyond a command's own time: an honest server has ended it and told by then, on a busy machine too.
 _GRACE_S = 20.0
 _FILES_S = 120.0
@@ -50,83 +67,15 @@ _END_S = 10.0
 _STOP_LOOK_S = 0.1
 _STDERR_BYTES = 1 << 16
 _PIPE_BYTES = 1 << 20
-# An honest server gathers small pieces for 2 ms, so that two streams are 1000 frames a second.
-_FRAMES, _FRAMES_PER_S = 2000, 4000.0
-SMALL_BYTES = 4096
 # The first process, the server, and a keeper for each command.
 _PROCESSES_OF_OURS = 2 + AT_ONCE
-_COULD_NOT_RUN = 126
-_ERRNOS = frozenset(
-    {
-        errno.EPERM, errno.ENOENT, errno.EIO, errno.ENXIO, errno.EACCES, errno.EEXIST, errno.ENOTDIR,
-        errno.EISDIR, errno.EINVAL, errno.ENFILE, errno.EMFILE, errno.EFBIG, errno.ENOSPC, errno.EROFS,
-        errno.ENAMETOOLONG, errno.ELOOP, errno.ENOMEM, errno.ETXTBSY, errno.EDQUOT,
-    }
-)  # fmt: skip
-
-
-class SessionEnded(SandboxError):
-    """The session's sandbox is gone, or is being ended for what it did; `Session.close` says how it ended."""
-
-
-class FileRefused(SandboxError):
-    """A path in the sandbox leads to what is no file, or to more than was asked for."""
-
-
-class FileTooLarge(FileRefused):
-    """There is more than was asked for."""
-
-
-class CallRefused(SandboxError, ValueError):
-    """A command, path or input that no session takes."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExecResult:
-    """What a command wrote, each stream cut at the cap, and how it ended; all of it a claim of the sandbox.
-
-    `returncode` is 0 to 255: 128 + signal number when a signal ended it, 127 when there is no such program or
-    directory, 126 when it could not be started, and -1 for "sandbox-died". `reason` is "wall" when its time
-    was up and "output" when it went on writing far past the cap; it was killed then, and all of its
-    descendants. `truncated` says that there was more output than is here.
-    """
-
-    returncode: int
-    stdout: bytes
-    stderr: bytes
-    truncated: bool
-    reason: ExecReason
-
-
 _NO_PLACE = ExecResult(
-    returncode=_COULD_NOT_RUN,
+    returncode=COULD_NOT_RUN,
     stdout=b"",
     stderr=f"the command could not be started: {AT_ONCE} others were running all the time\n".encode(),
     truncated=False,
     reason="wall",
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SnapshotCaps:
-    """How much a snapshot may hold; `max_name` is for a whole path below the folder, in bytes."""
-
-    max_files: int = 5000
-    max_bytes: int = 50 << 20
-    max_depth: int = 32
-    max_name: int = 1024
-
-
-class Snapshot(dict[str, bytes]):
-    """Contents by path below the folder; `skipped` has what was left out, and why, in one word.
-
-    "symlink", "not-a-file" (a pipe, device or socket), "depth", "unreadable", and "name" for one that is too
-    long, not UTF-8 or holds what nobody can see. Names there are escaped.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.skipped: dict[str, str] = {}
 
 
 class Session:
@@ -146,7 +95,7 @@ class Session:
         self._sending = threading.Lock()
         self._at_once = threading.BoundedSemaphore(AT_ONCE)
         self._numbers = itertools.count(1)
-        self._calls: dict[int, _Call] = {}
+        self._calls: dict[int, Call] = {}
         self._state = threading.Lock()
         self._closing = threading.Lock()
         self._over = ""
@@ -192,10 +141,10 @@ class Session:
         up, whatever is left of it. `output_bytes` is for each stream. Raises `CallRefused` for what no
         command may be.
         """
-        what = _checked_command(argv, cwd, env or {}, timeout_s, output_bytes)
-        call = _Exec(output_bytes)
+        what = checked_command(argv, cwd, env or {}, timeout_s, output_bytes)
+        call = ExecCall(output_bytes)
         header = {"do": "exec", "timeout_s": timeout_s, "output_bytes": output_bytes}
-        given = _checked_input(stdin)
+        given = checked_input(stdin)
         if not self._at_once.acquire(timeout=min(timeout_s, threading.TIMEOUT_MAX)):
             return _NO_PLACE
         try:
@@ -212,8 +161,8 @@ class Session:
         Raises the `OSError` that a command in there would see, `FileRefused` for what is no file or holds
         more than `max_bytes`, `SessionEnded`.
         """
-        call = _Read(max_bytes)
-        self._ask(call, {"do": "read", "max_bytes": max_bytes}, _checked_path(path), _FILES_S)
+        call = ReadCall(max_bytes)
+        self._ask(call, {"do": "read", "max_bytes": max_bytes}, checked_path(path), _FILES_S)
         call.check(path)
         return bytes(call.data)
 
@@ -229,8 +178,8 @@ class Session:
 
         Raises as `read_file` does.
         """
-        call = _Call()
-        self._ask(call, {"do": "write"}, _checked_path(path), _FILES_S, _checked_input(data))
+        call = Call()
+        self._ask(call, {"do": "write"}, checked_path(path), _FILES_S, checked_input(data))
         call.check(path)
 
     def snapshot(self, folder: str, *, caps: SnapshotCaps | None = None) -> Snapshot:
@@ -239,7 +188,7 @@ class Session:
         Raises `FileRefused` when there is more than `caps` allow, else as `read_file` does.
         """
         caps = caps or SnapshotCaps()
-        call = _TakeSnapshot(caps)
+        call = SnapshotCall(caps)
         header = {
             "do": "snapshot",
             "max_files": caps.max_files,
@@ -247,7 +196,7 @@ class Session:
             "max_depth": caps.max_depth,
             "max_name": caps.max_name,
         }
-        self._ask(call, header, _checked_path(folder), _FILES_S)
+        self._ask(call, header, checked_path(folder), _FILES_S)
         call.check(folder)
         return call.snapshot()
 
@@ -281,14 +230,14 @@ class Session:
 
     def _answers(self, patience_s: float) -> bool:
         try:
-            self._ask(_Call(), {"do": "ping"}, b"", patience_s)
+            self._ask(Call(), {"do": "ping"}, b"", patience_s)
         except SessionEnded:
             return False
         return True
 
     def _ask(
         self,
-        call: _Call,
+        call: Call,
         header: dict[str, Any],
         body: bytes,
         patience_s: float,
@@ -391,185 +340,3 @@ class Session:
             self._running.kill()
         for call in calls:
             call.lose()
-
-
-class _Call:
-    """One question, and what came of it so far. "done" or "failed" answers it.
-
-    `many` is how many frames there may be at once; beyond, so many a second: reading them costs us.
-    """
-
-    def __init__(self, many: int = 0) -> None:
-        self._many = _FRAMES + many
-        self._since_s = time.monotonic()
-        self._frames = 0
-        self.answered = threading.Event()
-        self.is_lost = False
-        self.failed: dict[str, Any] = {}
-        self.done: dict[str, Any] = {}
-
-    def take(self, frame: Frame) -> None:
-        """Raise `MalformedFrame` for what is no answer to this."""
-        self._frames += 1
-        if self._frames > self._many + _FRAMES_PER_S * (time.monotonic() - self._since_s):
-            raise MalformedFrame(f"{self._frames} frames: an honest server gathers what it has to say")
-        if frame.say == "failed":
-            self.failed = frame.fields
-        elif frame.say == "done" and self.is_whole(frame.fields):
-            self.done = frame.fields
-        else:
-            self.add(frame)
-            return
-        self.answered.set()
-
-    def is_whole(self, fields: dict[str, Any]) -> bool:
-        """Whether "done" with these fields ends this call."""
-        return not fields
-
-    def add(self, frame: Frame) -> None:
-        """Take a part of the answer; a call without parts has none."""
-        raise MalformedFrame(f"{frame.say!r} is no answer here")
-
-    def lose(self) -> None:
-        if not self.answered.is_set():
-            self.is_lost = True
-            self.answered.set()
-
-    def check(self, path: str) -> None:
-        """Raise what kept the server from doing it."""
-        if not self.failed:
-            return
-        why, number = self.failed["why"], self.failed["errno"]
-        if why == "os":
-            number = number if number in _ERRNOS else errno.EIO
-            raise OSError(number, os.strerror(number), path)
-        if why == "not-a-file":
-            raise FileRefused(f"{path}: want a regular file, not a pipe, device or socket")
-        raise FileTooLarge(f"{path}: holds more than was asked for ({why}); ask for less, or allow more")
-
-
-class _Exec(_Call):
-    def __init__(self, cap: int) -> None:
-        super().__init__(2 * cap // SMALL_BYTES)
-        self._cap = cap
-        self._streams = {"out": bytearray(), "err": bytearray()}
-
-    def is_whole(self, fields: dict[str, Any]) -> bool:
-        return bool(fields)
-
-    def add(self, frame: Frame) -> None:
-        kept = self._streams.get(frame.say)
-        if kept is None or len(kept) + len(frame.body) > self._cap:
-            raise MalformedFrame(f"{frame.say!r} beyond what a command may write")
-        kept += frame.body
-
-    def result(self, *, died: bool) -> ExecResult:
-        out, err = (bytes(kept) for kept in self._streams.values())
-        if died:
-            return ExecResult(returncode=-1, stdout=out, stderr=err, truncated=False, reason="sandbox-died")
-        if self.failed:
-            text = f"the command could not be started: {os.strerror(self.failed['errno'] or errno.EIO)}\n"
-            return ExecResult(
-                returncode=_COULD_NOT_RUN, stdout=b"", stderr=text.encode(), truncated=False, reason="exited"
-            )
-        code, truncated, reason = (self.done[name] for name in ("code", "truncated", "reason"))
-        return ExecResult(returncode=code, stdout=out, stderr=err, truncated=truncated, reason=reason)
-
-
-class _Read(_Call):
-    def __init__(self, cap: int) -> None:
-        super().__init__(cap // SMALL_BYTES)
-        self._cap = cap
-        self.data = bytearray()
-
-    def add(self, frame: Frame) -> None:
-        if frame.say != "data" or len(self.data) + len(frame.body) > self._cap:
-            raise MalformedFrame(f"{frame.say!r} beyond the {self._cap} bytes that were asked for")
-        self.data += frame.body
-
-
-@dataclass(slots=True)
-class _Taken:
-    files: dict[str, bytearray] = field(default_factory=dict)
-    skipped: dict[str, str] = field(default_factory=dict)
-    size: int = 0
-
-
-class _TakeSnapshot(_Call):
-    def __init__(self, caps: SnapshotCaps) -> None:
-        # A file has its name and at least one part; what is left out has its name.
-        super().__init__(3 * caps.max_files + caps.max_bytes // SMALL_BYTES)
-        self._caps = caps
-        self._taken = _Taken()
-        self._last = ""
-
-    def add(self, frame: Frame) -> None:
-        taken = self._taken
-        if frame.say == "file" and len(taken.files) < self._caps.max_files:
-            self._last = _checked_name(frame.body, self._caps)
-            if self._last in taken.files:
-                raise MalformedFrame("a file twice")
-            taken.files[self._last] = bytearray()
-        elif frame.say == "data" and taken.files and taken.size + len(frame.body) <= self._caps.max_bytes:
-            taken.files[self._last] += frame.body
-            taken.size += len(frame.body)
-        elif frame.say == "skipped" and len(taken.skipped) < self._caps.max_files:
-            name = frame.body.decode(errors="backslashreplace")
-            shown = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in name)
-            # One of two that look the same once they are cut is enough.
-            taken.skipped[shown[-self._caps.max_name :]] = frame.fields["why"]
-        else:
-            raise MalformedFrame(f"{frame.say!r} beyond what a snapshot may hold")
-
-    def snapshot(self) -> Snapshot:
-        snapshot = Snapshot()
-        snapshot.update((name, bytes(data)) for name, data in self._taken.files.items())
-        snapshot.skipped = self._taken.skipped
-        return snapshot
-
-
-def _checked_name(body: bytes, caps: SnapshotCaps) -> str:
-    """A path below the folder, and nothing else: it may come to be one of ours."""
-    try:
-        name = body.decode()
-    except UnicodeDecodeError:
-        raise MalformedFrame("a name that is not UTF-8") from None
-    parts = name.split("/")
-    is_plain = all(part not in ("", ".", "..") for part in parts) and name.isprintable()
-    if not is_plain or len(body) > caps.max_name or len(parts) > caps.max_depth + 1:
-        raise MalformedFrame(f"a file by the name of {name[:80]!r}")
-    return name
-
-
-def _checked_command(
-    argv: Sequence[str], cwd: str, env: Mapping[str, str], timeout_s: float, output_bytes: int
-) -> bytes:
-    """What the server is told of a command. Raises `CallRefused`."""
-    if isinstance(argv, str) or not argv or not argv[0]:
-        raise CallRefused(f"argv {argv!r}: want a program and its arguments")
-    words = [*argv, cwd, *env, *env.values()]
-    if any("\0" in word for word in words):
-        raise CallRefused("a NUL in argv, cwd or env: no program can be given one")
-    if any(not name or "=" in name for name in env):
-        raise CallRefused(f"environment variables {sorted(env)}: want names without =")
-    if not 0 < timeout_s <= _MAX_TIMEOUT_S:
-        raise CallRefused(f"timeout_s {timeout_s}: want seconds above 0 and at most {_MAX_TIMEOUT_S:.0f}")
-    if not 0 <= output_bytes <= MAX_OUTPUT_BYTES:
-        raise CallRefused(f"output_bytes {output_bytes}: want 0 to {MAX_OUTPUT_BYTES}")
-    what = json.dumps({"argv": list(argv), "cwd": cwd, "env": dict(env)}).encode()
-    if len(what) > _MAX_WORDS_BYTES:
-        raise CallRefused(f"a command of {len(what)} bytes: want at most {_MAX_WORDS_BYTES}; use stdin")
-    return what
-
-
-def _checked_path(path: str) -> bytes:
-    encoded = os.fsencode(path)
-    if not encoded or b"\0" in encoded or len(encoded) > _MAX_PATH_BYTES:
-        raise CallRefused(f"path {path[:80]!r}: want 1 to {_MAX_PATH_BYTES} bytes and no NUL")
-    return encoded
-
-
-def _checked_input(data: bytes) -> bytes:
-    if len(data) > MAX_INPUT_BYTES:
-        raise CallRefused(f"{len(data)} bytes: want at most {MAX_INPUT_BYTES}; write them in parts")
-    return data
