@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,11 @@ import pytest
 from aar.outside.admission import Refused
 from aar.outside.gateway import worker_desk
 from aar.outside.gateway.ledger import Ledger, LedgerUnusable
+from aar.outside.gateway.server import WORKER_CONNECTIONS, UnixServer, serve_in_thread
 from aar.outside.gateway.staff_desk import ControlDesk
 from aar.outside.gateway.worker_desk import CALLS_PER_ENTRY, WorkerDesk
 from aar.outside.projection import Projection
+from aar.outside.staff_client import StaffClient
 from outside.test_gateway import Gateway
 from spending import CALL, CALL_DOLLARS, models
 
@@ -314,3 +318,37 @@ def test_a_task_over_which_too_many_reached_their_limits_is_closed(
         "budget",
         f"{ONE}, {TWO} had it, the last to a limit of its budget",
     )
+
+
+def test_many_at_once_tell_of_their_calls_and_each_counts_once(gateway: Spending, tmp_path: Path) -> None:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(tmp_path / "worker.sock"))
+    listener.listen(64)
+    server = UnixServer(
+        listener,
+        gateway.worker.verbs(),
+        on_refused=lambda *_told: None,
+        on_request=lambda: None,
+        on_error=gateway.fatal.append,
+        connections=WORKER_CONNECTIONS,
+    )
+    serve_in_thread(server, "worker")
+    threads, calls = 40, 4
+    together = threading.Barrier(threads)
+
+    def tell(number: int) -> None:
+        client = StaffClient(str(tmp_path / "worker.sock"))
+        client.get("/v1/limits", researcher=ONE)
+        # All of them hold a connection now.
+        together.wait(30)
+        for one in range(calls):
+            # Two threads tell of each: one of them again.
+            told = {"researcher": ONE, "call": f"{number // 2}-{one}", "model": "test/one", **CALL}
+            client.post("/v1/usage", told)
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(tell, range(threads)))
+    gateway.worker.settle()
+    count = threads // 2 * calls
+    assert gateway.spent() == (count, count * TOKENS, count * CALL_DOLLARS)
+    assert gateway.fatal == []

@@ -19,7 +19,7 @@ from aar.outside.gateway.kept import Kept
 from aar.outside.gateway.ledger import LEDGER, Ledger, LedgerUnusable
 from aar.outside.gateway.record_service import FrozenClock, RecordService
 from aar.outside.gateway.researcher_desk import ResearcherDesk
-from aar.outside.gateway.server import UnixServer, now_ms, serve_in_thread
+from aar.outside.gateway.server import WORKER_CONNECTIONS, UnixServer, now_ms, serve_in_thread
 from aar.outside.gateway.staff_desk import ControlDesk, EvaluatorDesk, Staff
 from aar.outside.gateway.worker_desk import WorkerDesk
 from aar.outside.keyring import Keyring
@@ -146,7 +146,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             )
         elif name == WORKER:
             server = UnixServer(
-                listener, worker.verbs(), on_refused=_no_alarm, on_request=_nothing, on_error=_stumbled
+                listener,
+                worker.verbs(),
+                on_refused=_no_alarm,
+                on_request=_nothing,
+                on_error=_stumbled,
+                connections=WORKER_CONNECTIONS,
             )
         else:
             verbs = evaluator.verbs() if name == "evaluator" else control.verbs()

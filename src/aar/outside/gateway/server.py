@@ -24,6 +24,8 @@ from aar.outside.gateway.researcher_desk import Verb
 
 MAX_BODY_BYTES = 4 << 20
 MAX_CONNECTIONS = 16
+# The worker has one for each thread that thinks for a researcher, of which it may have many.
+WORKER_CONNECTIONS = 256
 IDLE_TIMEOUT_S = 120
 LENGTH = re.compile("0|[1-9][0-9]{0,9}", re.ASCII)
 # A caller that asks without pause must leave the process to others: so many at once, then so many a second.
@@ -45,6 +47,7 @@ class UnixServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         on_request: Callable[[], None],
         on_error: Callable[[Exception], None],
         is_paced: bool = False,
+        connections: int = MAX_CONNECTIONS,
     ) -> None:
         """`on_error`: called for what nobody thought of; it ends the process, or puts its state in order."""
         socketserver.BaseServer.__init__(self, "unix", _Handler)
@@ -54,7 +57,7 @@ class UnixServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self.on_request = on_request
         self.on_error = on_error
         self.pace = Pace(RATE_PER_S, BURST) if is_paced else None
-        self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
+        self._slots = threading.BoundedSemaphore(connections)
 
     def server_bind(self) -> None:
         """The listener is bound by the supervisor."""
