@@ -452,7 +452,13 @@ class StudyRun:
                 open_tasks = [task for task in status["tasks"] if task["state"] in ("open", "leased")]
                 if not open_tasks and not status["pending"]:
                     return "tasks-done"
-                fleet.wake({(task["task"], task["epoch"]) for task in open_tasks if not task["held"]})
+                offered = {(task["task"], task["epoch"]) for task in open_tasks if not task["held"]}
+                fleet.wake(offered)
+                if self._worker is not None:
+                    spending = status["spending"]
+                    self._worker.wake(
+                        offered, [name for name, told in spending.items() if name and not told["stop"]]
+                    )
                 seconds = status["budgets"]["seconds"]
                 if seconds["used"] >= seconds["budget"]:
                     return "time-over"

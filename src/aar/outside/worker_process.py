@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +89,7 @@ class WorkerProcess:
         self._lifeline = -1
         self._starts = 0
         self._started_s = 0.0
+        self._offered: set[tuple[str, int, str]] = set()
         self.state = "new"
 
     @property
@@ -99,6 +100,19 @@ class WorkerProcess:
     def pid(self) -> int:
         """For tests that kill it; 0 when it does not run."""
         return 0 if self._process is None else self._process.pid
+
+    def wake(self, offered: Collection[tuple[str, int]], able: Collection[str]) -> None:
+        """Start it again when it found nothing to do, for what is new.
+
+        That is a task on offer, by its name and how often it was leased, to a researcher that may go on. What
+        it was started for and left lying is not new.
+        """
+        new = {(*task, name) for task in offered for name in able} - self._offered
+        if new and self.state == "finished":
+            self._offered |= new
+            # It ended in order before, which is not counted as a try.
+            self._starts -= 1
+            self.start()
 
     def start(self) -> None:
         """Start it. Its configuration is one JSON object on standard input."""
