@@ -138,9 +138,9 @@ def shared(_deploy: Deploy, good: Facts) -> Facts:
     return with_tables(good, PREPRINTS, reach, TRAINING, reach)
 
 
-def bare(deploy: Deploy, _good: Facts) -> Facts:
+def on_another_backend(deploy: Deploy, _good: Facts) -> Facts:
     made = deploy()
-    made.forge["opened"].body["sandbox"]["backend"] = "bare"
+    made.forge["opened"].body["sandbox"]["backend"] = "container"
     return made.facts()
 
 
@@ -167,7 +167,7 @@ BROKEN: dict[str, Callable[[Deploy, Facts], Facts]] = {
     "no-tamper-evident-record": tampered,
     "output-without-human": ungated,
     "shared-credentials": shared,
-    "single-layer-isolation": bare,
+    "single-layer-isolation": on_another_backend,
     "editable-storage": unanchored,
     "capabilities-purpose": for_capabilities,
     "unproven-sandbox": unprobed,
