@@ -138,8 +138,7 @@ def shared(_deploy: Deploy, good: Facts) -> Facts:
     return with_tables(good, PREPRINTS, reach, TRAINING, reach)
 
 
-def elsewhere(deploy: Deploy, _good: Facts) -> Facts:
-    """Its researchers ran in other sandboxes than those that were probed."""
+def on_another_backend(deploy: Deploy, _good: Facts) -> Facts:
     made = deploy()
     made.forge["opened"].body["sandbox"]["backend"] = "container"
     return made.facts()
@@ -168,7 +167,7 @@ BROKEN: dict[str, Callable[[Deploy, Facts], Facts]] = {
     "no-tamper-evident-record": tampered,
     "output-without-human": ungated,
     "shared-credentials": shared,
-    "single-layer-isolation": elsewhere,
+    "single-layer-isolation": on_another_backend,
     "editable-storage": unanchored,
     "capabilities-purpose": for_capabilities,
     "unproven-sandbox": unprobed,

@@ -111,12 +111,11 @@ def single_layer_isolation(facts: Facts) -> Iterator[Reason]:
             found = ", ".join(layers) or "none"
             says = f"layers of isolation that were seen to hold: {found}; want {MIN_LAYERS}"
             yield says, [f"probe {name}" for name in layers.values()] or ["probe doctor"]
-    opened = facts.projection.opened
-    probed = facts.doctor.backend
-    if opened and probed in BACKENDS and opened["sandbox"]["backend"] != probed:
-        says = (
-            f"its researchers ran on backend {opened['sandbox']['backend']}, and what was probed is {probed}"
-        )
+    opened, probed = facts.projection.opened, facts.doctor.backend
+    # Where no wall was probed that is a reason of its own; any of those that could have been would do.
+    walls = (probed,) if probed in BACKENDS else BACKENDS
+    if opened and opened["sandbox"]["backend"] not in walls:
+        says = f"its researchers ran on backend {opened['sandbox']['backend']}, want {' or '.join(walls)}"
         yield says, ["entry 0", "probe doctor"]
 
 
