@@ -75,6 +75,7 @@ def record(entries: int) -> Made:
         baselines={"vanilla": "0.2000"},
         heldout=[],
         oversight=terms_as_body(Terms()),
+        models={},
     )
     task = {
         "title": "",

@@ -75,7 +75,10 @@ class Researcher:
         except GatewayRefused as error:
             tried["submit"] = error.code
         tried["calls"] = self.calls
-        Path(f"{self.name}.json").write_text(json.dumps(tried))
+        told = Path(f"{self.name}.json")
+        # In a later life it is told to stop at its first call.
+        if not told.exists():
+            told.write_text(json.dumps(tried))
 
     def work(self) -> None:
         self.look_around()

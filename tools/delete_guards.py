@@ -43,6 +43,7 @@ OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-m", "not slow and not deep")
 # has the tests of its name.
 FIRST = {
     "anchor.py": "test_anchor.py",
+    "budget_check.py": "test_spending.py",
     "claims.py": "test_claims.py",
     "comparisons.py": "test_comparisons.py",
     "decisions.py": "test_claims.py",
@@ -63,6 +64,7 @@ FIRST = {
     "run_errors.py": "test_run_errors.py",
     "resources.py": "test_resources.py",
     "signatures_ahead.py": "test_signatures_ahead.py",
+    "spending.py": "test_spending.py",
     "splits.py": "test_splits.py",
     "statistics.py": "test_statistics.py",
     "study.py": "test_study.py",

@@ -28,6 +28,7 @@ set_up() {
         _install requirements.lock
     fi
     if [ "$set_up_lock" != requirements.lock ] && ! _is_set_up "$set_up_lock"; then
+        [ "${2-}" != llm ] || say "aar: installing what researchers that are models want (once, a minute)"
         _install "$set_up_lock"
     fi
     exec 9>&-

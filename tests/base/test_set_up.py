@@ -187,6 +187,38 @@ def test_a_changed_lock_file_is_installed_and_a_wrong_hash_is_not(checkout: Chec
     assert '"wheel": "1.1"' in checkout.run().stdout
 
 
+@pytest.mark.parametrize(
+    ("words", "is_wanted"),
+    [
+        (["run", "--model", "a/b"], True),
+        (["run", "--dir", "d", "--model=a/b"], True),
+        (["run", "with.toml"], True),
+        (["run", "--dir", "study"], True),
+        (["trace", "study", "researcher-1"], True),
+        (["run", "without.toml"], False),
+        (["run", "absent.toml"], False),
+        (["run"], False),
+        (["verify", "study"], False),
+    ],
+)
+def test_what_models_want_is_installed_once_and_for_whoever_names_one(
+    checkout: Checkout, words: list[str], is_wanted: bool
+) -> None:
+    _fake_environment(checkout)
+    checkout.tool("bwrap", "")
+    (checkout.root / "requirements-llm.lock").write_text("inspect\n")
+    here = checkout.root.parent
+    (here / "study").mkdir()
+    for name, text in (("with", ' model = "a/b"\n'), ("without", '# model = "a/b"\n')):
+        (here / f"{name}.toml").write_text("[[researcher]]\n" + text)
+    shutil.copy(here / "with.toml", here / "study" / "study.toml")
+    told = checkout.run(*words)
+    assert (told.returncode, told.stdout) == (0, f"-P -m aar {' '.join(words)}\n"), told.stderr
+    assert ("-m pip install" in told.stderr) == is_wanted
+    assert ("/requirements-llm.lock" in told.stderr) == is_wanted
+    assert checkout.run(*words).stderr == ""
+
+
 def test_without_bubblewrap_a_user_is_told_the_line_to_type(checkout: Checkout) -> None:
     _fake_environment(checkout)
     checkout.tool("id", "echo 1000")

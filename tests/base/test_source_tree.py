@@ -63,6 +63,20 @@ def test_a_package_imports_only_what_it_may(package: str) -> None:
     assert list((SOURCES / package).rglob("*.py")), f"{package} is empty: this test would see nothing"
 
 
+# What the extra `llm` brings, and its own dependencies that are used with it.
+OF_MODELS = {"inspect_ai", "mcp", "anthropic", "openai", "pydantic", "anyio", "starlette", "uvicorn", "httpx"}
+
+
+def test_what_the_extra_for_models_brings_is_imported_by_its_adapters_alone() -> None:
+    found = {
+        str(path.relative_to(SOURCES))
+        for path in SOURCES.rglob("*.py")
+        if any(allowed_as(name) in OF_MODELS for name in imported(path))
+    }
+    assert found
+    assert all(one.startswith(("llm/inspect_", "llm/mcp_")) for one in found)
+
+
 def test_scikit_learn_with_its_labels_is_loaded_by_problems_only_and_late() -> None:
     """Its digits come with their answers: nothing that a researcher imports may pull it in."""
     at_top = []
@@ -136,7 +150,7 @@ def test_versions_agree() -> None:
     assert f"## {aar.__version__}" in (ROOT / "CHANGELOG.md").read_text("utf-8")
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-llm.lock", "requirements-dev.lock"])
 def test_a_lock_file_pins_everything_by_hash_and_names_no_place(name: str) -> None:
     text = (ROOT / name).read_text("utf-8")
     wanted = re.sub(r"\\\n", " ", text).splitlines()
@@ -153,6 +167,9 @@ def test_the_lock_files_hold_what_the_project_declares_and_agree() -> None:
 
     runtime, dev = pins("requirements.lock"), pins("requirements-dev.lock")
     assert runtime < dev
+    llm = pins("requirements-llm.lock")
+    assert runtime < llm < dev
+    assert set(project["optional-dependencies"]["llm"]) <= llm
     declared = {re.split(r"[>=<\[]", one)[0] for one in project["dependencies"]}
     assert declared <= {pin.split("==")[0] for pin in runtime}
     assert {re.split(r"[>=<\[]", one)[0] for one in project["optional-dependencies"]["dev"]} <= {

@@ -5,13 +5,17 @@ from __future__ import annotations
 import platform
 import re
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
 from aar.outside.sandbox import seccomp
+from aar.outside.sandbox.backend import missing_backend
 from aar.outside.sandbox.probes import CHANNELS, PROBES
+from aar.outside.sandbox.shell import SHELL_PROGRAMS
 from aar.outside.sandbox.spec import Reason
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,3 +60,26 @@ def test_each_channel_is_among_what_gets_through() -> None:
     residues = PAGE.partition("## What gets through")[2].partition("\n## ")[0]
     assert list(CHANNELS) == ["share-file-locks"]
     assert "file locks" in residues
+
+
+@pytest.mark.sandbox
+def test_the_session_of_the_page_runs_as_it_stands() -> None:
+    missing = missing_backend()
+    if missing is not None:
+        pytest.skip(missing)
+    (block,) = re.findall(r"^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+    ran = subprocess.run(
+        [sys.executable, "-P", "-c", block],
+        env={"PYTHONPATH": str(ROOT / "src"), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    told = "b'1\\n2\\n3\\n'\nwall\n(1.0, 0.0, 0.0, 1.0)\n"
+    assert (ran.stdout, ran.returncode) == (told, 0), ran.stderr
+
+
+def test_the_page_counts_the_programs_of_the_shell() -> None:
+    (said,) = re.findall(r"about ([0-9]+) of the programs", PAGE)
+    assert abs(int(said) - len(SHELL_PROGRAMS)) <= 10

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import signal
+import subprocess
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -13,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from aar.cli.main import main
 from aar.cli.read import poll_leaves
-from aar.formats.keys import Signer
+from aar.formats.keys import Signer, format_skey
 from aar.lab.problems import STUDY_PROBLEMS
 from aar.outside.projection import Projection
 from aar.outside.sandbox.doctor import DoctorReport
@@ -23,7 +25,7 @@ from aar.outside.study_file import parse_study
 from aar.outside.study_run import ModelTerms, Moment, StudyRun
 from aar.verify.report import Report
 from aar.verify.study import verify_study
-from small_study import SMALL
+from small_study import SMALL, Commands
 from small_worker import USED
 
 pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
@@ -53,12 +55,19 @@ class Ran:
         self.study = StudyDirectory(directory)
         self.environments: dict[str, bytes] = {}
         self.killed = 0
+        self.commands = Commands(directory.parent)
+        self.reviewer = Signer("reviewer-test", b"r" * 32)
+        self.key = directory.parent / "reviewer.key"
+        self.key.write_text(format_skey(self.reviewer) + "\n")
+        self.key.chmod(0o600)
+        self.account: Any = {}
+        self.raised: subprocess.CompletedProcess[str] | None = None
         file = parse_study(STUDY, source="models", problems=STUDY_PROBLEMS).as_written()
         self.study.create(file.text, service_uids())
         self.run = StudyRun(
             self.study,
             file,
-            reviewer=Signer("reviewer-test", b"r" * 32),
+            reviewer=self.reviewer,
             doctor=DoctorReport("ok", (), "bubblewrap", {}, ATTESTATION),
             on_moment=self.look,
             models=ModelTerms(
@@ -68,19 +77,27 @@ class Ran:
                 worker=(str(Path(__file__).parent.parent / "small_worker.py"),),
             ),
         )
+        self.study.lock()
         self.run.run()
+        self.study.unlock()
         self.leaves = poll_leaves(self.study)
         self.projection = Projection.of(self.leaves)
         self.report: Report = verify_study(directory)
 
     def look(self, moment: Moment) -> None:
         worker, spending = self.run._worker, moment.status["spending"]
+        if self.killed and self.raised is None and moment.phase == "running":
+            self.account = self.commands.json("budget", str(self.study.path), "--json")
+            self.raised = self.budget("set", "--dollars", "1.25", "--reason", "it goes well")
         if worker is None or self.killed or spending["researcher-1"]["calls"] < 3:
             return
         pids = {**self.run.plane.pids(), "worker": worker.pid}
         self.environments = {name: Path(f"/proc/{pid}/environ").read_bytes() for name, pid in pids.items()}
         self.killed = worker.pid
         os.kill(worker.pid, signal.SIGKILL)
+
+    def budget(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return self.commands.run("budget", str(self.study.path), *words, "--key", str(self.key))
 
     def charges(self, researcher: str) -> list[Mapping[str, Any]]:
         bodies: list[Any] = [
@@ -165,3 +182,58 @@ def test_the_worker_has_a_uid_of_its_own_and_reads_no_key_and_no_label(ran: Ran)
 
 def test_the_worker_ends_in_order_with_the_study(ran: Ran) -> None:
     assert (ran.study.worker / "ended").read_text() == "in order"
+
+
+def test_the_account_of_a_running_study_counts_calls_that_no_entry_has_yet(ran: Ran) -> None:
+    assert ran.account["is_live"]
+    first, second, third = ran.account["researchers"]
+    assert first["tokens"]["spent"] == first["calls"] * TOKENS > 0
+    assert first["tokens"]["left"] == 2_000_000 - first["tokens"]["spent"]
+    assert first["tokens"]["per_hour"] > 0
+    assert (second["stop"], second["tokens"]["left"]) == ("tokens", 0)
+    assert (third["model"], "tokens" in third) == ("", False)
+    in_all = ran.account["in_all"]
+    assert in_all["tokens"]["spent"] == first["tokens"]["spent"] + second["tokens"]["spent"]
+    assert in_all["dollars"]["limit"] == "1.50"
+    assert in_all["submissions"]["budget"] == 6
+
+
+def test_a_limit_set_on_a_running_study_stands_in_its_record(ran: Ran) -> None:
+    assert ran.raised is not None
+    assert ran.raised.returncode == 0, ran.raised.stderr
+    assert "all models together: at most 2005000 tokens and 1.25 dollars (entry " in ran.raised.stdout
+    (body,) = [one.signed.entry.body for one in ran.leaves if one.signed.entry.kind == "budget-set"]
+    assert body == {"researcher": "", "tokens": 2_005_000, "dollars": "1.25", "reason": "it goes well"}
+    assert ran.projection.spending.limits[""].dollars == Fraction("1.25")
+
+
+def test_the_account_of_a_study_at_rest_is_a_table_from_its_record(ran: Ran) -> None:
+    told = ran.budget()
+    assert told.returncode == 0, told.stderr
+    head, *rows = told.stdout.splitlines()
+    assert head.split()[:4] == ["researcher", "model", "calls", "tokens"]
+    assert rows[1].split()[:6] == ["researcher-2", "test/greedy", "5", "5300", "5000", "0"]
+    assert rows[1].endswith("stopped: tokens")
+    assert rows[2].split()[:2] == ["researcher-3", "(scripted)"]
+    assert "seconds: " in told.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["set", "--reason", "x"], "wants --tokens N or --dollars D"),
+        (["set", "--dollars", "9"], "wants --reason TEXT"),
+        (["set", "researcher-3", "--tokens", "9", "--reason", "x"], "researcher-3 has no limit"),
+        (["set", "--tokens", "9", "--reason", "x"], "is closed: nothing is spent any more"),
+    ],
+)
+def test_a_limit_that_cannot_be_set_is_one_line(
+    ran: Ran,
+    words: list[str],
+    says: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(ran.commands.config))
+    assert main(["budget", str(ran.study.path), *words, "--key", str(ran.key)]) == 2
+    assert says in capsys.readouterr().err

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import re
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -65,12 +64,15 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """What the model says: a text and the calls it makes. `stop` overrides the reason it ended for."""
+    """What the model says: a text and the calls it makes.
+
+    `stop` overrides the reason it ended for; `more_input` is said to have been used beyond the request.
+    """
 
     text: str = ""
     calls: tuple[tuple[str, dict[str, Any]], ...] = ()
     stop: str = ""
-    wait_s: float = 0.0
+    more_input: int = 0
 
 
 @dataclass
@@ -146,9 +148,7 @@ class FakeModel:
         """The policy's reply, counted."""
         # A request without tools is one to sum the conversation up.
         reply = self.policy(request) if request.tools else Reply(f"In short, {request.researcher} went on.")
-        if reply.wait_s:
-            time.sleep(reply.wait_s)
-        whole = request.characters // CHARACTERS_PER_TOKEN + 1
+        whole = request.characters // CHARACTERS_PER_TOKEN + 1 + reply.more_input
         cached = whole // 2 if request.number >= CACHED_FROM_TURN else 0
         written = whole // 4
         said = len(reply.text) + len(json.dumps(reply.calls))

@@ -20,14 +20,15 @@ PRICES = {
 }
 
 
-def study_text(researchers: Sequence[str], *, tasks: int, minutes: float = 5) -> str:
+def study_text(researchers: Sequence[str], *, tasks: int, fresh: bool = False) -> str:
     """A study of free tasks with these researchers, each the lines of its table."""
     lines = [
         *('[study]\nname = "models"\nproblem = "digits"', f"researchers = {len(researchers)}"),
-        f"minutes = {minutes}\nseeds = 2\nreplicates = 1\ndraws = 20",
+        "minutes = 5\nseeds = 2\nreplicates = 1\ndraws = 20",
     ]
     lines += [f"\n[[researcher]]\n{table}" for table in researchers]
     lines.append('\n[llm]\nprices = "prices.toml"')
+    lines += ["fresh = true"] if fresh else []
     for number in range(1, tasks + 1):
         lines.append(
             f'\n[[task]]\ntask = "t{number}"\ntitle = "Neighbours {number}"\nworkflow = "free"\n'

@@ -49,8 +49,12 @@ def told(text: str) -> dict[str, Any]:
 def diligent(request: Request, *, method: str = "", pause_s: int = 0) -> Reply:
     """Plan, write a method, hand it in, wait for its receipt, post, comment on another's finding, finish.
 
-    `pause_s`: how long its trial of the method takes in the sandbox.
+    `pause_s`: how long its trial of the method takes in the sandbox. Where it begins afresh after a finding,
+    it reads its notebook and finishes.
     """
+    afresh = [one.text for one in request.turns if "You begin afresh" in one.text]
+    if afresh:
+        return Reply("", (call(request, "finish_task", reason=afresh[-1].splitlines()[-1]),))
     task, number = task_of(request), int(request.researcher.rpartition("-")[2])
     done = {name: request.results_of(name) for name in request.tools}
 
@@ -127,11 +131,18 @@ def declining(_request: Request) -> Reply:
     return Reply("", stop="refusal")
 
 
-def flooding(request: Request) -> Reply:
-    """A hundred calls in one answer, then the end."""
-    if request.number == 0:
-        return Reply("all at once", tuple(call(request, "bash", command=f"echo {one}") for one in range(100)))
-    return Reply("", (call(request, "finish_task", reason="flooded"),))
+def cluttering(request: Request) -> Reply:
+    """Tools that there are not, arguments that they do not take, a hundred calls at once, a full context."""
+    if any("In short" in one.text for one in request.turns):
+        return Reply("", (call(request, "finish_task", reason="went on from the summary"),))
+    odd = (
+        ("launch_rocket", {"where": "moon"}),
+        ("submit_method", {"method": 7}),
+        ("bash", {"cmd": "true"}),
+        ("text_editor", {"command": "undo", "path": "/etc/passwd"}),
+    )
+    flood = tuple(call(request, "bash", command=f"echo {one}") for one in range(96))
+    return Reply("all at once", (*odd, *flood), more_input=150_000)
 
 
 def verbose(request: Request) -> Reply:
@@ -143,18 +154,3 @@ def verbose(request: Request) -> Reply:
             "and now the shell", (call(request, "bash", command="head -c 1000000 /dev/zero | tr '\\0' y"),)
         )
     return Reply("", (call(request, "finish_task", reason="said enough"),))
-
-
-def inventing(request: Request) -> Reply:
-    """Tools that there are not, and arguments that they do not take, then the end."""
-    if request.number == 0:
-        return Reply(
-            "",
-            (
-                ("launch_rocket", {"where": "moon"}),
-                ("submit_method", {"method": 7}),
-                ("bash", {"cmd": "true"}),
-                ("text_editor", {"command": "undo", "path": "/etc/passwd"}),
-            ),
-        )
-    return Reply("", (call(request, "finish_task", reason="nothing works"),))

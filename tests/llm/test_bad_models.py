@@ -26,7 +26,7 @@ from small_study import Commands
 pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
 
 TOKENS = 60_000
-KILLED, LOOPS, REFUSES, FLOODS, SHOUTS, INVENTS, DECLINES = (f"researcher-{one}" for one in range(1, 8))
+KILLED, LOOPS, REFUSES, CLUTTERS, SHOUTS, DECLINES = (f"researcher-{one}" for one in range(1, 7))
 LIMITS = {LOOPS: f"tokens = {TOKENS}", SHOUTS: 'dollars = "1.00"'}
 PAUSE_S = 3
 WAIT_S = 90.0
@@ -35,9 +35,8 @@ POLICIES: dict[str, Callable[[Request], Reply]] = {
     KILLED: functools.partial(policies.diligent, pause_s=PAUSE_S),
     LOOPS: policies.looping,
     REFUSES: policies.refusing,
-    FLOODS: policies.flooding,
+    CLUTTERS: policies.cluttering,
     SHOUTS: policies.verbose,
-    INVENTS: policies.inventing,
     DECLINES: policies.declining,
 }
 
@@ -99,11 +98,11 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
     tables = [f'model = "{CLAUDE}"\n{LIMITS.get(name, "")}' for name in POLICIES]
     with fake_anthropic(team) as claude, fake_openai(team) as other:
         prepare(commands, claude, other)
-        study_file = commands.study_file(study_text(tables, tasks=len(tables)))
+        study_file = commands.study_file(study_text(tables, tasks=len(tables), fresh=True))
         process = commands.start("run", study_file, "--dir", str(path), "--json")
         try:
             kill_while_its_program_runs(path)
-            out, error = process.communicate(timeout=200)
+            out, error = process.communicate(timeout=120)
         finally:
             process.kill()
     assert process.returncode == 0, error
@@ -121,17 +120,25 @@ def test_a_killed_one_goes_on_and_does_nothing_twice(ran: Ran) -> None:
     """The model is not asked again for what it had said, and what it asked for is done once."""
     (told,) = ran.study.trace(KILLED)["transcripts"]
     assert told["lives"] == [{"turns": 3, "life": 2}]
-    assert ran.numbers(KILLED) == list(range(len(ran.numbers(KILLED))))
-    results = [one["text"].strip() for one in told["messages"] if one.get("tool") == "python"]
-    assert results == ["loads"]
+    *before, after = ran.numbers(KILLED)
+    assert (before, after) == (list(range(len(before))), 0)
     assert [len(ran.study.by(KILLED, one)) for one in ("plan-declared", "submission", "finding")] == [1, 1, 1]
+    results = [
+        one
+        for request in ran.claude.requests
+        if request.researcher == KILLED
+        for one in request.results_of("python")
+    ]
+    assert {one.strip() for one in results} == {"loads"}
 
 
-def test_its_notebook_came_through_the_kill(ran: Ran) -> None:
-    (told,) = ran.study.trace(KILLED)["transcripts"]
-    assert "plan: knn with k = 6" in next(
-        one["text"] for one in told["messages"] if one.get("tool") == "bash"
-    )
+def test_a_conversation_begins_afresh_after_a_finding_from_brief_and_notebook(ran: Ran) -> None:
+    """The notebook lies in a workspace that came through the kill."""
+    last = [one for one in ran.claude.requests if one.researcher == KILLED][-1]
+    said = "".join(one.text for one in last.turns)
+    assert {one.role for one in last.turns} == {"user"}
+    assert said.startswith("You are researcher-1")
+    assert said.endswith("plan: knn with k = 6\n")
 
 
 @pytest.mark.parametrize(("name", "limit"), [(LOOPS, "tokens"), (SHOUTS, "dollars")])
@@ -150,23 +157,26 @@ def test_a_limit_stops_its_researcher_within_one_turn_and_is_entered(ran: Ran, n
     [
         (REFUSES, "failed", "it used no tool in 4 turns"),
         (DECLINES, "failed", "the model refused three times in a row"),
-        (FLOODS, "done", "flooded"),
-        (INVENTS, "done", "nothing works"),
+        (CLUTTERS, "done", "went on from the summary"),
+        (KILLED, "done", "plan: knn with k = 6"),
     ],
 )
 def test_what_came_of_it_is_said(ran: Ran, name: str, outcome: str, reason: str) -> None:
     assert ran.closed(name) == (outcome, reason)
 
 
-def test_of_a_hundred_calls_at_once_sixteen_are_made(ran: Ran) -> None:
-    told = ran.study.trace(FLOODS)["transcripts"][0]
-    assert [one["text"].strip() for one in told["messages"] if one["role"] == "tool"][:-1] == [
-        str(one) for one in range(16)
-    ]
-
-
-def test_tools_that_there_are_not_are_answered_with_what_is_wrong(ran: Ran) -> None:
-    told = ran.study.trace(INVENTS)["transcripts"][0]
-    answers = [one["text"] for one in told["messages"] if one.get("is_error")]
-    assert len(answers) == 4
+def test_of_a_hundred_calls_at_once_sixteen_are_made_and_odd_ones_are_told_what_is_wrong(ran: Ran) -> None:
+    summed_up = next(one for one in ran.claude.requests if one.researcher == CLUTTERS and not one.tools)
+    answers = [one.result.strip() for one in summed_up.turns if one.role == "tool"]
+    assert len(answers) == 16
     assert "launch_rocket not found" in answers[0]
+    assert all("validation error" in one for one in answers[1:4])
+    assert answers[4:] == [str(one) for one in range(12)]
+
+
+def test_a_conversation_that_is_long_is_summed_up_and_goes_on(ran: Ran) -> None:
+    assert f"{CLUTTERS}: its conversation has" in ran.study.worker_log()
+    last = [one for one in ran.claude.requests if one.researcher == CLUTTERS and one.tools][-1]
+    said = "".join(one.text for one in last.turns)
+    assert said.startswith("You are researcher-4")
+    assert "In short, researcher-4 went on." in said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -203,3 +204,11 @@ def test_a_configuration_comes_back_from_a_log_and_unknown_names_are_refused() -
         AarSandboxEnvironment.config_deserialize({"network": True})
     with pytest.raises(SandboxUnavailable, match=r"compose\.yaml"):
         anyio.run(AarSandboxEnvironment.sample_init, "t", "compose.yaml", {})
+
+
+def test_the_task_of_the_page_has_this_sandbox() -> None:
+    page = (ROOT / "docs" / "sandbox.md").read_text("utf-8")
+    (block,) = re.findall(r"^```python inspect\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    names: dict[str, Any] = {}
+    exec(block, names)
+    assert names["count"]().sandbox == SandboxEnvironmentSpec("aar")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from docs.test_readme import Shown, shown_commands
 from llm import policies
 from llm.fake_anthropic import fake_anthropic
 from llm.fake_model import CANARY_KEY, FakeModel, Reply, Request
@@ -25,6 +26,8 @@ from small_study import Commands
 
 pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
 
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "llm-researchers.md").read_text("utf-8")
+COMMANDS = shown_commands(PAGE)
 TEAM = ("researcher-1", "researcher-2", "researcher-3")
 # The key is put together in there: its own text would be found.
 SEARCH = f"""
@@ -207,3 +210,11 @@ def test_the_whole_study_ran_without_a_network(ran: Ran) -> None:
     if not is_permitted():
         pytest.skip("only root may make a network of its own")
     assert not list(ran.study.path.rglob("*tiktoken*"))
+
+
+@pytest.mark.parametrize("command", [one for one in COMMANDS if "--dry-run" not in one.command])
+def test_a_command_of_the_page_prints_what_the_page_says(ran: Ran, command: Shown) -> None:
+    words = [str(ran.study.path) if one == "study" else one for one in command.command.split()[1:]]
+    done = ran.study.commands.run(*words)
+    assert done.returncode == 0, done.stderr
+    command.check(done.stdout)

@@ -94,5 +94,5 @@ def test_a_model_wants_the_extra_and_says_how_to_get_it(python: Path, tmp_path: 
     done = run(python, "-m", "aar", "run", "--dir", str(tmp_path / "study"), *model)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert "requirements-llm.lock" in done.stderr
+    assert "aar[llm]" in done.stderr
     assert not (tmp_path / "study").exists()

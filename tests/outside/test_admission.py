@@ -806,6 +806,8 @@ def test_a_stopped_researcher_gets_nothing_and_others_do(study: Study) -> None:
         study.say("reviewer-a", "queue-paused", stop_of("researcher-1"))
     study.lease("researcher-1", epoch=2, until_ms=1)
     study.lease("researcher-2", epoch=3)
+    with refused("stopped"):
+        study.say("researcher-1", "task-proposed", {"title": "t", "direction": "", "reason": ""})
     with refused("wrong-role", alarm=True):
         study.say("operator", "queue-resumed", {"pause": stop, "reason": "x"}, (stop,))
     study.say("reviewer-a", "queue-resumed", {"pause": stop, "reason": "looked"}, (stop,))

@@ -134,6 +134,48 @@ def test_who_found_nothing_to_do_is_woken_for_a_task_that_is_new(
     assert (one.members[0].state, one.members[0].starts) == ("finished", 1)
 
 
+def test_who_is_held_is_ended_and_starts_again_when_it_is_let_go(
+    launcher: LauncherClient, tmp_path: Path, in_place: Any
+) -> None:
+    in_place("import time; time.sleep(60)")
+    names = ["researcher-1", "researcher-2"]
+    one = Fleet(launcher, names, dict.fromkeys(names, tmp_path), "aar.test/fleet", log=tmp_path)
+    one.start(["researcher-2"])
+    first, second = one.members
+    assert (first.state, second.state, second.running) == ("running", fleet.HELD, None)
+    one.hold(names)
+    assert one.is_over
+    one.wake({("t1", 0)})
+    assert one.watch() == []
+    assert (first.state, second.state) == (fleet.HELD, fleet.HELD)
+    one.hold(["researcher-2"])
+    assert (first.state, second.state) == ("running", fleet.HELD)
+    one.stop()
+
+
+def test_who_was_given_up_is_not_started_by_being_let_go(
+    launcher: LauncherClient, tmp_path: Path, in_place: Any
+) -> None:
+    in_place("import sys; sys.exit(5)")
+    one = Fleet(launcher, ["researcher-1"], {"researcher-1": tmp_path}, "aar.test/fleet", log=tmp_path)
+    one.start()
+    watched(one)
+    one.hold(["researcher-1"])
+    one.hold([])
+    assert one.is_over
+    assert one.members[0].state.startswith("stopped: says the record misbehaved")
+
+
+def test_who_runs_elsewhere_is_no_member_and_keeps_its_slot(launcher: LauncherClient, tmp_path: Path) -> None:
+    names = ["researcher-1", "researcher-2", "researcher-3"]
+    sockets = dict.fromkeys(names, tmp_path)
+    one = Fleet(launcher, names, sockets, "aar.test/fleet", log=tmp_path, elsewhere=names[:1])
+    assert [(member.name, member.slot) for member in one.members] == [
+        ("researcher-2", 1),
+        ("researcher-3", 2),
+    ]
+
+
 def test_a_stopped_fleet_is_over(launcher: LauncherClient, tmp_path: Path) -> None:
     os.chmod(tmp_path, 0o755)
     one = Fleet(launcher, ["researcher-1"], {"researcher-1": tmp_path}, "aar.test/fleet", log=tmp_path)

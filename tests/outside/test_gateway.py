@@ -205,6 +205,18 @@ def test_what_a_batch_names_is_on_disk_before_it_and_only_if_it_is_admitted(gate
     assert (written, gateway.sequencer.size) == ([size], size + 1)
 
 
+def test_files_that_a_reviewer_took_out_are_said_to_be_gone_and_nobody_stumbles(gateway: Gateway) -> None:
+    task, plan = gateway.plan("researcher-1")
+    submission = gateway.submit("researcher-1", task, plan, "a")
+    digest = gateway.service.projection.submissions[submission].body["digest"]
+    desk = gateway.desks["researcher-2"]
+    assert desk.snapshot(None, {"submission": str(submission)})["files"] == SNAPSHOT
+    (gateway.blobs._directory / digest).unlink()
+    with pytest.raises(Refused) as refused:
+        desk.snapshot(None, {"submission": str(submission)})
+    assert refused.value.code == "redacted"
+
+
 def test_a_researcher_says_a_bounded_number_of_things(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:

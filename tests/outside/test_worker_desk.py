@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from aar.outside.admission import Refused
+from aar.outside.gateway import worker_desk
 from aar.outside.gateway.ledger import Ledger, LedgerUnusable
 from aar.outside.gateway.staff_desk import ControlDesk
 from aar.outside.gateway.worker_desk import CALLS_PER_ENTRY, WorkerDesk
@@ -161,6 +162,8 @@ def test_a_limit_is_an_entry_at_once_and_ends_the_lease(tmp_path: Path) -> None:
     assert gateway.desks[ONE].lease({}, {}) == {"task": None, "study_open": True}
     with pytest.raises(Refused, match="reached its limit, tokens"):
         gateway.submit(ONE, task, plan, "late")
+    with pytest.raises(Refused, match="was ended"):
+        gateway.desks[ONE].done({"task": task, "outcome": "budget", "reason": "x"}, {})
     assert gateway.desks[TWO].lease({}, {})["task"]["task"] == task
 
 
@@ -294,3 +297,20 @@ def test_who_has_no_task_when_submissions_are_spent_may_stop(tmp_path: Path) -> 
     held = next(one.name for one in gateway.service.projection.tasks.values() if one.researcher == ONE)
     gateway.desks[ONE].done({"task": held, "outcome": "done", "reason": ""}, {})
     assert gateway.worker.limits({}, {"researcher": ONE})["stop"] == "submissions"
+
+
+def test_a_task_over_which_too_many_reached_their_limits_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_desk, "MAX_HOLDERS", 2)
+    gateway = Spending(tmp_path, tokens=TOKENS)
+    task, _plan = gateway.plan(ONE)
+    gateway.call(1)
+    assert gateway.service.projection.tasks[task].state == "leased"
+    gateway.plan(TWO)
+    gateway.call(1, TWO)
+    told = gateway.service.projection.tasks[task]
+    assert (told.outcome, told.reason) == (
+        "budget",
+        f"{ONE}, {TWO} had it, the last to a limit of its budget",
+    )

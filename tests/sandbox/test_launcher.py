@@ -458,7 +458,7 @@ if os.fork() == 0:
         time.sleep(30)
     os._exit(0)
 os.wait()
-_Launcher(Bubblewrap('/none', True, {}, (), None, {}))._sweep()
+_Launcher(Bubblewrap('/none', True, {}, (), None))._sweep()
 try: os.wait(); print('reaped late')
 except ChildProcessError: print('none left')
 """
@@ -730,7 +730,8 @@ def test_the_time_of_one_that_waits_begins_when_it_is_told_so(client: LauncherCl
     assert ended.reason == "wall"
     assert 0.4 <= ended.wall_s < 2
     assert ended.cpu_s < 0.5
-    with client.start(python("while True: pass", cpu_s=1, waits=True)) as running:
+    with client.start(python("print('up', flush=True)\nwhile True: pass", cpu_s=1, waits=True)) as running:
+        assert running.stdout.readline() == b"up\n"
         running.begin()
         assert running.wait(15).reason == "cpu"
 

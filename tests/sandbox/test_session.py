@@ -146,6 +146,11 @@ def test_output_past_the_cap_is_cut_and_said_to_be(shared: Session) -> None:
     assert not bash(shared, "printf %1000s", output_bytes=1000).truncated
 
 
+def test_output_byte_by_byte_is_gathered_and_arrives_whole(shared: Session) -> None:
+    result = python(shared, "import os\nfor _ in range(20000): os.write(1, b'x'); os.write(2, b'y')")
+    assert (result.stdout, result.stderr, result.reason) == (b"x" * 20000, b"y" * 20000, "exited")
+
+
 def test_one_that_writes_without_end_is_ended_for_its_output(shared: Session) -> None:
     result = bash(shared, "exec yes", output_bytes=1000, timeout_s=60.0)
     assert (len(result.stdout), result.truncated, result.reason) == (1000, True, "output")
@@ -208,6 +213,20 @@ def test_as_many_as_may_run_at_once_do_and_the_next_waits(shared: Session) -> No
     with ThreadPoolExecutor(AT_ONCE + 4) as pool:
         told = list(pool.map(one, range(AT_ONCE + 4)))
     assert told == [f"{number}\n{'x' * number}".encode() for number in range(AT_ONCE + 4)]
+
+
+def test_one_that_finds_no_place_in_its_time_is_not_started(
+    open_session: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "AT_ONCE", 1)
+    session = open_session()
+    first = threading.Thread(target=lambda: bash(session, "sleep 2"))
+    first.start()
+    time.sleep(0.3)
+    result = bash(session, "touch started", timeout_s=0.2)
+    assert (result.returncode, result.reason) == (126, "wall")
+    first.join()
+    assert bash(session, "cat started").returncode == 1
 
 
 def test_a_command_that_kills_its_keeper_is_over_and_the_others_go_on(shared: Session) -> None:
@@ -407,6 +426,8 @@ FORGERIES = {
     "more than may come": r"""for _ in $(seq 20); do printf '{"id":2,"say":"out","size":60000}\n'; """
     "printf %060000d 0; done",
     "another kind of answer": r"""printf '{"id":2,"say":"file","size":1}\nx'""",
+    "a frame for each byte": r"""awk 'BEGIN { for (;;) printf "{\"id\":2,\"say\":\"out\","""
+    r"""\"size\":1}\nx" }' | head -c 3000000""",
     "an end without a status": r"""printf '{"id":2,"say":"done","size":0}\n'""",
 }
 

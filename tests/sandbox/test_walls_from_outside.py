@@ -109,6 +109,16 @@ def test_a_process_without_walls_is_reported_when_it_is_seen_twice() -> None:
     assert walls.look(use, 1, None, 1.75) is None
 
 
+def test_one_that_is_to_begin_is_taken_at_a_single_look() -> None:
+    bare = Use(0.0, 0, unwalled=frozenset([7]))
+    assert "filter" in (Walls().look(bare, 7, None, 0.1, at_once=True) or "")
+    # This process has walls of nobody, and for a first look that may be because it is on its way.
+    walls, own = Walls(), os.getpid()
+    assert walls.look(Use(0.0, 0), own, None, 0.1) is None
+    assert "the host's own namespace" in (walls.look(Use(0.0, 0), own, None, 0.35) or "")
+    assert "the host's own namespace" in (Walls().look(Use(0.0, 0), own, None, 0.1, at_once=True) or "")
+
+
 def test_one_that_is_not_up_yet_has_time_and_not_without_end() -> None:
     bare = Use(0.0, 0, unwalled=frozenset([7]))
     assert Walls().look(bare, 7, None, UP_S - 1) is None

@@ -47,7 +47,7 @@ import json, subprocess, sys, time, urllib.request
 from pathlib import Path
 from aar.inside.gateway_client import GatewayClient
 
-PYTHON = [sys.executable, "-S", "-P", "-m"]
+PYTHON = ["python3", "-m"]
 HEADERS = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
 client = GatewayClient()
 client.study()

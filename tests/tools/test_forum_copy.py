@@ -8,6 +8,8 @@ from typing import Any
 from aar.inside.forum_copy import ForumCopy, main, write_files
 from real_gateway import RealGateway
 
+FRONT = ("README.md", "INDEX.md", "methods.tsv")
+
 
 def entry(index: int, kind: str, author: str = "researcher-2", **body: Any) -> dict[str, Any]:
     return {"index": index, "kind": kind, "author": author, "at": 0, "refs": [], "body": body}
@@ -66,18 +68,14 @@ def test_a_comment_is_on_the_page_of_its_finding_as_a_claim_with_its_own_flags()
 
 def test_only_what_changed_since_the_last_time_is_written_again() -> None:
     copy = copy_of(finding(7), finding(8))
-    assert set(copy.changed()) == {
-        "findings/000007.md",
-        "findings/000008.md",
-        "README.md",
-        "INDEX.md",
-        "methods.tsv",
-    }
+    assert set(copy.changed()) == {"findings/000007.md", "findings/000008.md", *FRONT}
     assert copy.changed() == {}
     copy.take(entry(9, "vote", on=8, value=-1))
     changed = copy.changed()
     assert "findings/000007.md" not in changed
     assert "- votes: -1\n" in changed["findings/000008.md"]
+    assert set(copy.everything()) == {"findings/000007.md", "findings/000008.md", *FRONT}
+    assert copy.changed() == {}
     # What was taken in once is not taken in again.
     copy.take(entry(9, "vote", on=8, value=-1))
     assert copy.changed() == {}

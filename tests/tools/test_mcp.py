@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -18,14 +19,18 @@ from typing import Any
 
 import pytest
 
+from aar.inside.gateway_client import GatewayClient
 from aar.inside.tools import TOOLS, Toolbox
 from aar.lab.protocol.operations import OPERATIONS
+from inside.gateway_double import GatewayDouble
 from real_gateway import METHOD, RealGateway
 
 pytest.importorskip("mcp", reason="comes with the extra llm")
 import httpx2
 from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
+
+from aar.llm.mcp_server import ResearcherTools
 
 SOURCE = str(Path(__file__).resolve().parents[2] / "src")
 PUMP = [sys.executable, "-m", "aar.inside.mcp_pump"]
@@ -300,6 +305,68 @@ def test_a_process_that_dies_is_started_again_and_the_other_never_stopped(real_g
         time.sleep(0.05)
     assert not set(now) & set(before)
     real_gateway.plane.check()
+
+
+def test_a_record_that_contradicts_itself_ends_the_tools_and_its_evidence_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="gw-") as directory:
+        double = GatewayDouble(Path(directory) / "gw.sock")
+        double.lies.append(
+            lambda verb, told: {**told, "index": told["index"] + 1} if verb == "comment" else None
+        )
+        tools = ResearcherTools(GatewayClient(double.path, first_pause_s=0.001))
+        for number in range(2):
+            text, is_error = tools._answer("comment", {"on": 0, "text": f"{number}"})
+            assert is_error
+            assert "stop working" in text
+        assert double.calls["comment"] == 1
+        double.close()
+    assert '"told"' in capsys.readouterr().err
+
+
+def test_a_gateway_that_is_gone_is_said_to_the_model(tmp_path: Path) -> None:
+    tools = ResearcherTools(GatewayClient(str(tmp_path / "absent"), first_pause_s=0.001))
+    text, is_error = tools._answer("budget", {})
+    assert (is_error, "does not answer" in text) == (True, True)
+
+
+def test_all_of_its_processes_end_with_their_supervisor() -> None:
+    lifeline, far_end = os.pipe()
+    ready, ready_far_end = os.pipe()
+    # Nobody connects, so that they need no name.
+    listeners = [socket.socket(socket.AF_UNIX) for _name in ("http", "lines")]
+    for one in listeners:
+        one.bind("")
+        one.listen()
+    http, lines = (one.fileno() for one in listeners)
+    place = {"name": "r", "gateway": "/nowhere", "uid": 0, "http_fd": http, "lines_fd": lines}
+    words = ["--serve", json.dumps(place), "--lifeline-fd", str(lifeline), "--ready-fd", str(ready_far_end)]
+    with subprocess.Popen(
+        [sys.executable, "-m", "aar.llm.mcp_server", *words],
+        env={"PYTHONPATH": SOURCE, "PATH": os.environ["PATH"]},
+        pass_fds=[lifeline, ready_far_end, http, lines],
+    ) as process:
+        os.close(lifeline)
+        os.close(ready_far_end)
+        assert os.read(ready, 10) == b"ready\n"
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert len(children) == 1
+        os.close(far_end)
+        assert process.wait(10) == 0
+        deadline = time.monotonic() + 10
+        while Path(f"/proc/{children[0]}/cmdline").exists() and _is_alive(children[0]):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    for one in listeners:
+        one.close()
+
+
+def _is_alive(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="without root every process has the same uid")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import http.client
+import inspect
 import json
 import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from aar.formats.canonical import format_canonical
 from aar.formats.errors import FormatError
@@ -26,6 +30,9 @@ from aar.lab.protocol.operations import (
     VOTE,
     Operation,
 )
+from aar.outside import admission
+from aar.outside.gateway import kept as kept_files
+from aar.outside.gateway import requests, researcher_desk
 from aar.outside.gateway.openapi import openapi_document, status_of
 from aar.outside.gateway.researcher_desk import ResearcherDesk
 from real_gateway import METHOD, RealGateway
@@ -152,6 +159,61 @@ def test_the_desk_has_these_verbs_and_no_other() -> None:
     desk = ResearcherDesk(None, None, "r", is_closing=lambda: False)  # type: ignore[arg-type]
     assert {(one.method, one.path) for one in OPERATIONS} == set(desk.verbs())
     assert len({one.name for one in OPERATIONS}) == len(OPERATIONS)
+
+
+def codes_in(source: str, *functions: str) -> set[str]:
+    """The codes that these functions of a module refuse with, and those that they call by name."""
+    tree = ast.parse(source)
+    bodies = {one.name: one for one in ast.walk(tree) if isinstance(one, ast.FunctionDef)}
+    todo, seen, found = list(functions), set(), set()
+    while todo:
+        name = todo.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        for one in ast.walk(bodies[name]):
+            if not isinstance(one, ast.Call):
+                continue
+            called = one.func.attr if isinstance(one.func, ast.Attribute) else getattr(one.func, "id", "")
+            if called in ("_need", "Refused"):
+                code = one.args[1 if called == "_need" else 0]
+                found.add(code.value if isinstance(code, ast.Constant) else "")
+            elif called in bodies:
+                todo.append(called)
+    return found - {""}
+
+
+# What admission refuses and no researcher can bring about: the desk writes these entries itself, in order.
+NOT_BY_ASKING = {
+    "lease": {"epoch", "leased", "no-researcher", "no-task"},
+    "submit": {"repeated", "no-submission", "not-scored", "confirmed", "no-task"},
+    "confirm": {"confirmed", "no-task"},
+}
+RULES = {
+    "plan": ("_plan_declared",),
+    "submit": ("_submission", "_budget_charged"),
+    "confirm": ("_budget_charged",),
+    "finding": ("_finding",),
+    "comment": ("_comment",),
+    "vote": ("_vote",),
+    "lease": ("_task_leased",),
+    "done": ("_task_closed",),
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_the_document_names_every_code_that_admission_refuses_with(name: str) -> None:
+    (operation,) = (one for one in OPERATIONS if one.name == name)
+    raised = codes_in(inspect.getsource(admission), *RULES[name])
+    assert raised - NOT_BY_ASKING.get(name, set()) <= set(operation.codes)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: one.name)
+def test_the_document_names_every_code_that_the_desk_refuses_with(operation: Operation) -> None:
+    modules = (researcher_desk, requests, *([kept_files] if operation.name == "keep" else []))
+    source = "\n".join(inspect.getsource(one) for one in modules)
+    methods = {"openapi": ["openapi"], "keep": ["keep", "put"]}.get(operation.name, [operation.name])
+    assert codes_in(source, *methods) <= set(operation.codes)
 
 
 def test_every_object_that_is_handed_in_is_closed_or_has_bounded_names() -> None:
@@ -285,6 +347,12 @@ def test_every_refusal_comes_with_a_code_and_a_status_of_the_document(real_gatew
     ):  # fmt: skip
         line.ask(by_name[name], body)
         assert code in line.seen[name], (name, line.seen[name])
+    # As deep as a parser goes, and where exactly it stops is Python's affair.
+    for depth in range(100, 1_200, 50):
+        nested = "[" * depth + "]" * depth
+        line.connection.request("POST", "/v1/plan", f'{{"task": "t9", "steps": [{nested}], "amends": -1}}')
+        answer = json.loads(line.connection.getresponse().read())
+        assert answer["error"]["code"] in ("bad-request", "bad-body"), depth
     for name, query, code in (
         ("snapshot", "?submission=0", "no-submission"),
         ("receipt", "?submission=0", "no-submission"),
@@ -293,6 +361,33 @@ def test_every_refusal_comes_with_a_code_and_a_status_of_the_document(real_gatew
     ):
         line.ask(by_name[name], query=query)
         assert code in line.seen[name], (name, line.seen[name])
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(max_size=12),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.sampled_from([one for one in OPERATIONS if one.body]), st.data())
+def test_no_body_makes_the_gateway_stumble_or_answer_what_the_document_does_not_say(
+    real_gateway: RealGateway, operation: Operation, data: st.DataObject
+) -> None:
+    """Whatever is refused is refused with a code of the document, never `internal`."""
+    bounds = operation.body or {}
+    body = {key: data.draw(JSON, label=key) for key in bounds["properties"]}
+    if data.draw(st.booleans(), label="strange"):
+        body |= data.draw(st.dictionaries(st.text(max_size=8), JSON, max_size=2))
+    line = Line(real_gateway.socket("researcher-2"))
+    status, answer = line.ask(operation, body)
+    line.connection.close()
+    if status != 200:
+        assert answer["error"]["code"] != "internal", body
+    elif fault(body, bounds):
+        # What the gateway takes beyond the document: nothing.
+        raise AssertionError(body)
 
 
 def test_the_forum_is_waited_for_until_it_grows_and_no_longer(real_gateway: RealGateway) -> None:

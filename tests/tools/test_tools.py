@@ -284,7 +284,7 @@ def test_a_page_of_the_forum_goes_on_where_it_was_cut(box: Toolbox, worked: Mapp
 
 def test_a_paused_queue_is_said_and_not_waited_for(real_gateway: RealGateway) -> None:
     control = real_gateway.plane.control
-    reason = {"signal": "", "value": "", "limit": "", "reason": "a test", "evidence": []}
+    reason = {"signal": "", "value": "", "limit": "", "reason": "a test", "evidence": [], "researcher": ""}
     pause = control.append([REVIEWER], "queue-paused", reason)["index"]
     try:
         text, is_error = call_tool(

@@ -418,3 +418,90 @@ def test_a_vote_is_on_another_s_finding_and_once(
     forge = honest()
     forge.add("late-vote", author, "vote", {"on": At(on), "value": 1}, before="closed")
     assert_only(verdict_on(forge, tmp_path), code, forge.position("late-vote"), says)
+
+
+# A pause of one researcher.
+
+
+def at_entry(forge: Forge, tmp_path: Path, says: str, label: str) -> None:
+    assert_only(verdict_on(forge, tmp_path), "ORDER", forge.position(label), says)
+
+
+def stopped(forge: Forge, before: str, *, until: str = "", author: str = "operator", **changes: Any) -> Forge:
+    body = {
+        "researcher": "r1",
+        "signal": "",
+        "value": "",
+        "limit": "",
+        "reason": "it wanders",
+        "evidence": [],
+    }
+    forge.add("stop", author, "queue-paused", {**body, **changes}, before=before)
+    if until:
+        lifted = {"pause": At("stop"), "reason": "looked"}
+        forge.add("lift", "reviewer", "queue-resumed", lifted, before=until).refs = [At("stop")]
+    return forge
+
+
+@pytest.mark.parametrize("author", ["operator", "reviewer", "monitor"])
+def test_a_stopped_researcher_hands_nothing_in(author: str, tmp_path: Path) -> None:
+    forge = stopped(honest(), "submission-worse", author=author, until="charge-sure")
+    report = verdict_on(forge, tmp_path)
+    assert_only(report, "ORDER", forge.position("submission-worse"), "no submission of r1 before entry")
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("comment", {"on": 0, "text": "but"}),
+        ("task-proposed", {"title": "t", "direction": "", "reason": ""}),
+    ],
+)
+def test_a_stopped_researcher_says_nothing(kind: str, body: dict[str, Any], tmp_path: Path) -> None:
+    forge = stopped(honest(), "submission-worse", until="submission-worse")
+    forge.add("word", "r1", kind, body, before="lift")
+    at_entry(forge, tmp_path, "nothing of r1 before entry", "word")
+
+
+def test_the_stop_of_another_stops_nobody_else(tmp_path: Path) -> None:
+    forge = stopped(honest(), "submission-worse", researcher="r2", until="receipt-worse")
+    assert verdict_on(forge, tmp_path).findings == []
+
+
+def test_a_researcher_whose_stop_a_reviewer_lifted_goes_on(tmp_path: Path) -> None:
+    forge = stopped(honest(), "submission-worse", until="submission-worse")
+    assert verdict_on(forge, tmp_path).findings == []
+
+
+def test_nothing_is_leased_to_who_is_stopped_but_a_task_may_be_taken_away(tmp_path: Path) -> None:
+    forge = stopped(honest(), "over-walk")
+    lease = {"task": "walk", "researcher": "r1", "until_ms": 0, "epoch": 2, "direction": ""}
+    forge.add("lease", "gateway", "task-leased", lease, before="over-walk")
+    assert verdict_on(forge, tmp_path / "away").findings == []
+    forge["lease"].body["until_ms"] = 2**50
+    at_entry(forge, tmp_path / "lease", "no lease of r1 before entry", "lease")
+
+
+def test_no_confirmation_is_asked_for_by_who_is_stopped(tmp_path: Path) -> None:
+    forge = honest()
+    who = forge["charge-sure"].body["researcher"]
+    stopped(forge, "charge-sure", researcher=who, until="receipt-sure")
+    report = verdict_on(forge, tmp_path)
+    assert_only(report, "ORDER", forge.position("charge-sure"), f"no confirmation of {who} before entry")
+
+
+def test_a_researcher_is_stopped_once_at_a_time(tmp_path: Path) -> None:
+    forge = stopped(honest(), "over-walk", until="over-walk")
+    again = dict(forge["stop"].body)
+    forge.add("again", "reviewer", "queue-paused", again, before="lift")
+    at_entry(forge, tmp_path, "one pause of r1 at a time", "again")
+
+
+def test_who_is_stopped_is_a_researcher_of_the_study(tmp_path: Path) -> None:
+    forge = stopped(honest(), "over-walk", researcher="nobody")
+    at_entry(forge, tmp_path, "a pause of a researcher of the study", "stop")
+
+
+def test_an_operator_stops_single_researchers_and_never_the_whole_queue(tmp_path: Path) -> None:
+    forge = stopped(honest(), "over-walk", researcher="")
+    at_entry(forge, tmp_path, "a pause of everybody by the monitor or a reviewer", "stop")

@@ -58,7 +58,14 @@ from aar.outside.study_data import DataUnusable, keep_data, read_data
 from aar.outside.study_directory import NotAStudy, StudyDirectory, service_uids
 from aar.outside.study_file import StudyFile, StudyFileError, default_study_text, dollars_of, parse_study
 from aar.outside.study_programs import keep_programs, kept_programs, read_programs
-from aar.outside.study_run import ModelTerms, Moment, StudyRun, StudyStopped, read_projection
+from aar.outside.study_run import (
+    ModelTerms,
+    Moment,
+    StudyRun,
+    StudyStopped,
+    read_projection,
+    refuse_when_all_stopped,
+)
 from aar.verify.leaderboard import Row, leaderboard
 from aar.verify.report import Report, format_report
 from aar.verify.spending import format_dollars
@@ -151,9 +158,12 @@ def _run_locked(
     terms: ModelTerms | None,
     backend: str,
 ) -> int:
-    if read_projection(study).closed:
+    before = read_projection(study)
+    if before.closed:
         complain(f"{study.path} is closed: nothing to run; here is what it found")
         return _show_closed(study, options)
+    stops = {name: before.pauses[stop] for name, stop in before.stops.items()}
+    refuse_when_all_stopped(stops, before.researchers)
     if data:
         keep_data(study.data, data, service_uids().evaluator)
     elif study_file.data and options.study is not None:

@@ -17,8 +17,6 @@ from aar.cli.safe_text import terminal_safe
 from aar.outside.projection import Projection
 from aar.outside.study_directory import StudyDirectory
 
-EXTRA = "requirements-llm.lock"
-
 
 def trace(options: argparse.Namespace) -> int:
     """Show a researcher's transcripts: in Inspect View, as text, or as JSON."""
@@ -32,7 +30,8 @@ def trace(options: argparse.Namespace) -> int:
         from aar.llm import inspect_trace
     except ImportError as error:
         raise CommandFailed(
-            f"{error}: transcripts are read with Inspect; type .venv/bin/pip install -r {EXTRA}"
+            f"transcripts are read with Inspect AI, which is not here ({error}): pip install 'aar[llm]'; "
+            "in a checkout ./aar trace installs it"
         ) from error
     files = inspect_trace.transcript_files(study.worker, options.researcher)
     if not (options.json or options.text):

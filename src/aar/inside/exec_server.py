@@ -36,6 +36,9 @@ HEADER_BYTES = 1024
 # Output past its cap is thrown away, and a command that goes on like that is ended.
 FLOOD_BYTES = 64 << 20
 MAX_LEFT_STREAMS = 64
+# Output in small pieces is gathered for so long: a frame for each byte would cost its reader more than us.
+GATHER_S = 0.002
+SMALL_BYTES = 4096
 
 _PR_SET_DUMPABLE = 4
 _QUEUE_BYTES = 1 << 20
@@ -84,6 +87,7 @@ class _Server:
         self.commands: dict[int, _Command] = {}
         self.readings: dict[int, Frames] = {}
         self.left: list[_Stream] = []  # of commands that are over: read, and thrown away
+        self.gathers_until_s = 0.0
 
     def serve(self) -> None:
         """Until the other end closes its pipe."""
@@ -103,6 +107,7 @@ class _Server:
                 select.select([], [1], [], self._timeout_s())
                 self._flush()
             else:
+                time.sleep(max(0.0, self.gathers_until_s - time.monotonic()))
                 for key, _ in self.selector.select(self._timeout_s()):
                     # An earlier callback of this round may have ended what this event was for.
                     if self.selector.get_map().get(key.fd) is key:
@@ -258,6 +263,8 @@ class _Server:
         command.is_cut = command.is_cut or bool(stream.dropped)
         if kept:
             self._say({"id": command.call, "say": stream.say}, kept)
+        if len(chunk) < SMALL_BYTES:
+            self.gathers_until_s = time.monotonic() + GATHER_S
         if stream.dropped > FLOOD_BYTES and command.reason == "exited":
             self._end(command, "output")
         return True
@@ -342,6 +349,10 @@ class _Server:
             for pid in alive:
                 send_signal(pid, signal.SIGKILL)
             time.sleep(0.001)
+        # Where the kernel lists no children (CONFIG_PROC_CHILDREN), its process group at least.
+        for pid in map(int, command.told.split()[:1]):
+            send_signal(-pid, signal.SIGKILL)
+            send_signal(pid, signal.SIGKILL)
         send_signal(command.keeper, signal.SIGCONT)
 
     # What goes out

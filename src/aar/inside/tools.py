@@ -22,7 +22,7 @@ from aar.formats.proof import TlogProof, format_proof, parse_proof
 from aar.formats.strict import decode_base64
 from aar.inside.forum_copy import ForumCopy
 from aar.inside.gateway_client import GatewayClient, GatewayError
-from aar.inside.injection import CLAIMS, flags_of, flags_of_body, shown_json, visible
+from aar.inside.injection import CLAIMS, flags_of, shown_json, visible
 from aar.lab.protocol import operations as spoken
 from aar.lab.protocol.json_schema import Schema, fault, shown
 from aar.lab.snapshot import snapshot_digest
@@ -280,7 +280,7 @@ def _as_claim(forum: ForumCopy, index: int) -> dict[str, Any]:
     told = {key: entry[key] for key in ("index", "kind", "author")}
     if entry["kind"] == "finding":
         told["standing"] = forum.standing(index)
-    flags = flags_of_body(entry["body"])
+    flags = forum.flags_on(index)
     return {**told, **({"flags": list(flags)} if flags else {}), "body": entry["body"]}
 
 

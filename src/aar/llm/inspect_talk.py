@@ -87,6 +87,7 @@ class Talk:
         else:
             state.messages = _MESSAGES.validate_python(moment.messages)
             self.turns, self.life = moment.turns, moment.life + 1
+            self._context_tokens = moment.context_tokens
             self.seat.files = dict(moment.files)
             transcript().info({"resumed": {"turns": self.turns, "life": self.life}})
         try:
@@ -264,6 +265,7 @@ class Talk:
             messages=[one.model_dump(mode="json", exclude_none=True) for one in state.messages],
             turns=self.turns,
             life=self.life,
+            context_tokens=self._context_tokens,
             files=self.seat.files,
         )
         await in_thread(partial(self.kept.save, moment))

@@ -29,6 +29,7 @@ class Moment:
     messages: Sequence[Mapping[str, Any]]
     turns: int
     life: int = 1
+    context_tokens: int = 0
     files: Mapping[str, bytes] = field(default_factory=dict)
 
 
@@ -52,6 +53,7 @@ class KeptWork:
             "messages": list(moment.messages),
             "turns": moment.turns,
             "life": moment.life,
+            "context_tokens": moment.context_tokens,
             "workspace": digest,
         }
         write_durably(self._directory / STATE, json.dumps(state).encode(), mode=0o600)
@@ -72,6 +74,7 @@ class KeptWork:
             messages=state["messages"],
             turns=state["turns"],
             life=state["life"],
+            context_tokens=state["context_tokens"],
             files={name: base64.b64decode(text) for name, text in kept.items()},
         )
 

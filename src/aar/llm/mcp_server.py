@@ -45,6 +45,7 @@ OPEN_FILES = 512
 DATA_BYTES = 1 << 30
 MAX_STARTS = 20
 RESTART_PAUSE_S = 0.5
+NICENESS = 10
 MAX_LOG_RECORDS = 200
 INSTRUCTIONS = (
     "You are a researcher of a study. Start with next_task, declare a plan, submit methods, read their "
@@ -250,6 +251,8 @@ def _run(served: Served, lifeline_fd: int) -> None:
     """Body of one researcher's process."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
     resource.setrlimit(resource.RLIMIT_DATA, (DATA_BYTES, DATA_BYTES))
+    # A sandbox that calls without end takes what the services and the other sandboxes leave.
+    os.nice(NICENESS)
     handler = logging.StreamHandler()
     handler.addFilter(_Bounded())
     logging.basicConfig(level=logging.ERROR, handlers=[handler])

@@ -96,9 +96,7 @@ def _work(config: WorkerConfig, template: str) -> int:
     try:
         from aar.llm.inspect_team import Team
     except ImportError as error:
-        say(
-            f"{error}: install the extra llm: .venv/bin/pip install --require-hashes -r requirements-llm.lock"
-        )
+        say(f"models are asked through Inspect AI, which is not installed ({error}): pip install 'aar[llm]'")
         return EXIT_CONFIG
 
     desk = WorkerDesk(config.worker_socket)

@@ -64,6 +64,9 @@ def check_admission(projection: Projection, signed: SignedEntry, vouches: Vouche
         entry.kind not in AFTER_CLOSE or projection.roles.get(entry.author) == "researcher"
     ):
         raise Refused("study-closed", f"the study is closed: {entry.kind} is too late")
+    stop = projection.stops.get(entry.author)
+    if stop is not None:
+        raise Refused("stopped", f"{entry.author} is stopped since entry {stop}: a {entry.kind} is too late")
     rule = RULES.get(entry.kind)
     if rule is not None:
         rule(projection, entry, entry.body)

@@ -91,7 +91,8 @@ class Fleet:
         """End those of these names, and start no process of theirs until they are no longer among them."""
         self._held = set(names)
         for member in self.members:
-            if member.name in self._held and member.state != HELD:
+            is_well = member.running is not None or member.state in ("new", "finished")
+            if member.name in self._held and is_well:
                 self._end(member, HELD)
             elif member.name not in self._held and member.state == HELD:
                 self._start(member, is_again=True)

@@ -44,6 +44,7 @@ dollars = "10.00"
 [llm]
 prices = "my-prices.toml"  # dollars for a million tokens, before those of aar.outside.prices
 brief = "my-brief.md"      # template of what each is told first, in the place of aar.llm's
+fresh = true               # a conversation begins anew, from brief and notebook, after each finding
 
 [sandbox]
 backend = "bubblewrap"     # the default; "container" is podman's. Never "bare", which only a person asks for
@@ -278,6 +279,8 @@ class StudyFile:
     # Paths of the user's own prices and template, or "".
     prices: str = ""
     brief: str = ""
+    # Whether a model's conversation begins anew after each finding that it posts.
+    fresh: bool = False
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -392,10 +395,11 @@ class StudyFile:
                 lines += [f"model = {_toml(one.model)}", *_budget_lines(one.tokens, one.dollars)]
         if self.models:
             lines += ["", "[budget]", *_budget_lines(self.tokens, self.dollars)]
-        if self.prices or self.brief:
+        if self.prices or self.brief or self.fresh:
             lines += ["", "[llm]"]
             lines += [f"prices = {_toml(self.prices)}"] if self.prices else []
             lines += [f"brief = {_toml(self.brief)}"] if self.brief else []
+            lines += ["fresh = true"] if self.fresh else []
         if self.backend != DEFAULT_BACKEND:
             lines += ["", "[sandbox]", f"backend = {_toml(self.backend)}"]
         lines += format_terms(self.oversight)
@@ -481,6 +485,7 @@ def parse_study(text: str, *, source: str, problems: tuple[str, ...]) -> StudyFi
         prices=_llm(document, "prices", source),
         brief=_llm(document, "brief", source),
         backend=_backend(document.get("sandbox", {}), f"{source} [sandbox]"),
+        fresh=_fresh(document, source),
     )
     tokens, dollars = _budget(document, source, has_models=bool(study_file.models))
     return study_file.with_budget(tokens, dollars)
@@ -491,8 +496,15 @@ def _llm(document: Mapping[str, Any], key: str, source: str) -> str:
     if "llm" not in document:
         return ""
     table = _table(document, "llm", source)
-    _only(table, {"prices", "brief"}, f"{source} [llm]")
+    _only(table, {"prices", "brief", "fresh"}, f"{source} [llm]")
     return _string(table, key, f"{source} [llm]") if key in table else ""
+
+
+def _fresh(document: Mapping[str, Any], source: str) -> bool:
+    fresh = document.get("llm", {}).get("fresh", False)
+    if not isinstance(fresh, bool):
+        raise StudyFileError(f"{source} [llm]: fresh: got {fresh!r:.40}, want true or false")
+    return fresh
 
 
 def _budget(document: Mapping[str, Any], source: str, *, has_models: bool) -> tuple[int, Fraction | None]:

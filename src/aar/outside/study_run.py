@@ -169,8 +169,9 @@ def check_models(
             )
 
 
-def _refuse_when_all_stopped(stopped: Mapping[str, Any], researchers: Sequence[str]) -> None:
-    if set(researchers) <= set(stopped):
+def refuse_when_all_stopped(stopped: Mapping[str, Mapping[str, Any]], researchers: Sequence[str]) -> None:
+    """Raise `StudyStopped` when none of them may do anything; `stopped`: by name, why each was stopped."""
+    if researchers and set(researchers) <= set(stopped):
         reasons = sorted({str(one["reason"]) for one in stopped.values()})
         raise StudyStopped(f"every researcher is stopped ({'; '.join(reasons)[:200]})")
 
@@ -273,7 +274,7 @@ class StudyRun:
                 elsewhere=[one["researcher"] for one in self._models.get("researchers", ())],
             )
             stopped = self.plane.control.get("/v1/status")["stopped"]
-            _refuse_when_all_stopped(stopped, self._researchers)
+            refuse_when_all_stopped(stopped, self._researchers)
             self._fleet.start(stopped)
             if self._models:
                 self._worker = self._worker_process()
@@ -287,8 +288,11 @@ class StudyRun:
             self.plane.check_soon()
             raise
         finally:
-            self._stop_researchers()
-            self.plane.stop()
+            # A second Ctrl-C while the worker is given its time leaves no service behind.
+            try:
+                self._stop_researchers()
+            finally:
+                self.plane.stop()
 
     def _stop_researchers(self) -> None:
         """The worker first: it still has calls and transcripts to tell of."""
@@ -323,6 +327,7 @@ class StudyRun:
             "study": self._file.name,
             "origin": self._study.origin,
             "brief": terms.brief,
+            "fresh": self._file.fresh,
             "researchers": researchers,
         }
         return WorkerProcess(
@@ -452,7 +457,7 @@ class StudyRun:
                 if seconds["used"] >= seconds["budget"]:
                     return "time-over"
                 if fleet.is_over and not self._is_thinking(status) and not status["pending"]:
-                    _refuse_when_all_stopped(status["stopped"], self._researchers)
+                    refuse_when_all_stopped(status["stopped"], self._researchers)
                     return "budget" if self._is_money_out(status) else "stopped"
             time.sleep(POLL_S)
 

@@ -164,10 +164,13 @@ class WorkerProcess:
             process.send_signal(signal.SIGTERM)
         try:
             process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
+        except (subprocess.TimeoutExpired, KeyboardInterrupt) as error:
             process.kill()
             process.wait()
-        self._let_go()
+            if isinstance(error, KeyboardInterrupt):
+                raise
+        finally:
+            self._let_go()
         self.state = "stopped"
 
     def _let_go(self) -> None:

@@ -53,6 +53,8 @@ CLAIMING = frozenset(
         "score-receipt",
         "score-revealed",
         "finding",
+        "comment",
+        "task-proposed",
         "vote",
         "alarm",
         "decision",

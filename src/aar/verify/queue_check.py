@@ -52,6 +52,9 @@ class QueueCheck:
     def check(self, index: int, entry: Entry) -> None:
         """Take in the entry at `index`, of any kind."""
         body: Any = entry.body
+        if entry.author in self._stopped:
+            stop = self._stopped[entry.author]
+            self._add("ORDER", index, f"nothing of {entry.author} before entry {stop} is lifted", entry.kind)
         handler = getattr(self, "_check_" + entry.kind.replace("-", "_"), None)
         if handler is not None:
             handler(index, entry, body)

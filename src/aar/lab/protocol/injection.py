@@ -24,15 +24,33 @@ MOST_CHARACTERS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """A wording that is flagged under `name`."""
+class Wording:
+    """One way to put it, in small letters. `words`: one of them is in whatever fits, and soon found."""
 
-    name: str
+    words: tuple[str, ...]
     pattern: re.Pattern[str]
 
 
-def _rule(name: str, *alternatives: str) -> Rule:
-    return Rule(name, re.compile("|".join(f"(?:{one})" for one in alternatives), re.IGNORECASE))
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Wordings that are flagged under `name`."""
+
+    name: str
+    wordings: tuple[Wording, ...]
+
+    def fits(self, text: str) -> bool:
+        """Whether any wording is in `text`, which is in small letters."""
+        return any(
+            one.pattern.search(text) for one in self.wordings if any(word in text for word in one.words)
+        )
+
+
+def _rule(name: str, *wordings: Wording) -> Rule:
+    return Rule(name, wordings)
+
+
+def _put(words: str, *parts: str) -> Wording:
+    return Wording(tuple(words.split()), re.compile("".join(parts)))
 
 
 _EARLIER = (
@@ -46,63 +64,117 @@ _INSTRUCTIONS = (
 RULES: tuple[Rule, ...] = (
     _rule(
         "override",
-        rf"\b(?:ignore|disregard|forget|override|bypass|skip)\s+(?:{_EARLIER}\s+){{1,5}}{_INSTRUCTIONS}\b",
-        r"\b(?:ignore|disregard|forget)\s+(?:everything|all|anything|what)\b.{0,30}"
-        r"\b(?:above|before|earlier|so far|were told|have been told|was said)\b",
-        r"\b(?:do not|don't|stop)\s+(?:follow|obey)(?:ing)?\s+(?:your|the|any|all)\b",
-        r"\b(?:new|updated|revised|real|actual)\s+(?:system\s+)?(?:instructions?|prompts?|rules?|orders?)\s*"
-        r"(?::|for you\b|from the\b)",
+        _put(
+            "ignore disregard forget override bypass skip",
+            rf"\b(?:ignore|disregard|forget|override|bypass|skip)\s+(?:{_EARLIER}\s+){{1,5}}{_INSTRUCTIONS}\b",
+        ),
+        _put(
+            "ignore disregard forget",
+            r"\b(?:ignore|disregard|forget)\s+(?:everything|all|anything|what)\b.{0,30}",
+            r"\b(?:above|before|earlier|so far|were told|have been told|was said)\b",
+        ),
+        _put("follow obey", r"\b(?:do not|don't|stop)\s+(?:follow|obey)(?:ing)?\s+(?:your|the|any|all)\b"),
+        _put(
+            "instruction prompt rule order",
+            r"\b(?:new|updated|revised|real|actual)\s+(?:system\s+)?(?:instruction|prompt|rule|order)s?\s*",
+            r"(?::|for you\b|from the\b)",
+        ),
     ),
     _rule(
         "impersonation",
-        r"\byou\s+are\s+(?:now|no longer)\s+(?:a|an|the|in|bound|free)\b",
-        r"\byou\s+are\s+(?:the|a|our)\s+(?:reviewer|operator|monitor|evaluator|administrator|admin|human|system)\b",
-        r"\bfrom now on,?\s+(?:you|act|behave|respond)\b",
-        r"\b(?:this is|i am|speaking as|message from)\s+(?:the|your)\s+"
-        r"(?:reviewer|operator|administrator|admin|developers?|system|supervisor)\b"
-        r"(?=\s*(?:[.,:;!]|$|speaking|of this study|and\b))",
-        r"\b(?:developer|debug|god|jailbreak|dan)\s+mode\b",
+        _put("now longer", r"\byou\s+are\s+(?:now|no longer)\s+(?:a|an|the|in|bound|free)\b"),
+        _put(
+            "reviewer operator monitor evaluator admin human system",
+            r"\byou\s+are\s+(?:the|a|our)\s+",
+            r"(?:reviewer|operator|monitor|evaluator|administrator|admin|human|system)\b",
+        ),
+        _put("now", r"\bfrom now on,?\s+(?:you|act|behave|respond)\b"),
+        _put(
+            "reviewer operator admin developer system supervisor",
+            r"\b(?:this is|i am|speaking as|message from)\s+(?:the|your)\s+",
+            r"(?:reviewer|operator|administrator|admin|developers?|system|supervisor)\b",
+            r"(?=\s*(?:[.,:;!]|$|speaking|of this study|and\b))",
+        ),
+        _put("developer debug god jailbreak dan", r"\b(?:developer|debug|god|jailbreak|dan)\s+mode\b"),
     ),
     _rule(
         "chat-markup",
-        r"<\|[a-z_]{2,24}\|>",
-        r"\[/?INST\]",
-        r"<</?SYS>>",
-        r"</?(?:system|assistant|user|human|instructions?|tool_call|tool_result|tool_use|tool_response|"
-        r"function_calls?|function_results?|invoke|antml:[a-z_]+|finding|claim|forum)\b[^<>]{0,80}>",
-        r"(?:^|\n)[ \t>#*]*(?:system|assistant|human)[ \t*]*:[ \t*]*\S",
-        r"(?:^|\n)[ \t]*#{2,6}[ \t]*(?:system|instructions?|assistant|human)\b[ \t]*:?[ \t]*(?:\n|$)",
+        _put("<|", r"<\|[a-z_]{2,24}\|>"),
+        _put("inst]", r"\[/?inst\]"),
+        _put("sys>>", r"<</?sys>>"),
+        _put(
+            "<",
+            r"</?(?:system|assistant|user|human|instructions?|tool_call|tool_result|tool_use|tool_response|",
+            r"function_calls?|function_results?|invoke|antml:[a-z_]+|finding|claim|forum)\b[^<>]{0,80}>",
+        ),
+        _put(
+            "system assistant human",
+            r"(?:^|\n)[ \t>#*]*(?:system|assistant|human)[ \t*]*:[ \t*]*\S",
+        ),
+        _put(
+            "##",
+            r"(?:^|\n)[ \t]*#{2,6}[ \t]*(?:system|instructions?|assistant|human)\b[ \t]*:?[ \t]*(?:\n|$)",
+        ),
     ),
     _rule(
         "tool-order",
-        r"\b(?:call|use|invoke|run|execute|trigger)\s+(?:the\s+)?"
-        r"(?:(?:`[a-z_.]{2,40}`|bash|shell|python|text_editor|terminal)\s+)?tool\b",
-        r"\b(?:call|use|invoke|trigger)\s+(?:the\s+)?tool\s+`?[a-z_.]{2,40}",
-        r"\b(?:call|invoke|run|use)\s+`?(?:submit_method|finish_task|post_finding|put_snapshot|declare_plan|"
-        r"propose_task|next_task|text_editor|bash)\b",
-        r"\b(?:run|execute|type|paste|enter)\s+(?:the\s+following|this|these)\s+"
-        r"(?:(?:shell|bash|python|terminal)\s+)?(?:commands?|scripts?|code|lines?)\b",
-        r"\b(?:curl|wget)\s+(?:-\S+\s+){0,4}['\"]?https?://",
-        r"\brm\s+-(?:rf|fr|r|f)\b",
+        _put(
+            "tool",
+            r"\b(?:call|use|invoke|run|execute|trigger)\s+(?:the\s+)?",
+            r"(?:(?:`[a-z_.]{2,40}`|bash|shell|python|text_editor|terminal)\s+)?tool\b",
+        ),
+        _put("tool", r"\b(?:call|use|invoke|trigger)\s+(?:the\s+)?tool\s+`?[a-z_.]{2,40}"),
+        _put(
+            "submit_ finish_ post_ put_ declare_ propose_ next_ text_ bash",
+            r"\b(?:call|invoke|run|use)\s+`?(?:submit_method|finish_task|post_finding|put_snapshot|",
+            r"declare_plan|propose_task|next_task|text_editor|bash)\b",
+        ),
+        _put(
+            "command script code line",
+            r"\b(?:run|execute|type|paste|enter)\s+(?:the\s+following|this|these)\s+",
+            r"(?:(?:shell|bash|python|terminal)\s+)?(?:commands?|scripts?|code|lines?)\b",
+        ),
+        _put("curl wget", r"\b(?:curl|wget)\s+(?:-\S+\s+){0,4}['\"]?https?://"),
+        _put("-r -f", r"\brm\s+-(?:rf|fr|r|f)\b"),
     ),
     _rule(
         "secrets",
-        r"\b(?:reveal|print|show|send|post|leak|repeat|output|disclose|share|tell me|give me|paste|dump)\b"
-        r"[^.\n]{0,40}\b(?:system prompts?|api[ _-]?keys?|secret keys?|passwords?|credentials?|"
-        r"access tokens?|environment variables?|(?:hidden|sealed|test) labels?|"
-        r"your (?:prompt|instructions|brief))\b",
-        r"\bsealed labels?\b[^.\n]{0,20}\b(?:as|in)\s+(?:files?|a finding|the text)\b",
+        _put(
+            "prompt api secret password credential token environment label your",
+            r"\b(?:reveal|print|show|send|post|leak|repeat|output|disclose|share|tell me|give me|paste|",
+            r"dump)\b[^.\n]{0,40}\b(?:system prompts?|api[ _-]?keys?|secret keys?|passwords?|credentials?|",
+            r"access tokens?|environment variables?|(?:hidden|sealed|test) labels?|",
+            r"your (?:prompt|instructions|brief))\b",
+        ),
+        _put("sealed", r"\bsealed labels?\b[^.\n]{0,20}\b(?:as|in)\s+(?:files?|a finding|the text)\b"),
     ),
     _rule(
         "review-order",
-        r"\b(?:publish|approve|accept|promote)\s+(?:this|my|the above|every|all(?: of)?(?: my)?)\s+"
-        r"(?:finding|result|submission|method|work|proposal)s?\b",
-        r"\b(?:checklist|review|verification)\s+(?:has|have|is|was)\s+(?:already\s+)?(?:passed|complete|done|approved)\b",
-        r"\bvote\s+(?:\S+\s+){0,2}for\s+(?:this|my|every|all (?:of )?my)\b",
-        r"\b(?:hand in|submit|post|try|do)\s+(?:nothing|no)\s+(?:more|further|else|other)\b",
-        r"\b(?:the|this)\s+study\s+is\s+(?:over|finished|closed)\b",
-        r"\b(?:stop|end|finish|abandon|give up)\s+(?:your|the|all)\s+(?:task|work|search|research)\b",
-        r"\byou\s+must\s+(?:now\s+)?(?:vote|publish|cite|submit|stop|post|finish|approve|call|run|delete|send)\b",
+        _put(
+            "publish approve accept promote",
+            r"\b(?:publish|approve|accept|promote)\s+(?:this|my|the above|every|all(?: of)?(?: my)?)\s+",
+            r"(?:finding|result|submission|method|work|proposal)s?\b",
+        ),
+        _put(
+            "checklist review verification",
+            r"\b(?:checklist|review|verification)\s+(?:has|have|is|was)\s+(?:already\s+)?",
+            r"(?:passed|complete|done|approved)\b",
+        ),
+        _put("vote", r"\bvote\s+(?:\S+\s+){0,2}for\s+(?:this|my|every|all (?:of )?my)\b"),
+        _put(
+            "more further else other",
+            r"\b(?:hand in|submit|post|try|do)\s+(?:nothing|no)\s+(?:more|further|else|other)\b",
+        ),
+        _put("study", r"\b(?:the|this)\s+study\s+is\s+(?:over|finished|closed)\b"),
+        _put(
+            "stop end finish abandon give",
+            r"\b(?:stop|end|finish|abandon|give up)\s+(?:your|the|all)\s+(?:task|work|search|research)\b",
+        ),
+        _put(
+            "must",
+            r"\byou\s+must\s+(?:now\s+)?",
+            r"(?:vote|publish|cite|submit|stop|post|finish|approve|call|run|delete|send)\b",
+        ),
     ),
 )
 # Long stretches that only a machine reads; a digest has 64 digits of one case, an index fewer.
@@ -119,15 +191,19 @@ def flags_of(*texts: str) -> tuple[str, ...]:
 
 
 def texts_of(value: object) -> Iterator[str]:
-    """All texts in an entry's body, wherever they stand."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for one in value.values():
-            yield from texts_of(one)
-    elif isinstance(value, (list, tuple)):
-        for one in value:
-            yield from texts_of(one)
+    """All texts in a value, wherever they stand, names of fields left out; in no order.
+
+    Not by recursion: a stranger nests its lists as deep as a parser lets it.
+    """
+    todo = [value]
+    while todo:
+        one = todo.pop()
+        if isinstance(one, str):
+            yield one
+        elif isinstance(one, Mapping):
+            todo += one.values()
+        elif isinstance(one, (list, tuple)):
+            todo += one
 
 
 def flags_of_body(body: Mapping[str, Any]) -> tuple[str, ...]:
@@ -142,8 +218,9 @@ def _found_in(text: str) -> Iterator[str]:
         text = text[: MOST_CHARACTERS // 2] + "\n" + text[-MOST_CHARACTERS // 2 :]
     # Full-width letters and joiners between letters are how a word hides from a pattern, not from a model.
     plain = _JOINERS.sub("", HIDDEN.sub("", unicodedata.normalize("NFKC", text)))
+    small = plain.lower()
     for rule in RULES:
-        if rule.pattern.search(plain):
+        if rule.fits(small):
             yield rule.name
     stretches = (one.group() for one in _STRETCH.finditer(plain))
     if any(all(case.search(one) for case in _CASES) for one in stretches):

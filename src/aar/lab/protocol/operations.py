@@ -27,7 +27,7 @@ TASK_OUTCOMES = ("done", "failed", "budget", "stopped")
 
 # Any of these may be the answer to anything.
 _ALWAYS = ("bad-request", "internal")
-_SAYING = ("forged-author", "bad-body", "said-enough", "study-closed", "stopping", "not-published")
+_SAYING = ("forged-author", "bad-body", "said-enough", "stopped", "study-closed", "stopping", "not-published")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -307,22 +307,26 @@ OPERATIONS: tuple[Operation, ...] = (
         "Take a task, or be told the one you hold.",
         closed({}),
         closed({"task": {**_TASK_TOLD, "type": ["object", "null"]}, "study_open": {"type": "boolean"}}),
-        "paused",
-        "not-published",
+        *("paused", "stopped", "budget", "stopping"),
     ),
-    _say("plan", "Declare, or amend, what you will do.", PLAN, "not-leased", "no-plan", "scope", "refs"),
+    _say(
+        "plan",
+        "Declare, or amend, what you will do.",
+        PLAN,
+        *("study-closing", "not-leased", "no-plan", "scope", "refs"),
+    ),
     _say(
         "submit",
         "Hand in a method for its official run; costs one submission.",
         SUBMISSION,
         *("study-closing", "bad-method", "not-leased", "no-plan", "old-plan", "budget", "step-order"),
-        *("scope", "paused", "stopped"),
+        *("scope", "paused"),
     ),
     _say(
         "confirm",
         "Have a scored method of yours run once more with new seeds; costs one confirmation.",
         closed({"submission": index("index of a submission of yours")}),
-        *("no-submission", "study-closing", "not-scored", "budget", "paused", "stopped"),
+        *("no-submission", "study-closing", "not-scored", "budget", "paused"),
     ),
     _get(
         "receipt",

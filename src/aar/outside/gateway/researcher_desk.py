@@ -287,6 +287,12 @@ class ResearcherDesk:
         if self._service.projection.chain(self._researcher).seq >= MAX_SAID:
             raise Refused("said-enough", f"{self._researcher} has said {MAX_SAID} things: no more is taken")
 
+    def _is_out(self) -> bool:
+        """Whether it is stopped, or at a limit of its budget: its leases were ended then."""
+        projection = self._service.projection
+        is_spent = projection.spending.reached(self._researcher) != ""
+        return self._researcher in projection.stops or is_spent
+
     def lease(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
         fields(payload)
         service = self._service
@@ -297,8 +303,7 @@ class ResearcherDesk:
             now_ms = service.now_ms()
             left_s = projection.seconds_left(now_ms)
             # Who is stopped or at a limit is offered nothing; a pause of everybody is said as a refusal.
-            is_out = self._researcher in projection.stops or projection.spending.reached(self._researcher)
-            may_have = left_s > 0 and not is_out
+            may_have = left_s > 0 and not self._is_out()
             offer = next_offer(projection, self._researcher, now_ms=now_ms) if may_have else None
             if offer is None:
                 return {"task": None, "study_open": left_s > 0}
@@ -438,6 +443,9 @@ class ResearcherDesk:
                 raise Refused(
                     "not-leased", f"{self._researcher} does not hold a lease on task {body['task']!r:.80}"
                 )
+            if self._is_out() and not task.outcome:
+                # It is open for another: who has to stop ends nothing.
+                raise Refused("not-leased", f"the lease of {self._researcher} on {task.name} was ended")
             if task.outcome:
                 index = next(
                     leaf.index

@@ -16,6 +16,7 @@ from typing import Any
 from aar.formats.errors import FormatError
 from aar.formats.kinds import FILE_NAME, HEX32, TOKENS
 from aar.outside.admission import Refused
+from aar.outside.allocation import MAX_HOLDERS
 from aar.outside.gateway.ledger import Call, Ledger, LedgerUnusable, RepeatedCall
 from aar.outside.gateway.record_service import Draft, RecordService
 from aar.outside.gateway.requests import fields
@@ -272,9 +273,22 @@ def stop_of(projection: Projection, researcher: str, *, limit: str, seconds: flo
 
 
 def end_leases(service: RecordService, researcher: str) -> None:
-    """End the leases that a researcher holds, now: others may have what it worked on."""
+    """End the leases of a researcher at a limit, now: others may have what it worked on.
+
+    A task over which too many reached theirs is closed: it would take everybody's.
+    """
     with service.lock:
         drafts = ended_leases(service.projection, researcher, now_ms=service.now_ms())
+        for number, draft in enumerate(drafts):
+            holders = service.projection.tasks[draft.body["task"]].holders
+            if len(holders) >= MAX_HOLDERS:
+                body = {
+                    "task": draft.body["task"],
+                    "researcher": researcher,
+                    "outcome": "budget",
+                    "reason": f"{', '.join(holders)} had it, the last to a limit of its budget",
+                }
+                drafts[number] = Draft(author="gateway", kind="task-closed", body=body, refs=draft.refs)
         if drafts and not service.projection.closed:
             service.append(drafts)
 

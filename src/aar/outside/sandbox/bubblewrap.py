@@ -8,7 +8,7 @@ import platform
 import subprocess
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 from aar.outside.sandbox import backend, runtime, seccomp
@@ -41,7 +41,7 @@ class Bubblewrap:
     filters: tuple[bytes, ...]
     # Where we are root.
     stage: Stage | None
-    trees: dict[tuple[str, bool], Tree]
+    trees: dict[tuple[str, bool], Tree] = field(default_factory=dict)
     # Where control groups can be made.
     groups: Groups | None = None
 

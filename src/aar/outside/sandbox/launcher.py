@@ -217,7 +217,7 @@ class _Launcher:
         """From now on the time counts of one that waited; of any other it does already."""
         if run.began_s is None:
             # It is looked at before anything that we do not trust comes to it.
-            self._is_walled(run, self._measure(run), time.monotonic())
+            self._is_walled(run, self._measure(run), time.monotonic(), at_once=True)
             run.began_s, run.warm_up_cpu_s = time.monotonic(), run.seen_cpu_s
 
     def _read_status(self, run: _Run) -> None:
@@ -335,11 +335,11 @@ class _Launcher:
         run.seen_cpu_s = max(run.seen_cpu_s, use.cpu_s)
         return use
 
-    def _is_walled(self, run: _Run, use: processes.Use, now: float) -> bool:
+    def _is_walled(self, run: _Run, use: processes.Use, now: float, *, at_once: bool = False) -> bool:
         """Whether its walls are up as far as can be seen; one whose are not is ended."""
         if run.child.is_program:
             return True  # it has none, and whoever started it knows
-        missing = run.walls.look(use, run.init, run.uid, now - run.started_s)
+        missing = run.walls.look(use, run.init, run.uid, now - run.started_s, at_once=at_once)
         if missing is not None:
             self._stop(run, "killed", f"a wall is missing: {missing}")
         return missing is None

@@ -25,6 +25,7 @@ from typing import IO, Any, Literal, Self
 from aar.outside.sandbox.argv import sandbox_python
 from aar.outside.sandbox.client import LauncherClient, Running
 from aar.outside.sandbox.frames import CHUNK, Frame, FrameReader, MalformedFrame
+from aar.outside.sandbox.results import parse_result
 from aar.outside.sandbox.spec import Exit, SandboxError, SandboxSpec, SandboxUnavailable
 
 ExecReason = Literal["exited", "wall", "output", "sandbox-died"]
@@ -49,6 +50,9 @@ _END_S = 10.0
 _STOP_LOOK_S = 0.1
 _STDERR_BYTES = 1 << 16
 _PIPE_BYTES = 1 << 20
+# An honest server gathers small pieces for 2 ms, so that two streams are 1000 frames a second.
+_FRAMES, _FRAMES_PER_S = 2000, 4000.0
+SMALL_BYTES = 4096
 # The first process, the server, and a keeper for each command.
 _PROCESSES_OF_OURS = 2 + AT_ONCE
 _COULD_NOT_RUN = 126
@@ -94,6 +98,15 @@ class ExecResult:
     reason: ExecReason
 
 
+_NO_PLACE = ExecResult(
+    returncode=_COULD_NOT_RUN,
+    stdout=b"",
+    stderr=f"the command could not be started: {AT_ONCE} others were running all the time\n".encode(),
+    truncated=False,
+    reason="wall",
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotCaps:
     """How much a snapshot may hold; `max_name` is for a whole path below the folder, in bytes."""
@@ -135,6 +148,7 @@ class Session:
         self._numbers = itertools.count(1)
         self._calls: dict[int, _Call] = {}
         self._state = threading.Lock()
+        self._closing = threading.Lock()
         self._over = ""
         self._exit: Exit | None = None
         self._stderr = bytearray()
@@ -174,17 +188,22 @@ class Session:
         """Run a command to its end; what it leaves in the background runs on, until the sandbox ends.
 
         `env` comes on top of the sandbox's own variables, never ours. `timeout_s` starts when the command
-        does; with `stop` set its time is up, whatever is left of it. `output_bytes` is for each stream.
-        Raises `CallRefused` for what no command may be.
+        does, and before that one may wait as long for a place among `AT_ONCE`; with `stop` set its time is
+        up, whatever is left of it. `output_bytes` is for each stream. Raises `CallRefused` for what no
+        command may be.
         """
         what = _checked_command(argv, cwd, env or {}, timeout_s, output_bytes)
         call = _Exec(output_bytes)
         header = {"do": "exec", "timeout_s": timeout_s, "output_bytes": output_bytes}
-        with self._at_once:
-            try:
-                self._ask(call, header, what, timeout_s + _GRACE_S, _checked_input(stdin), stop)
-            except SessionEnded:
-                return call.result(died=True)
+        given = _checked_input(stdin)
+        if not self._at_once.acquire(timeout=min(timeout_s, threading.TIMEOUT_MAX)):
+            return _NO_PLACE
+        try:
+            self._ask(call, header, what, timeout_s + _GRACE_S, given, stop)
+        except SessionEnded:
+            return call.result(died=True)
+        finally:
+            self._at_once.release()
         return call.result(died=False)
 
     def read_file(self, path: str, *, max_bytes: int = MAX_READ_BYTES) -> bytes:
@@ -197,6 +216,13 @@ class Session:
         self._ask(call, {"do": "read", "max_bytes": max_bytes}, _checked_path(path), _FILES_S)
         call.check(path)
         return bytes(call.data)
+
+    def read_result(self, path: str, *, max_bytes: int = MAX_READ_BYTES) -> Any:
+        """The value in a JSON, CSV, .npy or safetensors file, by its ending: see `results`.
+
+        Raises as `read_file` does, and `MalformedResult` for what is none, a pickle above all.
+        """
+        return parse_result(path, self.read_file(path, max_bytes=max_bytes))
 
     def write_file(self, path: str, data: bytes) -> None:
         """Make or replace a file, and the directories that it is in; not in one step for those who look.
@@ -233,7 +259,7 @@ class Session:
         """End the sandbox with everything in it; how it ended, the first time and every other."""
         self._lose("closed", kill=not self._over)
         self._reader.join(_END_S)
-        with self._state:
+        with self._closing:
             if self._exit is None:
                 try:
                     self._exit = self._running.wait(_END_S)
@@ -368,9 +394,15 @@ class Session:
 
 
 class _Call:
-    """One question, and what came of it so far. "done" or "failed" answers it."""
+    """One question, and what came of it so far. "done" or "failed" answers it.
 
-    def __init__(self) -> None:
+    `many` is how many frames there may be at once; beyond, so many a second: reading them costs us.
+    """
+
+    def __init__(self, many: int = 0) -> None:
+        self._many = _FRAMES + many
+        self._since_s = time.monotonic()
+        self._frames = 0
         self.answered = threading.Event()
         self.is_lost = False
         self.failed: dict[str, Any] = {}
@@ -378,6 +410,9 @@ class _Call:
 
     def take(self, frame: Frame) -> None:
         """Raise `MalformedFrame` for what is no answer to this."""
+        self._frames += 1
+        if self._frames > self._many + _FRAMES_PER_S * (time.monotonic() - self._since_s):
+            raise MalformedFrame(f"{self._frames} frames: an honest server gathers what it has to say")
         if frame.say == "failed":
             self.failed = frame.fields
         elif frame.say == "done" and self.is_whole(frame.fields):
@@ -415,7 +450,7 @@ class _Call:
 
 class _Exec(_Call):
     def __init__(self, cap: int) -> None:
-        super().__init__()
+        super().__init__(2 * cap // SMALL_BYTES)
         self._cap = cap
         self._streams = {"out": bytearray(), "err": bytearray()}
 
@@ -443,7 +478,7 @@ class _Exec(_Call):
 
 class _Read(_Call):
     def __init__(self, cap: int) -> None:
-        super().__init__()
+        super().__init__(cap // SMALL_BYTES)
         self._cap = cap
         self.data = bytearray()
 
@@ -462,7 +497,8 @@ class _Taken:
 
 class _TakeSnapshot(_Call):
     def __init__(self, caps: SnapshotCaps) -> None:
-        super().__init__()
+        # A file has its name and at least one part; what is left out has its name.
+        super().__init__(3 * caps.max_files + caps.max_bytes // SMALL_BYTES)
         self._caps = caps
         self._taken = _Taken()
         self._last = ""

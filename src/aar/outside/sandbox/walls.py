@@ -32,22 +32,30 @@ class Walls:
     """What was seen of one sandbox's, look by look."""
 
     are_up: bool = False
+    is_doubted: bool = False
     suspects: frozenset[int] = frozenset()
 
-    def look(self, use: Use, init: int | None, uid: int | None, age_s: float) -> str | None:
+    def look(
+        self, use: Use, init: int | None, uid: int | None, age_s: float, *, at_once: bool = False
+    ) -> str | None:
         """What is missing of them, if anything; `init` is its first process, `uid` the one it has out here.
 
-        `age_s`, in seconds, is since its start. One look is not enough to call a process suspect: it may be
-        on its way in, or out.
+        `age_s`, in seconds, is since its start. One look is not enough, unless it has to be `at_once`: a
+        process that is on its way in, or out, has not all of its walls.
         """
         if self.are_up:
             still = use.unwalled & self.suspects
             self.suspects = use.unwalled
             return f"process {min(still)} has {_WITHOUT}" if still else None
         if init is None or init in use.unwalled:
-            return f"{_WITHOUT} after {age_s:.0f} s" if age_s > UP_S else None
-        self.are_up = True
-        return missing_wall(init, uid)
+            return f"{_WITHOUT} after {age_s:.0f} s" if at_once or age_s > UP_S else None
+        missing = missing_wall(init, uid)
+        if missing is None:
+            self.are_up = True
+        elif self.is_doubted or at_once:
+            return missing
+        self.is_doubted = True
+        return None
 
 
 def missing_wall(pid: int, uid: int | None) -> str | None:
@@ -57,10 +65,10 @@ def missing_wall(pid: int, uid: int | None) -> str | None:
         own = dict(_FIELD.findall(Path("/proc/self/status").read_text()))
         shared = [kind for kind in _NAMESPACES if _namespace(pid, kind) == _namespace(os.getpid(), kind)]
         mounts = Path(f"/proc/{pid}/mountinfo").read_text(errors="replace").splitlines()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    except OSError as error:
+    except PermissionError as error:
         return f"it cannot be looked at: {error}"
+    except OSError:  # what has no namespaces any more is on its way out
+        return None
     if told["State"].startswith(("Z", "X")):
         return None
     if uid is not None and set(told["Uid"].split()) | set(told["Gid"].split()) != {str(uid)}:

@@ -322,12 +322,18 @@ def _files(world: World) -> list[str]:
 
 
 def _walked(root: str) -> Iterable[str]:
-    for folder, folders, names in os.walk(root):
-        # What Python keeps beside its modules is made of them.
-        folders[:] = [
-            name for name in folders if name != "__pycache__" and os.path.join(folder, name) not in _SKIPPED
-        ]
-        yield from (os.path.join(folder, name) for name in names)
+    waiting = [root]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for one in entries:
+                    if not one.is_dir(follow_symlinks=False):
+                        yield one.path
+                    # What Python keeps beside its modules is made of them.
+                    elif one.name != "__pycache__" and one.path not in _SKIPPED:
+                        waiting.append(one.path)
+        except OSError:  # closed to us
+            continue
 
 
 def _handle_of(path: str, handle: bytearray) -> int:

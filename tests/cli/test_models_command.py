@@ -1,0 +1,103 @@
+"""`aar run --model`: what is missing or wrong is one line before anything is made; --dry-run tells all."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from aar.cli import models
+from aar.cli.main import main
+from small_study import SMALL
+
+SONNET = "anthropic/claude-sonnet-4-5"
+OWN = '["test/one"]\ninput = 1\noutput = 2\ncache_read = "0.10"\ncache_write = 1\n'
+
+
+@pytest.fixture(autouse=True)
+def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "TEST_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    # A runtime that is there, whether or not the extra is.
+    monkeypatch.setattr(models, "RUNTIME", "json")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "here"
+
+
+def study_file(here: Path, more: str) -> str:
+    (here / "study.toml").write_text(SMALL.replace("[[task]]", f"{more}\n\n[[task]]", 1))
+    return "study.toml"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--model", SONNET], "wants a key: put it into the environment as ANTHROPIC_API_KEY"),
+        (
+            ["--model", "anthropic/claude-sonet-4-5"],
+            "its price is not known.* is it anthropic/claude-sonnet-4-5",
+        ),
+        (["--model", "claude"], "want PROVIDER/NAME"),
+        (["--model", SONNET, "--prices", "absent.toml"], "prices: .*absent.toml cannot be read"),
+        (["--model", SONNET, "--dollars", "much"], "--dollars: got 'much'"),
+        (["--model", SONNET, "--tokens", "0"], "--tokens 0: want at least 1"),
+        (["--dollars", "3"], "--tokens and --dollars are for researchers that are models"),
+        (["--dry-run"], "there is none, see --model"),
+    ],
+)
+def test_what_is_missing_or_wrong_is_one_line_and_nothing_is_made(
+    somewhere: Path, capsys: pytest.CaptureFixture[str], words: list[str], says: str
+) -> None:
+    assert main(["run", *words]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    (line,) = said.err.splitlines()
+    assert re.search(says, line), line
+    assert list(somewhere.iterdir()) == []
+
+
+def test_a_brief_with_an_unknown_field_is_one_line(
+    somewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (somewhere / "brief.md").write_text("You are {{researcher}}, from {{place}}.\n")
+    (somewhere / "prices.toml").write_text(OWN)
+    text = '[[researcher]]\nmodel = "test/one"\n[llm]\nprices = "prices.toml"\nbrief = "brief.md"'
+    assert main(["run", study_file(somewhere, text), "--dir", "study"]) == 2
+    assert "there is no field 'place'" in capsys.readouterr().err
+    assert not (somewhere / "study").exists()
+
+
+def test_without_the_runtime_the_line_says_how_to_install_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "RUNTIME", "no_such_runtime")
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "x")
+    assert main(["run", "--model", SONNET]) == 2
+    assert "pip install 'aar[llm]'; in a checkout ./aar run --model installs it" in capsys.readouterr().err
+
+
+def test_a_dry_run_tells_brief_tools_limits_and_what_it_may_cost_and_makes_nothing(
+    somewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "--model", SONNET, "--researchers", "2", "--dollars", "4", "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert "You are researcher-1" in told
+    assert "submit_method" in told
+    assert "researcher-2  anthropic/claude-sonnet-4-5  2000000     5.00" in told
+    assert "expected: about 4.00 dollars" in told
+    assert "assumed: 10 turns for each task and 8 for each submission" in told
+    assert list(somewhere.iterdir()) == []
+
+
+def test_a_dry_run_of_a_mixed_team_counts_only_what_its_models_do(
+    somewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (somewhere / "prices.toml").write_text(OWN)
+    text = '[[researcher]]\nmodel = "test/one"\n[llm]\nprices = "prices.toml"'
+    assert main(["run", study_file(somewhere, text), "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    # 2 tasks and 6 submissions are 68 turns, of which the model does half; each costs 0.007 dollars.
+    assert "expected: about 0.24 dollars and 703800 tokens; at most 5.00 dollars" in told
