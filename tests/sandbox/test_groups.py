@@ -123,12 +123,21 @@ while True:
 """
 
 
+# Files without a name are no process's own memory: nothing else than a group counts them.
+NAMELESS = """
+import os
+held = os.memfd_create('x')
+while True: os.write(held, bytes(1 << 20))
+"""
+
+
 @pytest.mark.sandbox
+@pytest.mark.parametrize("code", [HUNGRY, NAMELESS], ids=["shared", "nameless"])
 def test_the_kernel_ends_what_holds_more_than_was_granted_and_that_is_the_reason(
-    groups: Groups, launcher: Launcher, run: Callable[..., Output]
+    groups: Groups, launcher: Launcher, run: Callable[..., Output], code: str
 ) -> None:
     # Shared memory in pieces: no limit of a process counts it, and it comes faster than the launcher looks.
-    ended = run(HUNGRY, memory_mib=32).exit
+    ended = run(code, memory_mib=32).exit
     assert ended.reason == "memory"
     assert names(launcher.process.pid) == set()
 
