@@ -114,6 +114,19 @@ def test_one_that_found_nothing_to_do_is_woken_for_what_is_new(start: Start, tmp
     assert lives.read_text() == "...."
 
 
+def test_one_whose_researcher_may_go_on_is_started_anew(start: Start, tmp_path: Path) -> None:
+    one = start("import time; time.sleep(60)")
+    first = one.pid
+    for stop in ("", "paused", "", "tokens", "stopped"):
+        one.let_go_on({"researcher-1": stop, "researcher-2": ""})
+        assert one.pid == first
+    one.let_go_on({"researcher-1": "", "researcher-2": ""})
+    second = one.pid
+    assert second not in (0, first)
+    one.let_go_on({"researcher-1": "", "researcher-2": ""})
+    assert one.pid == second
+
+
 @pytest.mark.parametrize("code", worker_process.FOR_A_HUMAN)
 def test_what_a_human_has_to_mend_is_said_at_once(start: Start, code: int) -> None:
     one = start(f"import sys; sys.stderr.write('worker: no such model\\n'); sys.exit({code})")

@@ -455,10 +455,9 @@ class StudyRun:
                 offered = {(task["task"], task["epoch"]) for task in open_tasks if not task["held"]}
                 fleet.wake(offered)
                 if self._worker is not None:
-                    spending = status["spending"]
-                    self._worker.wake(
-                        offered, [name for name, told in spending.items() if name and not told["stop"]]
-                    )
+                    stops = {name: told["stop"] for name, told in status["spending"].items() if name}
+                    self._worker.wake(offered, [name for name, stop in stops.items() if not stop])
+                    self._worker.let_go_on(stops)
                 seconds = status["budgets"]["seconds"]
                 if seconds["used"] >= seconds["budget"]:
                     return "time-over"

@@ -31,6 +31,8 @@ PROGRAM = ("-m", "aar.llm.worker")
 MAX_STARTS = 4
 # What it ends with when starting it again is no use: its configuration, or what a provider says of a model.
 FOR_A_HUMAN = (2, 7)
+# What ends a researcher in the worker, until a reviewer changes it; a pause is only waited for.
+FOR_GOOD = ("stopped", "tokens", "dollars")
 # A worker that lived so long was well: what ended it then is not held against the next one.
 WELL_S = 300.0
 STOP_TIMEOUT_S = 10.0
@@ -90,6 +92,7 @@ class WorkerProcess:
         self._starts = 0
         self._started_s = 0.0
         self._offered: set[tuple[str, int, str]] = set()
+        self._ended: set[str] = set()
         self.state = "new"
 
     @property
@@ -113,6 +116,18 @@ class WorkerProcess:
             # It ended in order before, which is not counted as a try.
             self._starts -= 1
             self.start()
+
+    def let_go_on(self, stops: Mapping[str, str]) -> None:
+        """Start it anew when one of its researchers that had to end may go on: it has left that one.
+
+        `stops`: by researcher, what stops it now. The others' work is kept, and goes on where it was.
+        """
+        able = {name for name, stop in stops.items() if stop == ""}
+        if able & self._ended and self.is_running:
+            self.stop()
+            self._starts -= 1
+            self.start()
+        self._ended = {name for name, stop in stops.items() if stop in FOR_GOOD}
 
     def start(self) -> None:
         """Start it. Its configuration is one JSON object on standard input."""
