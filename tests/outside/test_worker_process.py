@@ -91,6 +91,42 @@ def test_one_that_was_well_for_long_has_all_its_lives_again(
         time.sleep(0.01)
 
 
+def test_one_that_found_nothing_to_do_is_woken_for_what_is_new(start: Start, tmp_path: Path) -> None:
+    lives = tmp_path / "lives"
+    one = start(f"open({str(lives)!r}, 'a').write('.')")
+    # What is on offer while it runs may be what it is about to miss.
+    one.wake({("t1", 0)}, ["researcher-1"])
+    assert not watched(one)
+    assert one.state == "finished"
+    one.wake({("t1", 0)}, [])
+    assert not one.is_running
+    # A task, then another researcher may go on, then the task came back: each once.
+    for offered, able in (
+        (("t1", 0), ["researcher-1"]),
+        (("t1", 0), ["researcher-2"]),
+        (("t1", 1), ["researcher-1"]),
+    ):
+        one.wake({offered}, able)
+        assert one.is_running
+        assert not watched(one)
+        one.wake({offered}, able)
+        assert not one.is_running
+    assert lives.read_text() == "...."
+
+
+def test_one_whose_researcher_may_go_on_is_started_anew(start: Start, tmp_path: Path) -> None:
+    one = start("import time; time.sleep(60)")
+    first = one.pid
+    for stop in ("", "paused", "", "tokens", "stopped"):
+        one.let_go_on({"researcher-1": stop, "researcher-2": ""})
+        assert one.pid == first
+    one.let_go_on({"researcher-1": "", "researcher-2": ""})
+    second = one.pid
+    assert second not in (0, first)
+    one.let_go_on({"researcher-1": "", "researcher-2": ""})
+    assert one.pid == second
+
+
 @pytest.mark.parametrize("code", worker_process.FOR_A_HUMAN)
 def test_what_a_human_has_to_mend_is_said_at_once(start: Start, code: int) -> None:
     one = start(f"import sys; sys.stderr.write('worker: no such model\\n'); sys.exit({code})")

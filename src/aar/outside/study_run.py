@@ -434,7 +434,12 @@ class StudyRun:
                 open_tasks = [task for task in status["tasks"] if task["state"] in ("open", "leased")]
                 if not open_tasks and not status["pending"]:
                     return "tasks-done"
-                fleet.wake({(task["task"], task["epoch"]) for task in open_tasks if not task["held"]})
+                offered = {(task["task"], task["epoch"]) for task in open_tasks if not task["held"]}
+                fleet.wake(offered)
+                if self._worker is not None:
+                    stops = {name: told["stop"] for name, told in status["spending"].items() if name}
+                    self._worker.wake(offered, [name for name, stop in stops.items() if not stop])
+                    self._worker.let_go_on(stops)
                 seconds = status["budgets"]["seconds"]
                 if seconds["used"] >= seconds["budget"]:
                     return "time-over"

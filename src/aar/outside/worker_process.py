@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,8 @@ PROGRAM = ("-m", "aar.llm.worker")
 MAX_STARTS = 4
 # What it ends with when starting it again is no use: its configuration, or what a provider says of a model.
 FOR_A_HUMAN = (2, 7)
+# What ends a researcher in the worker, until a reviewer changes it; a pause is only waited for.
+FOR_GOOD = ("stopped", "tokens", "dollars")
 # A worker that lived so long was well: what ended it then is not held against the next one.
 WELL_S = 300.0
 STOP_TIMEOUT_S = 10.0
@@ -89,6 +91,8 @@ class WorkerProcess:
         self._lifeline = -1
         self._starts = 0
         self._started_s = 0.0
+        self._offered: set[tuple[str, int, str]] = set()
+        self._ended: set[str] = set()
         self.state = "new"
 
     @property
@@ -99,6 +103,31 @@ class WorkerProcess:
     def pid(self) -> int:
         """For tests that kill it; 0 when it does not run."""
         return 0 if self._process is None else self._process.pid
+
+    def wake(self, offered: Collection[tuple[str, int]], able: Collection[str]) -> None:
+        """Start it again when it found nothing to do, for what is new.
+
+        That is a task on offer, by its name and how often it was leased, to a researcher that may go on. What
+        it was started for and left lying is not new.
+        """
+        new = {(*task, name) for task in offered for name in able} - self._offered
+        if new and self.state == "finished":
+            self._offered |= new
+            # It ended in order before, which is not counted as a try.
+            self._starts -= 1
+            self.start()
+
+    def let_go_on(self, stops: Mapping[str, str]) -> None:
+        """Start it anew when one of its researchers that had to end may go on: it has left that one.
+
+        `stops`: by researcher, what stops it now. The others' work is kept, and goes on where it was.
+        """
+        able = {name for name, stop in stops.items() if stop == ""}
+        if able & self._ended and self.is_running:
+            self.stop()
+            self._starts -= 1
+            self.start()
+        self._ended = {name for name, stop in stops.items() if stop in FOR_GOOD}
 
     def start(self) -> None:
         """Start it. Its configuration is one JSON object on standard input."""
