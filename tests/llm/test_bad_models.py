@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import shutil
 import signal
 import time
@@ -26,7 +27,7 @@ from small_study import Commands
 pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
 
 TOKENS = 60_000
-KILLED, LOOPS, REFUSES, CLUTTERS, SHOUTS, DECLINES = (f"researcher-{one}" for one in range(1, 7))
+KILLED, LOOPS, REFUSES, CLUTTERS, SHOUTS, DECLINES, WAITS = (f"researcher-{one}" for one in range(1, 8))
 LIMITS = {LOOPS: f"tokens = {TOKENS}", SHOUTS: 'dollars = "1.00"'}
 PAUSE_S = 3
 WAIT_S = 90.0
@@ -38,6 +39,8 @@ POLICIES: dict[str, Callable[[Request], Reply]] = {
     CLUTTERS: policies.cluttering,
     SHOUTS: policies.verbose,
     DECLINES: policies.declining,
+    # Its provider never answers.
+    WAITS: policies.diligent,
 }
 
 
@@ -57,6 +60,14 @@ def kill_while_its_program_runs(study: Path) -> int:
                 return pid
         time.sleep(0.02)
     raise AssertionError(f"{KILLED} never ran its program")
+
+
+def wait_until_said(study: Path, words: str) -> None:
+    """Wait until the worker's log has some words."""
+    deadline = time.monotonic() + WAIT_S
+    while words not in (study / "log" / "worker.log").read_text("utf-8"):
+        assert time.monotonic() < deadline, words
+        time.sleep(0.1)
 
 
 def workers_of(study: Path) -> list[int]:
@@ -97,11 +108,15 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
     path = directory / "study"
     tables = [f'model = "{CLAUDE}"\n{LIMITS.get(name, "")}' for name in POLICIES]
     with fake_anthropic(team) as claude, fake_openai(team) as other:
+        claude.faults = {(WAITS, 0): ["drop"] * 10_000}
         prepare(commands, claude, other)
         study_file = commands.study_file(study_text(tables, tasks=len(tables), fresh=True))
         process = commands.start("run", study_file, "--dir", str(path), "--json")
         try:
             kill_while_its_program_runs(path)
+            wait_until_said(path, f"{WAITS}: the provider fails")
+            stopped = commands.run("stop", str(path), WAITS, "--reason", "its provider is down")
+            assert stopped.returncode == 0, stopped.stderr
             out, error = process.communicate(timeout=120)
         finally:
             process.kill()
@@ -163,6 +178,18 @@ def test_a_limit_stops_its_researcher_within_one_turn_and_is_entered(ran: Ran, n
 )
 def test_what_came_of_it_is_said(ran: Ran, name: str, outcome: str, reason: str) -> None:
     assert ran.closed(name) == (outcome, reason)
+
+
+def test_one_whose_provider_is_down_waits_and_is_stopped_while_it_waits(ran: Ran) -> None:
+    said = ran.study.worker_log()
+    assert f"{WAITS}: the provider fails" in said
+    # The study may end before it looks again, which is the other way to be told.
+    assert re.search(rf"{WAITS}: t\d: (stopped|interrupted), .*\(0 turns\)", said)
+    (pause,) = [one for one in ran.study.of("queue-paused") if one["body"]["researcher"] == WAITS]
+    leases = [one["index"] for one in ran.study.of("task-leased") if one["body"]["researcher"] == WAITS]
+    # What it held was taken from it with the stop, and nothing was given to it afterwards.
+    assert max(leases) <= pause["index"] + 1
+    assert ran.study.by(WAITS, "finding") == []
 
 
 def test_of_a_hundred_calls_at_once_sixteen_are_made_and_odd_ones_are_told_what_is_wrong(ran: Ran) -> None:
