@@ -65,14 +65,15 @@ class Gateway(http.client.HTTPConnection):
         self.sock.connect('/run/gw/gw.sock')
 
 gateway, times = Gateway('gateway'), []
-for _ in range(600):
+# Fewer than may come at once: beyond that the gateway answers a hundred a second, whoever asks.
+for _ in range(150):
     began = time.perf_counter()
     gateway.request('GET', '/v1/checkpoint')
     answer = gateway.getresponse()
     assert len(answer.read()) > 100 and answer.status == 200
     times.append((time.perf_counter() - began) * 1000)
 times.sort()
-print('TOOK', times[0], times[300], times[540], file=sys.stderr)
+print('TOOK', times[0], times[75], times[135], file=sys.stderr)
 client = GatewayClient()
 client.study()
 while (task := client.lease()) is not None:

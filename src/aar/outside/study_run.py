@@ -449,6 +449,10 @@ class StudyRun:
                 last_status = now
                 status = self._look("running")
                 fleet.hold(status["stopped"])
+                seconds = status["budgets"]["seconds"]
+                # First: a researcher that is told of it hands its task back, and that task is not done.
+                if seconds["used"] >= seconds["budget"]:
+                    return "time-over"
                 open_tasks = [task for task in status["tasks"] if task["state"] in ("open", "leased")]
                 if not open_tasks and not status["pending"]:
                     return "tasks-done"
@@ -458,9 +462,6 @@ class StudyRun:
                     stops = {name: told["stop"] for name, told in status["spending"].items() if name}
                     self._worker.wake(offered, [name for name, stop in stops.items() if not stop])
                     self._worker.let_go_on(stops)
-                seconds = status["budgets"]["seconds"]
-                if seconds["used"] >= seconds["budget"]:
-                    return "time-over"
                 if fleet.is_over and not self._is_thinking(status) and not status["pending"]:
                     refuse_when_all_stopped(status["stopped"], self._researchers)
                     return "budget" if self._is_money_out(status) else "stopped"
