@@ -44,7 +44,12 @@ tokens = 5_000
 [budget]
 dollars = "1.50"
 """
-STUDY = SMALL.replace("researchers = 2", "researchers = 3") + TEAM
+# So much to do that the study lasts until all of it has happened.
+TASKS = "".join(
+    f'\n[[task]]\ntask = "x{number}"\ntitle = "x"\nworkflow = "free"\ndirection = "d"\nsubmissions = 1\n'
+    for number in range(8)
+)
+STUDY = SMALL.replace("researchers = 2", "researchers = 3") + TASKS + TEAM
 TOKENS = sum(USED.values())
 
 
@@ -62,6 +67,8 @@ class Ran:
         self.key.chmod(0o600)
         self.account: Any = {}
         self.pids: list[int] = []
+        self.is_second = False
+        self.done: list[str] = []
         self.raised: subprocess.CompletedProcess[str] | None = None
         file = parse_study(STUDY, source="models", problems=STUDY_PROBLEMS).as_written()
         self.study.create(file.text, service_uids())
@@ -70,6 +77,7 @@ class Ran:
             self.start(file)
         self.ended_in_order = (self.study.worker / "ended").exists()
         self.left = [pid for pid in self.pids if Path(f"/proc/{pid}").exists()]
+        self.is_second = True
         self.start(file)
         self.study.unlock()
         self.leaves = poll_leaves(self.study)
@@ -100,12 +108,28 @@ class Ran:
             self.pids = [*self.run.plane.pids().values(), worker.pid if worker is not None else 0]
             # As Ctrl-C does.
             raise KeyboardInterrupt
+        if self.is_second and worker is not None and moment.phase == "running":
+            self.change(spending)
         if worker is None or self.killed or spending["researcher-1"]["calls"] < 3:
             return
         pids = {**self.run.plane.pids(), "worker": worker.pid}
         self.environments = {name: Path(f"/proc/{pid}/environ").read_bytes() for name, pid in pids.items()}
         self.killed = worker.pid
         os.kill(worker.pid, signal.SIGKILL)
+
+    def change(self, spending: Mapping[str, Any]) -> None:
+        """One after the other: raise the limit that was reached, stop the other model, let it go on."""
+        if not self.done:
+            self.say("budget", "set", "researcher-2", "--tokens", "9000")
+            self.say("stop", "researcher-1")
+        elif len(self.done) == 2 and spending["researcher-2"]["calls"] > 5:
+            self.say("resume", "researcher-1")
+
+    def say(self, command: str, *words: str) -> None:
+        told = [command, str(self.study.path), *words, "--reason", "it is time", "--key", str(self.key)]
+        done = self.commands.run(*told)
+        assert done.returncode == 0, done.stderr
+        self.done.append(command)
 
     def budget(self, *words: str) -> subprocess.CompletedProcess[str]:
         return self.commands.run("budget", str(self.study.path), *words, "--key", str(self.key))
@@ -132,8 +156,8 @@ def test_a_study_of_models_and_a_scripted_one_runs_to_its_close_and_holds(ran: R
 def test_calls_told_again_by_a_worker_that_was_killed_are_charged_once(ran: Ran) -> None:
     assert ran.killed
     lives = (ran.study.worker / "lives").read_text().split()
-    # After the interrupt there may be nothing left to do for a third.
-    assert len(lives) >= 2
+    # Killed, interrupted with the study, and started anew for who may go on.
+    assert len(lives) >= 4
     ledger = [json.loads(line) for line in (ran.study.gateway / "calls.jsonl").read_text().splitlines()]
     told = {one["call"] for one in ledger}
     assert len(told) == len(ledger)
@@ -148,12 +172,24 @@ def test_calls_told_again_by_a_worker_that_was_killed_are_charged_once(ran: Ran)
 
 
 def test_a_limit_stops_a_researcher_within_one_turn_and_says_so(ran: Ran) -> None:
-    *before, last = [body["usage"]["limit"] for body in ran.charges("researcher-2")]
-    assert last == "tokens"
-    assert not any(before)
+    limits = [body["usage"]["limit"] for body in ran.charges("researcher-2")]
+    assert limits[-1] == "tokens"
+    assert [one for one in limits if one] == ["tokens", "tokens"]
     tried = json.loads((ran.study.worker / "researcher-2.json").read_text())
     assert tried == {"lease": None, "submit": "budget", "calls": 5}
-    assert "researcher-2 spent 5300 tokens, 300 over its limit" in ran.report.warnings
+    assert "researcher-2 spent 9540 tokens, 540 over its limit" in ran.report.warnings
+
+
+def test_who_had_to_end_goes_on_when_a_reviewer_changes_it_on_a_running_study(ran: Ran) -> None:
+    assert ran.done == ["budget", "stop", "resume"]
+    assert ran.projection.spending.spent["researcher-2"].calls == 9
+    lifted = next(one.index for one in ran.leaves if one.signed.entry.kind == "queue-resumed")
+    stopped = next(one.index for one in ran.leaves if one.signed.entry.kind == "queue-paused")
+    between = [one.signed.entry for one in ran.leaves[stopped + 1 : lifted]]
+    assert not [one for one in between if one.author == "researcher-1"]
+    # What it spent until it noticed is charged, too.
+    said = {one.kind for one in between if one.body.get("researcher") == "researcher-1"}
+    assert said <= {"task-leased", "budget-charged", "score-receipt"}
 
 
 def test_the_task_of_who_is_at_a_limit_goes_to_another(ran: Ran) -> None:
@@ -209,15 +245,16 @@ def test_the_account_of_a_running_study_counts_calls_that_no_entry_has_yet(ran: 
     in_all = ran.account["in_all"]
     assert in_all["tokens"]["spent"] == first["tokens"]["spent"] + second["tokens"]["spent"]
     assert in_all["dollars"]["limit"] == "1.50"
-    assert in_all["submissions"]["budget"] == 6
+    assert in_all["submissions"]["budget"] == 14
 
 
 def test_a_limit_set_on_a_running_study_stands_in_its_record(ran: Ran) -> None:
     assert ran.raised is not None
     assert ran.raised.returncode == 0, ran.raised.stderr
     assert "all models together: at most 2005000 tokens and 1.25 dollars (entry " in ran.raised.stdout
-    (body,) = [one.signed.entry.body for one in ran.leaves if one.signed.entry.kind == "budget-set"]
-    assert body == {"researcher": "", "tokens": 2_005_000, "dollars": "1.25", "reason": "it goes well"}
+    bodies = [one.signed.entry.body for one in ran.leaves if one.signed.entry.kind == "budget-set"]
+    assert [one["researcher"] for one in bodies] == ["", "researcher-2"]
+    assert bodies[0] == {"researcher": "", "tokens": 2_005_000, "dollars": "1.25", "reason": "it goes well"}
     assert ran.projection.spending.limits[""].dollars == Fraction("1.25")
 
 
@@ -226,7 +263,7 @@ def test_the_account_of_a_study_at_rest_is_a_table_from_its_record(ran: Ran) -> 
     assert told.returncode == 0, told.stderr
     head, *rows = told.stdout.splitlines()
     assert head.split()[:4] == ["researcher", "model", "calls", "tokens"]
-    assert rows[1].split()[:6] == ["researcher-2", "test/greedy", "5", "5300", "5000", "0"]
+    assert rows[1].split()[:6] == ["researcher-2", "test/greedy", "9", "9540", "9000", "0"]
     assert rows[1].endswith("stopped: tokens")
     assert rows[2].split()[:2] == ["researcher-3", "(scripted)"]
     assert "seconds: " in told.stdout
