@@ -80,6 +80,8 @@ def test_the_readme_links_to_files_that_exist() -> None:
         "docs/sandbox.md",
         "docs/redteam-study.md",
         "docs/own-researcher.md",
+        "docs/llm-researchers.md",
+        "docs/verifying.md",
         "docs/monitor.md",
         "docs/exercises.md",
         "docs/decisions/README.md",
@@ -193,7 +195,8 @@ def test_the_commands_of_a_page_run_in_order_and_print_what_it_says(
 
 
 def test_every_page_with_commands_is_run() -> None:
-    code = Path(__file__).read_text("utf-8")
+    tests = Path(__file__), ROOT / "tests" / "llm" / "test_llm_page.py"
+    code = "".join(path.read_text("utf-8") for path in tests)
     for page in (ROOT / "docs").glob("*.md"):
         if shown_commands(page.read_text("utf-8")):
             assert f'"docs" / "{page.name}"' in code or f'("{page.name}", ' in code, page.name
