@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -117,6 +118,16 @@ def test_one_that_is_to_begin_is_taken_at_a_single_look() -> None:
     assert walls.look(Use(0.0, 0), own, None, 0.1) is None
     assert "the host's own namespace" in (walls.look(Use(0.0, 0), own, None, 0.35) or "")
     assert "the host's own namespace" in (Walls().look(Use(0.0, 0), own, None, 0.1, at_once=True) or "")
+
+
+def test_walls_that_cannot_be_read_are_not_taken_for_walls_that_are_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def without_descriptors(*_given: object) -> str:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "readlink", without_descriptors)
+    assert "cannot be looked at: [Errno 24]" in (missing_wall(os.getpid(), None) or "")
 
 
 def test_one_that_is_not_up_yet_has_time_and_not_without_end() -> None:
