@@ -53,7 +53,7 @@ def owner(pid: int) -> str:
 
     It begins with what stands for our namespace of processes, outside of which `pid` is another's number.
     """
-    return _here() + hashlib.sha256(f"{_machine()}/{_here()}/{pid}".encode()).hexdigest()[:12]
+    return f"{_here()}-" + hashlib.sha256(f"{_machine()}/{_here()}/{pid}".encode()).hexdigest()[:12]
 
 
 @lru_cache(maxsize=1)
@@ -180,12 +180,11 @@ class Groups:
 
     def _sweep(self) -> None:
         for directory in self._distinct():
-            found = [name for name in os.listdir(directory) if name.startswith(f"{PREFIX}-{_here()}")]
+            found = [name for name in os.listdir(directory) if name.startswith(f"{PREFIX}-{_here()}-")]
             # After them: whose group is found and who is not among the living now has ended.
             living = {owner(int(name)) for name in os.listdir("/proc") if name.isdigit()}
             for name in found:
-                words = name.split("-")
-                if len(words) == 3 and words[1] not in living:
+                if name.removeprefix(f"{PREFIX}-").rpartition("-")[0] not in living:
                     _end_all(name, directory)
                     _is_removed(name, directory)
 
