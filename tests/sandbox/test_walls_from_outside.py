@@ -96,6 +96,18 @@ def test_one_without_a_wall_is_ended(ended: dict[str, Exit], wall: str) -> None:
         assert SAID[wall] in ended[wall].detail
 
 
+def test_one_without_a_wall_is_over_before_anything_is_handed_to_it(
+    careless: LauncherClient, python: Build
+) -> None:
+    for wall in ("none lacks", "network namespace"):
+        code = "import time; print(1, flush=True); time.sleep(20)"
+        spec = python(code, name=str(list(SAID).index(wall)), waits=True, wall_s=30.0)
+        with careless.start(spec, stdin=b"") as running:
+            running.stdout.readline()
+            running.begin()
+            assert running.is_over() is (wall != "none lacks")
+
+
 def test_a_process_without_walls_is_reported_when_it_is_seen_twice() -> None:
     """A process of ours, which has none, in the place of one in a sandbox whose walls were up."""
     walls = Walls(are_up=True)
