@@ -132,6 +132,14 @@ def test_one_that_is_to_begin_is_taken_at_a_single_look() -> None:
     assert "the host's own namespace" in (Walls().look(Use(0.0, 0), own, None, 0.1, at_once=True) or "")
 
 
+def test_memory_that_lies_in_swap_is_memory_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = b"VmRSS:\t64 kB\nRssAnon:\t4 kB\nRssFile:\t32 kB\nRssShmem:\t1 kB\nVmSwap:\t8 kB\n"
+    monkeypatch.setattr(processes, "_status", lambda _pid: told)
+    with subprocess.Popen(["/bin/sleep", "60"]) as process:
+        assert processes.tree_use(process.pid).memory_bytes == 13 << 10
+        process.kill()
+
+
 def test_walls_that_cannot_be_read_are_not_taken_for_walls_that_are_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
