@@ -20,9 +20,9 @@ from aar.outside.evaluation.official_run import predicted
 from aar.outside.evaluation.official_sandboxes import OfficialSandboxes
 from aar.outside.sandbox import processes
 from aar.outside.sandbox.backend import missing_backend
-from aar.outside.sandbox.client import Launcher, LauncherClient
+from aar.outside.sandbox.client import Launcher, LauncherClient, Running
 from aar.outside.sandbox.identity import slot_uid
-from aar.outside.sandbox.spec import MalformedSpec
+from aar.outside.sandbox.spec import Exit, MalformedSpec, SandboxSpec
 
 pytestmark = pytest.mark.sandbox
 
@@ -222,6 +222,32 @@ def test_those_that_are_there_at_the_same_time_have_uids_of_their_own(
     with sandboxes.handed(files), sandboxes.handed(files):
         uids = {os.stat(f"/proc/{pid}").st_uid for pid in programs(launcher)}
     assert uids == {slot_uid(100), slot_uid(101)}
+
+
+def test_a_uid_is_not_given_again_while_something_of_its_last_sandbox_may_be_left(
+    client: LauncherClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait = Running.wait
+    names: list[str] = []
+    start = client.start
+
+    def noted(spec: SandboxSpec) -> Running:
+        names.append(spec.name)
+        return start(spec)
+
+    def never(_running: Running, _timeout_s: float | None = None) -> Exit:
+        raise TimeoutError
+
+    monkeypatch.setattr(client, "start", noted)
+    sandboxes = OfficialSandboxes(client)
+    monkeypatch.setattr(Running, "wait", never)
+    with sandboxes.handed({"/submission/method.py": b""}):
+        pass
+    monkeypatch.setattr(Running, "wait", wait)
+    for _ in range(2):
+        with sandboxes.handed({"/submission/method.py": b""}):
+            pass
+    assert names == ["official-100", "official-101", "official-101"]
 
 
 def test_only_a_submission_and_its_instance_are_handed_over(client: LauncherClient) -> None:

@@ -114,6 +114,8 @@ def test_what_a_killed_launcher_left_is_swept_by_the_next(
     left, alive = (tmp_path / f"aar-bare-{pid}-1-x" for pid in (ended.pid, os.getpid()))
     left.mkdir()
     alive.mkdir()
+    # Another user's, to trip over.
+    (tmp_path / f"aar-bare-{ended.pid}-2-x").symlink_to(tmp_path / "nowhere")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     prepared("bare")
     assert (left.exists(), alive.exists()) == (False, True)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from aar.outside.sandbox import groups as of_groups
 from aar.outside.sandbox.client import Launcher, LauncherClient, Output
 from aar.outside.sandbox.doctor import LIMITS, limits_of
 from aar.outside.sandbox.groups import CONTROLLERS, Groups, LimitNotHeld, new_name, owner
@@ -101,6 +102,57 @@ def test_what_a_killed_launcher_left_is_swept_and_what_a_living_one_has_is_not(g
     once_more.close()
     assert (names(ended.pid), names()) == (set(), {of_living})
     groups.remove(of_living)
+
+
+def test_a_group_of_another_namespace_of_processes_is_left_alone(groups: Groups) -> None:
+    code = "import os; from aar.outside.sandbox.groups import owner; print(owner(os.getpid()))"
+    told = subprocess.check_output(
+        ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-P", "-c", code],
+        env={"PYTHONPATH": os.pathsep.join(sys.path), "PATH": "/usr/sbin:/usr/bin:/bin"},
+        text=True,
+    )
+    name = f"aar-{told.strip()}-00000000"
+    groups.make(name, LIMITS_HERE)
+    with groups.entered(name):
+        other = subprocess.Popen(["sleep", "60"])
+    again = Groups.find()
+    assert again is not None
+    again.close()
+    assert other.poll() is None
+    other.kill()
+    other.wait()
+    groups.remove(name)
+    assert not list(ROOT.glob(f"**/{name}"))
+
+
+def test_a_process_without_a_number_here_is_not_our_own_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "left").mkdir()
+    (tmp_path / "left" / "cgroup.procs").write_text("0\n0\n")
+    killed: list[int] = []
+    monkeypatch.setattr(os, "kill", lambda pid, _number: killed.append(pid))
+    monkeypatch.setattr(of_groups, "_SWEEPS", 1)
+    directory = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    of_groups._end_all("left", directory)
+    os.close(directory)
+    assert killed == []
+
+
+def test_one_that_began_while_groups_were_listed_is_alive(
+    groups: Groups, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed: list[object] = []
+    read = os.listdir
+
+    def watched(place: object) -> list[str]:
+        listed.append(place)
+        return read(place)  # type: ignore[call-overload, no-any-return]
+
+    monkeypatch.setattr(os, "listdir", watched)
+    groups._sweep()
+    # Each list of groups is older than the list of processes that it is judged by.
+    assert [place == "/proc" for place in listed] == [False, True] * (len(listed) // 2)
 
 
 def test_the_doctor_says_which_limits_are_hard_here(groups: Groups, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aar.outside.sandbox.client import LauncherClient
-from aar.outside.sandbox.results import Array, MalformedResult, parse_result
+from aar.outside.sandbox.results import MAX_TEXT_BYTES, Array, MalformedResult, parse_result
 from aar.outside.sandbox.session import Session
 from aar.outside.sandbox.spec import SandboxSpec
 
@@ -121,6 +121,12 @@ def test_any_bytes_are_a_value_or_that_error(name: str, data: bytes) -> None:
 
 
 @pytest.mark.sandbox
+@pytest.mark.parametrize(("name", "unit"), [("a.json", b" "), ("a.csv", b"\n")])
+def test_text_that_would_be_far_more_in_memory_is_refused_by_its_size(name: str, unit: bytes) -> None:
+    with pytest.raises(MalformedResult, match="bytes of text: want at most"):
+        parse_result(name, unit * (MAX_TEXT_BYTES + 1))
+
+
 def test_a_result_is_read_out_of_a_sandbox_and_a_pickle_is_not(client: LauncherClient) -> None:
     spec = SandboxSpec(name="results", profile="researcher", argv=("-",), uid_slot=293)
     code = "import numpy, pickle; numpy.save('a.npy', numpy.eye(2)); pickle.dump(1, open('b.pkl', 'wb'))"

@@ -456,7 +456,15 @@ def test_an_answer_written_by_the_command_itself_is_its_last(open_session: Open,
     assert not session.is_alive()
 
 
-@pytest.mark.parametrize("stop", ["kill -STOP 2", "cat /proc/1/fd/0 > /dev/null"])
+@pytest.mark.parametrize(
+    "stop",
+    [
+        "kill -STOP 2",
+        "cat /proc/1/fd/0 > /dev/null",
+        # Takes a little now and again, so that no single wait is long.
+        "kill -STOP 2; while sleep 0.2; do dd bs=4096 count=1 if=/proc/1/fd/0 of=/dev/null; done",
+    ],
+)
 def test_a_server_that_is_stopped_or_robbed_costs_the_session_its_time_and_no_more(
     open_session: Open, open_pipes: None, monkeypatch: pytest.MonkeyPatch, stop: str
 ) -> None:

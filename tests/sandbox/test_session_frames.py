@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aar.outside.sandbox.asked import SnapshotCall, SnapshotCaps
 from aar.outside.sandbox.frames import CHUNK, HEADER_BYTES, Frame, FrameReader, MalformedFrame
 
 
@@ -88,3 +89,12 @@ def test_any_bytes_are_frames_or_that_error(data: bytes) -> None:
             assert len(frame.body) <= CHUNK
     except MalformedFrame:
         pass
+
+
+def test_the_same_name_left_out_again_and_again_is_counted() -> None:
+    call = SnapshotCall(SnapshotCaps(max_files=3))
+    skipped = Frame(1, "skipped", b"again", {"why": "name"})
+    for _ in range(3):
+        call.take(skipped)
+    with pytest.raises(MalformedFrame, match="beyond what a snapshot may hold"):
+        call.take(skipped)

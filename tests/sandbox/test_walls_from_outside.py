@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -95,6 +96,18 @@ def test_one_without_a_wall_is_ended(ended: dict[str, Exit], wall: str) -> None:
         assert SAID[wall] in ended[wall].detail
 
 
+def test_one_without_a_wall_is_over_before_anything_is_handed_to_it(
+    careless: LauncherClient, python: Build
+) -> None:
+    for wall in ("none lacks", "network namespace"):
+        code = "import time; print(1, flush=True); time.sleep(20)"
+        spec = python(code, name=str(list(SAID).index(wall)), waits=True, wall_s=30.0)
+        with careless.start(spec, stdin=b"") as running:
+            running.stdout.readline()
+            running.begin()
+            assert running.is_over() is (wall != "none lacks")
+
+
 def test_a_process_without_walls_is_reported_when_it_is_seen_twice() -> None:
     """A process of ours, which has none, in the place of one in a sandbox whose walls were up."""
     walls = Walls(are_up=True)
@@ -117,6 +130,24 @@ def test_one_that_is_to_begin_is_taken_at_a_single_look() -> None:
     assert walls.look(Use(0.0, 0), own, None, 0.1) is None
     assert "the host's own namespace" in (walls.look(Use(0.0, 0), own, None, 0.35) or "")
     assert "the host's own namespace" in (Walls().look(Use(0.0, 0), own, None, 0.1, at_once=True) or "")
+
+
+def test_memory_that_lies_in_swap_is_memory_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = b"VmRSS:\t64 kB\nRssAnon:\t4 kB\nRssFile:\t32 kB\nRssShmem:\t1 kB\nVmSwap:\t8 kB\n"
+    monkeypatch.setattr(processes, "_status", lambda _pid: told)
+    with subprocess.Popen(["/bin/sleep", "60"]) as process:
+        assert processes.tree_use(process.pid).memory_bytes == 13 << 10
+        process.kill()
+
+
+def test_walls_that_cannot_be_read_are_not_taken_for_walls_that_are_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def without_descriptors(*_given: object) -> str:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "readlink", without_descriptors)
+    assert "cannot be looked at: [Errno 24]" in (missing_wall(os.getpid(), None) or "")
 
 
 def test_one_that_is_not_up_yet_has_time_and_not_without_end() -> None:

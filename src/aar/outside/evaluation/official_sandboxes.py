@@ -1,8 +1,9 @@
 """Sandboxes for official runs: each is handed one submission and then destroyed; some wait ready-made.
 
 Interpreter and numerical libraries are in memory before the submission is there. All runs go this way,
-whether a sandbox waited for them or was started for them: a method sees the same, and its time begins with
-its files. One that waits holds nothing: no secret, no seed, no file of any submission.
+whether a sandbox waited for them or was started for them: a method sees the same but for the age of its
+process, and its time begins with its files. One that waits holds nothing: no secret, no seed, no file of any
+submission.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ class OfficialSandboxes:
         self._lock = threading.Lock()
         self._waiting: list[_Held] = []
         self._busy_slots: set[int] = set()
+        # Of sandboxes that we heard no end of: something of them may be left.
+        self._lost_slots: set[int] = set()
 
     def fill(self) -> None:
         """Start what should wait and does not, unless a run is on; returns at once.
@@ -103,7 +106,8 @@ class OfficialSandboxes:
             self._end(held)
 
     def _start(self) -> _Held:
-        slot = next(slot for slot in range(FIRST_UID_SLOT, 1 << 16) if slot not in self._busy_slots)
+        taken = self._busy_slots | self._lost_slots
+        slot = next(slot for slot in range(FIRST_UID_SLOT, 1 << 16) if slot not in taken)
         running = self._launcher.start(
             SandboxSpec(
                 name=f"official-{slot}",
@@ -127,11 +131,15 @@ class OfficialSandboxes:
     def _end(self, held: _Held) -> None:
         """End it and, once nothing of it is left, give its uid back."""
         held.running.kill()
-        with contextlib.suppress(TimeoutError):
+        lost = set()
+        try:
             held.running.wait(_END_S)
+        except TimeoutError:
+            lost = {held.slot}
         held.running.close()
         with self._lock:
             self._busy_slots.discard(held.slot)
+            self._lost_slots |= lost
 
 
 def _is_ready(running: Running) -> bool:

@@ -193,6 +193,7 @@ class ReadCall(Call):
 class _Taken:
     files: dict[str, bytearray] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    skips: int = 0
     size: int = 0
 
 
@@ -214,7 +215,8 @@ class SnapshotCall(Call):
         elif frame.say == "data" and taken.files and taken.size + len(frame.body) <= self._caps.max_bytes:
             taken.files[self._last] += frame.body
             taken.size += len(frame.body)
-        elif frame.say == "skipped" and len(taken.skipped) < self._caps.max_files:
+        elif frame.say == "skipped" and taken.skips < self._caps.max_files:
+            taken.skips += 1
             name = frame.body.decode(errors="backslashreplace")
             shown = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in name)
             # One of two that look the same once they are cut is enough.

@@ -49,8 +49,10 @@ class Bare:
             raise SandboxUnavailable(lacking)
         for path in Path(tempfile.gettempdir()).glob("aar-bare-*-*"):
             pid = path.name.split("-")[2]
-            if pid.isdigit() and not Path(f"/proc/{pid}").exists() and path.stat().st_uid == os.getuid():
-                shutil.rmtree(path, ignore_errors=True)
+            # Anybody may put something there by such a name, a link that leads nowhere too.
+            with contextlib.suppress(FileNotFoundError):
+                if pid.isdigit() and not Path(f"/proc/{pid}").exists() and path.lstat().st_uid == os.getuid():
+                    shutil.rmtree(path, ignore_errors=True)
         return cls(f"aar-bare-{os.getpid()}-")
 
     def start(self, spec: SandboxSpec, number: int, stdio: Sequence[int], files: Sequence[int]) -> Started:

@@ -59,23 +59,37 @@ class Running:
 
     def wait(self, timeout_s: float | None = None) -> Exit:
         """How it ended; `TimeoutError` when it is still there. One thread at a time."""
-        if self._exit is None:
-            self._control.settimeout(timeout_s)
-            try:
-                packet = self._control.recv(REQUEST_BYTES)
-            except BlockingIOError as error:
-                raise TimeoutError("still running") from error
-            except ConnectionError:
-                packet = b""
-            fields = (
-                json.loads(packet)["exit"] if packet else ["killed", -1, 0.0, 0.0, "the launcher is gone"]
-            )
-            self._exit = Exit(*fields)
+        while self._exit is None:
+            self._hear(timeout_s)
         return self._exit
 
     def begin(self) -> None:
-        """Its processor and wall time count from now on: for one that waits, as it is handed its work."""
+        """Its processor and wall time count from now on: for one that waits, before it is handed its work.
+
+        Returns once the launcher has seen its walls, or its end: `is_over` tells. Raises `SandboxUnavailable`
+        when the launcher does not answer. No other thread may be waiting for it.
+        """
         self._tell(b"begin")
+        if self._exit is None:
+            try:
+                self._hear(_ANSWER_S)
+            except TimeoutError as error:
+                raise SandboxUnavailable(
+                    f"the launcher does not answer ({error}): start a new one"
+                ) from error
+
+    def _hear(self, timeout_s: float | None) -> None:
+        """One word of the launcher: that it has begun, or how it ended."""
+        self._control.settimeout(timeout_s)
+        try:
+            packet = self._control.recv(REQUEST_BYTES)
+        except BlockingIOError as error:
+            raise TimeoutError("still running") from error
+        except ConnectionError:
+            packet = b""
+        told = json.loads(packet) if packet else {"exit": ["killed", -1, 0.0, 0.0, "the launcher is gone"]}
+        if "exit" in told:
+            self._exit = Exit(*told["exit"])
 
     def kill(self) -> None:
         """End it and everything in it; returns at once, `wait` tells when it is done."""

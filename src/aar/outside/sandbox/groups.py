@@ -49,8 +49,17 @@ def new_name() -> str:
 
 
 def owner(pid: int) -> str:
-    """What stands for a launcher in its groups' names: of no use to whoever has not the machine's id."""
-    return hashlib.sha256(f"{_machine()}/{pid}".encode()).hexdigest()[:12]
+    """What stands for a launcher in its groups' names: of no use to whoever has not the machine's id.
+
+    It begins with what stands for our namespace of processes, outside of which `pid` is another's number.
+    """
+    return f"{_here()}-" + hashlib.sha256(f"{_machine()}/{_here()}/{pid}".encode()).hexdigest()[:12]
+
+
+@lru_cache(maxsize=1)
+def _here() -> str:
+    namespace = os.stat("/proc/self/ns/pid").st_ino
+    return hashlib.sha256(f"{_machine()}/{namespace}".encode()).hexdigest()[:8]
 
 
 @lru_cache(maxsize=1)
@@ -81,7 +90,10 @@ class Groups:
 
     @classmethod
     def find(cls) -> Self | None:
-        """Where groups with both limits can be made, or None; what dead launchers left there is removed."""
+        """Where groups with both limits can be made, or None; what dead launchers left there is removed.
+
+        Those of launchers in another namespace of processes, a container's for one, are not ours to judge.
+        """
         version = 2 if (_ROOT / "cgroup.controllers").exists() else 1
         opened: dict[str, int] = {}
         homes: dict[str, int] = {}
@@ -167,11 +179,12 @@ class Groups:
             return file.read().strip()
 
     def _sweep(self) -> None:
-        living = {owner(int(name)) for name in os.listdir("/proc") if name.isdigit()}
         for directory in self._distinct():
-            for name in os.listdir(directory):
-                words = name.split("-")
-                if words[0] == PREFIX and len(words) == 3 and words[1] not in living:
+            found = [name for name in os.listdir(directory) if name.startswith(f"{PREFIX}-{_here()}-")]
+            # After them: whose group is found and who is not among the living now has ended.
+            living = {owner(int(name)) for name in os.listdir("/proc") if name.isdigit()}
+            for name in found:
+                if name.removeprefix(f"{PREFIX}-").rpartition("-")[0] not in living:
                     _end_all(name, directory)
                     _is_removed(name, directory)
 
@@ -187,7 +200,8 @@ def _end_all(name: str, directory: int) -> None:
             pids = file.read().split()
         if not pids:
             return
-        for pid in pids:
+        # 0 is one that has no number in our namespace; to `kill` it would mean all of our own group.
+        for pid in set(pids) - {"0"}:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(int(pid), signal.SIGKILL)
         time.sleep(_SWEEP_PAUSE_S)

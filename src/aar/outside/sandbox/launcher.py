@@ -215,10 +215,12 @@ class _Launcher:
 
     def _begin(self, run: _Run) -> None:
         """From now on the time counts of one that waited; of any other it does already."""
+        # It is looked at before anything that we do not trust comes to it: its client waits for our word.
+        if not self._is_walled(run, self._measure(run), time.monotonic(), at_once=True):
+            return
         if run.began_s is None:
-            # It is looked at before anything that we do not trust comes to it.
-            self._is_walled(run, self._measure(run), time.monotonic(), at_once=True)
             run.began_s, run.warm_up_cpu_s = time.monotonic(), run.seen_cpu_s
+        _answer(run.control, {"begun": run.spec.name})
 
     def _read_status(self, run: _Run) -> None:
         """bubblewrap's own account: the number of process 1, later the exit code."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-_IN_MEMORY = re.compile(rb"^Rss(?:Anon|Shmem):\s*(\d+)", re.MULTILINE)
+_IN_MEMORY = re.compile(rb"^(?:Rss(?:Anon|Shmem)|VmSwap):\s*(\d+)", re.MULTILINE)
 # No capability and none to be had, no new privileges, a filter.
 _WALLED = re.compile(
     rb"^CapInh:\s*0+\nCapPrm:\s*0+\nCapEff:\s*0+\nCapBnd:\s*0+\nCapAmb:\s*0+\nNoNewPrivs:\s*1\nSeccomp:\s*2\n",
@@ -37,8 +37,8 @@ class Use:
 def tree_use(root: int, first_inside: int | None = None) -> Use:
     """The use of `root` and of everything below it; `first_inside` and what is below that is inside.
 
-    Memory is anonymous and shared pages; a page that two processes share counts twice. Where the kernel lists
-    no children (CONFIG_PROC_CHILDREN), `root` alone.
+    Memory is anonymous and shared pages, and what of them lies in swap; a page that two processes share
+    counts twice. Where the kernel lists no children (CONFIG_PROC_CHILDREN), `root` alone.
     """
     ticks, memory_bytes, threads, most_files = 0, 0, 0, 0
     sessions: dict[int, int] = {}

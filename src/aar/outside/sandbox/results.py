@@ -21,6 +21,8 @@ from typing import Any
 from aar.outside.sandbox.spec import SandboxError
 
 MAX_ELEMENTS = 1 << 22
+# A list of nothing is two bytes of text and thirty times as much in memory.
+MAX_TEXT_BYTES = 16 << 20
 _MAX_HEADER_BYTES = 1 << 20
 _MAX_DIMENSIONS = 8
 _NPY_MAGIC = b"\x93NUMPY"
@@ -64,6 +66,7 @@ def parse_result(name: str, data: bytes) -> Any:
 
 def parse_json(data: bytes) -> Any:
     """One JSON value: no name twice, no NaN, no infinity, no number that becomes one."""
+    _check_text(data)
     try:
         return json.loads(data.decode(), object_pairs_hook=_once, parse_float=_finite, parse_constant=_finite)
     except (ValueError, RecursionError) as error:
@@ -72,6 +75,7 @@ def parse_json(data: bytes) -> Any:
 
 def parse_csv(data: bytes) -> list[list[str]]:
     """Rows of text, all as long as the first."""
+    _check_text(data)
     try:
         rows = list(csv.reader(io.StringIO(data.decode(), newline=""), strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
@@ -139,6 +143,13 @@ def _array(kind: str, shape: tuple[int, ...], data: bytes) -> Array:
     if kind in "efd" and not all(map(math.isfinite, values)):
         raise MalformedResult("numbers that are not finite")
     return Array(shape, values)
+
+
+def _check_text(data: bytes) -> None:
+    if len(data) > MAX_TEXT_BYTES:
+        raise MalformedResult(
+            f"{len(data)} bytes of text: want at most {MAX_TEXT_BYTES}; numbers fit in .npy"
+        )
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -253,15 +253,15 @@ class Session:
         until = time.monotonic() + patience_s
         try:
             size = {} if more is None else {"input": len(more)}
-            self._send({"id": number, **header, **size}, body)
+            self._send({"id": number, **header, **size}, body, until)
             for at in range(0, len(more or b""), CHUNK):
                 if call.answered.is_set():  # refused before all of it was there
                     break
-                self._send({"id": number, "do": "more"}, (more or b"")[at : at + CHUNK])
+                self._send({"id": number, "do": "more"}, (more or b"")[at : at + CHUNK], until)
             while stop is not None and not call.answered.wait(_STOP_LOOK_S):
                 if stop.is_set() or time.monotonic() > until:
-                    self._send({"id": number, "do": "end"}, b"")
                     until = min(until, time.monotonic() + _GRACE_S)
+                    self._send({"id": number, "do": "end"}, b"", until)
                     break
             if not call.answered.wait(max(0.0, until - time.monotonic())):
                 self._lose(f"no answer to {header['do']!r} in {patience_s:.0f} s")
@@ -271,16 +271,24 @@ class Session:
         if call.is_lost:
             raise SessionEnded(f"sandbox {self.name!r}: {self._over}")
 
-    def _send(self, header: dict[str, Any], body: bytes) -> None:
+    def _send(self, header: dict[str, Any], body: bytes, until: float) -> None:
+        """Until then at the longest: one that takes a little now and again keeps nobody waiting either."""
         data = memoryview(json.dumps({**header, "size": len(body)}).encode() + b"\n" + body)
-        with self._sending:
+        if not self._sending.acquire(timeout=max(0.0, until - time.monotonic())):
+            self._lose("took its input too slowly")
+            return
+        try:
             if self._over:
                 return
             poll = select.poll()
             poll.register(self._input, select.POLLOUT)
             while data:
-                if not poll.poll(_STALLED_S * 1000):
-                    self._lose(f"took no input for {_STALLED_S:.0f} s")
+                patience_s = min(_STALLED_S, until - time.monotonic())
+                if patience_s <= 0:
+                    self._lose("took its input too slowly")
+                    return
+                if not poll.poll(patience_s * 1000):
+                    self._lose(f"took no input for {patience_s:.0f} s")
                     return
                 try:
                     data = data[os.write(self._input, data) :]
@@ -289,6 +297,8 @@ class Session:
                 except OSError:
                     self._lose("its server is gone")
                     return
+        finally:
+            self._sending.release()
 
     # Listening
 

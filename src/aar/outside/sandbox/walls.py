@@ -5,6 +5,7 @@ All of them are looked at once it is up, and those of every process four times a
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ _MAY_BE_WRITTEN = frozenset(
 )
 # Devices by themselves, wherever they are mounted: what hides a file of /proc is one.
 _DEVICES = frozenset(f"/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty"))
+_OVER = (errno.ENOENT, errno.ESRCH, errno.EINVAL)
 _FIELD = re.compile(r"^(\w+):\s*(.*)$", re.MULTILINE)
 
 
@@ -65,10 +67,9 @@ def missing_wall(pid: int, uid: int | None) -> str | None:
         own = dict(_FIELD.findall(Path("/proc/self/status").read_text()))
         shared = [kind for kind in _NAMESPACES if _namespace(pid, kind) == _namespace(os.getpid(), kind)]
         mounts = Path(f"/proc/{pid}/mountinfo").read_text(errors="replace").splitlines()
-    except PermissionError as error:
-        return f"it cannot be looked at: {error}"
-    except OSError:  # what has no namespaces any more is on its way out
-        return None
+    except OSError as error:
+        # What has no namespaces any more is on its way out.
+        return None if error.errno in _OVER else f"it cannot be looked at: {error}"
     if told["State"].startswith(("Z", "X")):
         return None
     if uid is not None and set(told["Uid"].split()) | set(told["Gid"].split()) != {str(uid)}:
