@@ -201,6 +201,17 @@ def test_the_limit_of_the_study_ends_all_its_models(gateway: Spending) -> None:
     assert all(task.lease_until_ms <= now_ms for task in gateway.service.projection.tasks.values())
 
 
+def test_calls_that_were_just_entered_are_not_counted_twice_against_the_study(tmp_path: Path) -> None:
+    gateway = Spending(tmp_path, tokens=2 * TOKENS)
+    gateway.plan(ONE)
+    task, _plan = gateway.plan(TWO)
+    gateway.call(1)
+    assert gateway.call(2)["stop"] == "tokens"
+    assert gateway.worker.limits({}, {"researcher": TWO})["stop"] == ""
+    held = gateway.service.projection.tasks[task]
+    assert (held.researcher, held.lease_until_ms > gateway.service.now_ms()) == (TWO, True)
+
+
 def test_a_limit_lowered_below_what_is_spent_ends_the_lease_and_a_raised_one_gives_it_back(
     gateway: Spending,
 ) -> None:

@@ -114,9 +114,10 @@ class WorkerDesk:
     def enforce(self) -> None:
         """Enter what is spent of each researcher at a limit, and end its leases."""
         with self._lock, self._service.lock:
-            projection, more = self._service.projection, self._uncharged()
+            projection = self._service.projection
             for name in projection.spending.models:
-                limit = projection.spending.reached(name, more)
+                # Counted anew for each: what was entered for the one before waits no more.
+                limit = projection.spending.reached(name, self._uncharged())
                 if limit:
                     # A limit of the study is reached by what all of them spent: all of it is entered.
                     self.settle(STUDY if limit.startswith("study") else name)
