@@ -201,6 +201,17 @@ def test_the_limit_of_the_study_ends_all_its_models(gateway: Spending) -> None:
     assert all(task.lease_until_ms <= now_ms for task in gateway.service.projection.tasks.values())
 
 
+def test_a_lease_that_a_killed_gateway_had_not_ended_at_a_limit_is_ended_at_its_start(
+    gateway: Spending,
+) -> None:
+    task, _plan = gateway.plan(ONE)
+    gateway.call(1)
+    body = {"researcher": ONE, "tokens": 10, "dollars": "1.00", "reason": "x"}
+    gateway.say(gateway.signers, "reviewer-a", "budget-set", body)
+    gateway.restart()
+    assert gateway.desks[TWO].lease({}, {})["task"]["task"] == task
+
+
 def test_calls_that_were_just_entered_are_not_counted_twice_against_the_study(tmp_path: Path) -> None:
     gateway = Spending(tmp_path, tokens=2 * TOKENS)
     gateway.plan(ONE)

@@ -40,6 +40,8 @@ class WorkerDesk:
         self._lock = threading.RLock()
         self._check_whole()
         self.settle()
+        # A gateway that was killed may have entered a limit and not yet taken the task.
+        self.enforce()
 
     def verbs(self) -> Mapping[tuple[str, str], Verb]:
         return {
