@@ -20,6 +20,7 @@ from aar.outside.gateway.staff_desk import ControlDesk
 from aar.outside.gateway.worker_desk import CALLS_PER_ENTRY, WorkerDesk
 from aar.outside.projection import Projection
 from aar.outside.staff_client import StaffClient
+from aar.verify.spending import Spent
 from outside.test_gateway import Gateway
 from spending import CALL, CALL_DOLLARS, models
 
@@ -153,6 +154,16 @@ def test_what_cannot_be_counted_is_refused(gateway: Spending, changes: dict[str,
     assert refused.value.code == code
     gateway.restart()
     assert gateway.charges() == []
+
+
+@pytest.mark.parametrize("before", [Spent(tokens=2**53 - 1), Spent(dollars=Fraction("999999999.999"))])
+def test_a_call_that_no_charge_could_tell_of_is_refused_before_it_is_on_disk(
+    gateway: Spending, before: Spent
+) -> None:
+    gateway.service.projection.spending.spent[ONE] = before
+    with pytest.raises(Refused, match="more than a charge can say: (tokens|dollars) in all"):
+        gateway.call(1)
+    assert not gateway.path.exists()
 
 
 def test_a_limit_is_an_entry_at_once_and_ends_the_lease(tmp_path: Path) -> None:
