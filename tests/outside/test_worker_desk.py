@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import socket
 import threading
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from aar.formats.entry import Entry, sign_entry
 from aar.outside.admission import Refused
 from aar.outside.gateway import worker_desk
 from aar.outside.gateway.ledger import Ledger, LedgerUnusable
@@ -22,6 +24,7 @@ from aar.outside.projection import Projection
 from aar.outside.staff_client import StaffClient
 from aar.verify.spending import Spent
 from outside.test_gateway import Gateway
+from record.world import ORIGIN
 from spending import CALL, CALL_DOLLARS, models
 
 ONE, TWO = "researcher-1", "researcher-2"
@@ -210,6 +213,24 @@ def test_the_limit_of_the_study_ends_all_its_models(gateway: Spending) -> None:
     }
     now_ms = gateway.service.now_ms()
     assert all(task.lease_until_ms <= now_ms for task in gateway.service.projection.tasks.values())
+
+
+def test_a_lowered_limit_ends_the_lease_also_when_witnesses_are_late(
+    gateway: Spending, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(_index: int) -> dict[str, Any]:
+        raise Refused("not-published", "no witness has answered")
+
+    task, _plan = gateway.plan(ONE)
+    gateway.call(1)
+    monkeypatch.setattr(gateway.service, "acknowledge", late)
+    chain = gateway.service.projection.chain("reviewer-a")
+    body: dict[str, Any] = {"researcher": ONE, "tokens": 10, "dollars": "1.00", "reason": "x"}
+    entry = Entry(ORIGIN, "reviewer-a", chain.seq, chain.prev, "budget-set", (), body, 1)
+    signed = base64.b64encode(sign_entry(entry, gateway.signers["reviewer-a"]).data).decode()
+    with pytest.raises(Refused, match="no witness"):
+        gateway.staff.take_entry({"entry": signed, "blobs": []}, who="control")
+    assert gateway.desks[TWO].lease({}, {})["task"]["task"] == task
 
 
 def test_a_lease_that_a_killed_gateway_had_not_ended_at_a_limit_is_ended_at_its_start(
