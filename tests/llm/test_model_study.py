@@ -165,7 +165,7 @@ def test_a_trace_shows_what_was_said_and_done_and_that_it_is_in_the_record(ran: 
     assert tools[-1] == "finish_task"
 
 
-def test_a_changed_transcript_is_told(ran: Ran, tmp_path: Path) -> None:
+def test_a_transcript_that_was_changed_or_removed_is_told(ran: Ran, tmp_path: Path) -> None:
     copy = tmp_path / "study"
     shutil.copytree(ran.study.path, copy, ignore=shutil.ignore_patterns("*.sock", "inspect"))
     (path,) = copy.glob("worker/transcripts/researcher-2/*")
@@ -175,6 +175,10 @@ def test_a_changed_transcript_is_told(ran: Ran, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "NOT in the record" in done.stdout
     assert f"{path.name}: not the bytes whose digest the record has" in done.stderr
+    path.unlink()
+    done = ran.study.commands.run("trace", str(copy), "researcher-2", "--text")
+    assert done.returncode == 1
+    assert f"{path.name}: the record has the digest, and the file is not here" in done.stderr
 
 
 def test_the_first_request_of_each_has_the_brief_and_every_tool(ran: Ran) -> None:

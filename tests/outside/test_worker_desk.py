@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import socket
 import threading
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from aar.formats.entry import Entry, sign_entry
 from aar.outside.admission import Refused
 from aar.outside.gateway import worker_desk
 from aar.outside.gateway.ledger import Ledger, LedgerUnusable
@@ -20,7 +22,9 @@ from aar.outside.gateway.staff_desk import ControlDesk
 from aar.outside.gateway.worker_desk import CALLS_PER_ENTRY, WorkerDesk
 from aar.outside.projection import Projection
 from aar.outside.staff_client import StaffClient
+from aar.verify.spending import Spent
 from outside.test_gateway import Gateway
+from record.world import ORIGIN
 from spending import CALL, CALL_DOLLARS, models
 
 ONE, TWO = "researcher-1", "researcher-2"
@@ -155,6 +159,16 @@ def test_what_cannot_be_counted_is_refused(gateway: Spending, changes: dict[str,
     assert gateway.charges() == []
 
 
+@pytest.mark.parametrize("before", [Spent(tokens=2**53 - 1), Spent(dollars=Fraction("999999999.999"))])
+def test_a_call_that_no_charge_could_tell_of_is_refused_before_it_is_on_disk(
+    gateway: Spending, before: Spent
+) -> None:
+    gateway.service.projection.spending.spent[ONE] = before
+    with pytest.raises(Refused, match="more than a charge can say: (tokens|dollars) in all"):
+        gateway.call(1)
+    assert not gateway.path.exists()
+
+
 def test_a_limit_is_an_entry_at_once_and_ends_the_lease(tmp_path: Path) -> None:
     gateway = Spending(tmp_path, tokens=2 * TOKENS)
     task, plan = gateway.plan(ONE)
@@ -199,6 +213,46 @@ def test_the_limit_of_the_study_ends_all_its_models(gateway: Spending) -> None:
     }
     now_ms = gateway.service.now_ms()
     assert all(task.lease_until_ms <= now_ms for task in gateway.service.projection.tasks.values())
+
+
+def test_a_lowered_limit_ends_the_lease_also_when_witnesses_are_late(
+    gateway: Spending, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(_index: int) -> dict[str, Any]:
+        raise Refused("not-published", "no witness has answered")
+
+    task, _plan = gateway.plan(ONE)
+    gateway.call(1)
+    monkeypatch.setattr(gateway.service, "acknowledge", late)
+    chain = gateway.service.projection.chain("reviewer-a")
+    body: dict[str, Any] = {"researcher": ONE, "tokens": 10, "dollars": "1.00", "reason": "x"}
+    entry = Entry(ORIGIN, "reviewer-a", chain.seq, chain.prev, "budget-set", (), body, 1)
+    signed = base64.b64encode(sign_entry(entry, gateway.signers["reviewer-a"]).data).decode()
+    with pytest.raises(Refused, match="no witness"):
+        gateway.staff.take_entry({"entry": signed, "blobs": []}, who="control")
+    assert gateway.desks[TWO].lease({}, {})["task"]["task"] == task
+
+
+def test_a_lease_that_a_killed_gateway_had_not_ended_at_a_limit_is_ended_at_its_start(
+    gateway: Spending,
+) -> None:
+    task, _plan = gateway.plan(ONE)
+    gateway.call(1)
+    body = {"researcher": ONE, "tokens": 10, "dollars": "1.00", "reason": "x"}
+    gateway.say(gateway.signers, "reviewer-a", "budget-set", body)
+    gateway.restart()
+    assert gateway.desks[TWO].lease({}, {})["task"]["task"] == task
+
+
+def test_calls_that_were_just_entered_are_not_counted_twice_against_the_study(tmp_path: Path) -> None:
+    gateway = Spending(tmp_path, tokens=2 * TOKENS)
+    gateway.plan(ONE)
+    task, _plan = gateway.plan(TWO)
+    gateway.call(1)
+    assert gateway.call(2)["stop"] == "tokens"
+    assert gateway.worker.limits({}, {"researcher": TWO})["stop"] == ""
+    held = gateway.service.projection.tasks[task]
+    assert (held.researcher, held.lease_until_ms > gateway.service.now_ms()) == (TWO, True)
 
 
 def test_a_limit_lowered_below_what_is_spent_ends_the_lease_and_a_raised_one_gives_it_back(

@@ -93,3 +93,11 @@ def test_a_pause_that_was_lifted_is_told_and_holds_nothing_up(deploy: Callable[.
     told = [one.says for one in memo.said["monitors"] if "pause" in one.says]
     assert any(one.startswith("reviewer paused the queue: something odd") for one in told)
     assert any("reviewer lifted the pause of entry" in one and "it was nothing" in one for one in told)
+
+
+def test_the_stop_of_a_researcher_is_told_as_one(deploy: Callable[..., Deployment]) -> None:
+    made = deploy()
+    made.forge.add("stop", "operator", "queue-paused", {**PAUSE, "researcher": "r1"}, before="closed")
+    memo = memo_of(made.facts())
+    assert memo.sections["monitors"]["paused"] is False
+    assert "operator stopped r1: something odd" in [one.says for one in memo.said["monitors"]]

@@ -15,6 +15,8 @@ from aar.outside.redteam.laboratory import NOT_REPORTED, Trial, attacks_named, t
 from aar.outside.redteam.on_history import edit_unseen
 from aar.outside.redteam.specimen import Specimen, read_specimen
 from forge import honest
+from redteam.conftest import specimen_of
+from spending import charge, models, usage
 
 ROOT = Path(__file__).resolve().parents[2]
 VISIBLE = [name for name, one in ATTACKS.items() if one.is_visible]
@@ -90,6 +92,17 @@ def test_an_attack_is_seen_with_its_code_and_its_first_index(
     small: Specimen, tmp_path: Path, name: str
 ) -> None:
     assert_seen(small, name, SEEDS, tmp_path)
+
+
+def test_where_models_are_charged_for_tokens_what_a_charge_is_for_is_held_against_runs_alone(
+    tmp_path: Path,
+) -> None:
+    forge = honest()
+    forge["opened"].body["models"] = models("r1")
+    for before in range(40):
+        body = charge("r1", "walk", usage(before=before))
+        forge.add(f"spent-{before}", "gateway", "budget-charged", body, before="over-walk")
+    assert_seen(specimen_of(forge, tmp_path / "study"), "charge-nothing", SEEDS, tmp_path)
 
 
 @pytest.mark.parametrize("name", INVISIBLE)

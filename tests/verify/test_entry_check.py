@@ -337,6 +337,14 @@ def test_an_entry_that_says_that_a_sandbox_was_none_is_reported(forge: Forge, tm
     assert_only(verdict_on(forge, tmp_path), "ISOLATION", place, "isolation not mentioned")
 
 
+def test_nothing_is_handed_in_without_a_sandbox(tmp_path: Path) -> None:
+    forge = unisolated()
+    body = honest()["submission-first"].body
+    forge.add("submission", "gateway", "submission", {**body, "plan": At("plan-walk")}).isolation = "none"
+    place = forge.position("submission")
+    assert_only(verdict_on(forge, tmp_path), "ISOLATION", place, "nothing handed in where")
+
+
 def test_there_is_no_score_without_a_sandbox(tmp_path: Path) -> None:
     forge = unisolated()
     body = {**failed_receipt(honest(), "failing"), "submission": 1}

@@ -56,8 +56,16 @@ def trace(options: argparse.Namespace) -> int:
     changed = [one["file"] for one in transcripts if one["changed"]]
     if changed:
         complain(f"{', '.join(changed)}: not the bytes whose digest the record has")
-        return EXIT_TAMPERED
-    return EXIT_OK
+    gone = missing(options.researcher, (one["file"] for one in transcripts), projection.spending.transcripts)
+    if gone:
+        complain(f"{', '.join(gone)}: the record has the digest, and the file is not here")
+    return EXIT_TAMPERED if changed or gone else EXIT_OK
+
+
+def missing(researcher: str, files: Iterable[str], recorded: Iterable[tuple[str, str]]) -> list[str]:
+    """Names of a researcher's transcripts that the record tells of, and that are not among `files`."""
+    here = set(files)
+    return [name for who, name in recorded if who == researcher and name not in here]
 
 
 def trace_lines(

@@ -256,7 +256,7 @@ class EntryCheck:
             self._add("BODY", index, f"the body of a {entry.kind}", str(error))
 
     def _check_isolation(self, index: int, entry: Entry) -> None:
-        """Where researchers ran without a sandbox, every entry says so; nothing is scored or published."""
+        """Where researchers ran without a sandbox, every entry says so; nothing is handed in or published."""
         if entry.isolation != self.isolation:
             self._add(
                 "ISOLATION",
@@ -266,6 +266,8 @@ class EntryCheck:
             )
         if not self.isolation:
             return
+        if entry.kind == "submission":
+            self._add("ISOLATION", index, "nothing handed in where nothing is isolated", entry.kind)
         if entry.kind == "score-receipt":
             self._add("ISOLATION", index, "no score where nothing is isolated", entry.kind)
         if entry.kind == "decision" and entry.body.get("decision") == "publish":

@@ -59,10 +59,12 @@ class Staff:
             with self.service.lock:
                 after = ended_leases(self.service.projection, stopped, now_ms=self.service.now_ms())
                 return self._take(signed, blobs, who=who, after=after)
-        answer = self._take(signed, blobs, who=who)
-        if signed.entry.kind == "budget-set":
-            self.enforce()
-        return answer
+        try:
+            return self._take(signed, blobs, who=who)
+        finally:
+            # Also where its witnesses are late: the limit holds from its entry on.
+            if signed.entry.kind == "budget-set":
+                self.enforce()
 
     def take_receipt(self, payload: Any, *, who: str) -> dict[str, Any]:
         """Admit a receipt and, in the same batch, the monitor's alarms for what detectors read in its run.

@@ -14,7 +14,7 @@ from fractions import Fraction
 from typing import Any
 
 from aar.formats.errors import FormatError
-from aar.formats.kinds import FILE_NAME, HEX32, TOKENS
+from aar.formats.kinds import DOLLARS, FILE_NAME, HEX32, INDEX, TOKENS
 from aar.outside.admission import Refused
 from aar.outside.allocation import MAX_HOLDERS
 from aar.outside.gateway.ledger import Call, Ledger, LedgerUnusable, RepeatedCall
@@ -40,6 +40,8 @@ class WorkerDesk:
         self._lock = threading.RLock()
         self._check_whole()
         self.settle()
+        # A gateway that was killed may have entered a limit and not yet taken the task.
+        self.enforce()
 
     def verbs(self) -> Mapping[tuple[str, str], Verb]:
         return {
@@ -66,8 +68,10 @@ class WorkerDesk:
         with self._lock:
             with service.lock:
                 task, now_ms = _task_of(service.projection, researcher), service.now_ms()
+            call = Call(**wanted, task=task, at_ms=now_ms)
+            self._check_room_for(call)
             try:
-                self._ledger.add(Call(**wanted, task=task, at_ms=now_ms))
+                self._ledger.add(call)
             except RepeatedCall as error:
                 raise Refused("repeated", str(error)) from error
             self._settle_when_due(researcher)
@@ -114,9 +118,10 @@ class WorkerDesk:
     def enforce(self) -> None:
         """Enter what is spent of each researcher at a limit, and end its leases."""
         with self._lock, self._service.lock:
-            projection, more = self._service.projection, self._uncharged()
+            projection = self._service.projection
             for name in projection.spending.models:
-                limit = projection.spending.reached(name, more)
+                # Counted anew for each: what was entered for the one before waits no more.
+                limit = projection.spending.reached(name, self._uncharged())
                 if limit:
                     # A limit of the study is reached by what all of them spent: all of it is entered.
                     self.settle(STUDY if limit.startswith("study") else name)
@@ -141,6 +146,18 @@ class WorkerDesk:
         if model is None:
             raise Refused("no-model", f"{researcher!r:.80} is not a researcher of this study that is a model")
         return model
+
+    def _check_room_for(self, call: Call) -> None:
+        """Raise `Refused` for what no entry could say: on disk it would never be charged, and stay first."""
+        with self._service.lock:
+            model = self._service.projection.spending.models[call.researcher]
+            before = self._service.projection.spending.spent[call.researcher]
+            after = before + _sum(model, [*self._waiting(call.researcher), call])
+        try:
+            INDEX("tokens in all", after.tokens)
+            DOLLARS("dollars in all", format_dollars(after.dollars))
+        except FormatError as error:
+            raise Refused("bad-request", f"more than a charge can say: {error}") from error
 
     def _told(self, researcher: str) -> dict[str, Any]:
         """Why the researcher has to stop, if it has to, and what is left of each budget."""

@@ -388,13 +388,14 @@ def _monitors(facts: Facts, signals: Sequence[Signal], judged: Sequence[Judged])
 
 
 def _pauses(facts: Facts) -> list[Sentence]:
-    """Each time that the queue stood still, and who let it go on."""
+    """Each time that the queue stood still or a researcher was stopped, and who let it go on."""
     said = []
     for leaf in facts.record.leaves if facts.record is not None else ():
         entry = leaf.signed.entry
         body: Any = entry.body
         if entry.kind == "queue-paused":
-            says = f"{entry.author} paused the queue: {body['reason']}"
+            what = f"stopped {body['researcher']}" if body["researcher"] else "paused the queue"
+            says = f"{entry.author} {what}: {body['reason']}"
             said.append(Sentence(says=says, cites=(f"entry {leaf.index}",)))
         elif entry.kind == "queue-resumed":
             says = f"{entry.author} lifted the pause of entry {body['pause']}: {body['reason']}"

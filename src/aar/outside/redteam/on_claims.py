@@ -217,7 +217,9 @@ def charge_twice(copy: Forgery, dice: Random) -> int:
 
 @attack("charge-nothing", "BUDGET", "charge for what is not a submission", keys=GATEWAY, index="the charge")
 def charge_nothing(copy: Forgery, dice: Random) -> int:
-    index, _body = _one(copy, dice, "a charge", "budget-charged")
+    # Tokens of a model are charged for no submission at all.
+    charges = [at for at, entry in copy.entries("budget-charged") if entry.body["what"] != "tokens"]
+    index = int(pick(dice, [at for at in charges if copy.can_rewrite(at)], "a charge of a run"))
     submissions = {at for at, _entry in copy.entries("submission")}
     return _changed(
         copy, index, submission=dice.choice([at for at in range(len(copy)) if at not in submissions])
