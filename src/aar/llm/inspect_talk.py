@@ -53,6 +53,7 @@ PAUSED_LOOK_S = 2.0
 # While the provider lets us wait, limits are looked at so often.
 WAITING_LOOK_S = 3.0
 REFUSES = {401: "refuses the key", 403: "refuses the key", 404: "does not know the model"}
+UNCOUNTED = "the provider does not say how many tokens a call took: no limit would hold"
 GO_ON = f"Go on with your task with your tools, or end it with {FINISH} and say why."
 _SANDBOX_TOOLS = ("bash", "python", "text_editor")
 _MESSAGES = TypeAdapter(list[ChatMessage])
@@ -171,6 +172,9 @@ class Talk:
         unusable = 0
         while True:
             answer = await self._watched(partial(get_model().generate, messages, list(tools)))
+            if isinstance(answer, ModelOutput) and is_uncounted(answer):
+                self.ending = Ending("interrupted", UNCOUNTED)
+                return None
             if answer is None or isinstance(answer, ModelOutput):
                 return answer
             status = status_of(answer)
@@ -340,6 +344,19 @@ def bounded(message: ChatMessageAssistant) -> ChatMessageAssistant:
             f"{message.text[:MAX_TEXT_CHARACTERS]}\n[cut here: {len(message.text)} characters in all]"
         )
     return message.model_copy(update=change) if change else message
+
+
+def is_uncounted(output: ModelOutput) -> bool:
+    """Whether the provider answered without saying what it took, which is charged to nobody.
+
+    Inspect itself answers, for nothing, where a request was refused as too long or as unwanted.
+    """
+    if output.stop_reason in ("model_length", "content_filter"):
+        return False
+    usage = output.usage
+    return usage is None or not (
+        usage.input_tokens or usage.input_tokens_cache_read or usage.input_tokens_cache_write
+    )
 
 
 def status_of(error: BaseException | None) -> int:
