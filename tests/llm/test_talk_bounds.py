@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 import pytest
+from inspect_ai.agent import AgentState
 from inspect_ai.model import ChatMessageAssistant, ModelOutput, ModelUsage, StopReason
 from inspect_ai.tool import ToolCall
 
@@ -16,6 +17,7 @@ from aar.llm import inspect_talk
 from aar.llm.ending import Ending
 from aar.llm.inspect_talk import (
     MAX_CALLS_AT_ONCE,
+    MAX_LIVES_WITHOUT_TURN,
     MAX_TEXT_CHARACTERS,
     UNCOUNTED,
     Talk,
@@ -129,6 +131,14 @@ def test_a_provider_that_does_not_count_is_asked_once_and_a_human_is_told(
     assert model.asked == 1
     assert talk.ending == Ending("interrupted", UNCOUNTED)
     assert "provider" in UNCOUNTED
+
+
+def test_lives_that_a_human_ended_before_a_turn_do_not_lose_the_task(tmp_path: Path) -> None:
+    """As after a key that is refused: however often it is tried, the task stays as it is."""
+    for _life in range(MAX_LIVES_WITHOUT_TURN + 3):
+        talk = talk_in(tmp_path, is_stopping=True)
+        anyio.run(talk.run, AgentState(messages=[]))
+        assert talk.ending == Ending("interrupted", "the study is being stopped")
 
 
 def talk_in(directory: Path, *, is_stopping: bool = False) -> Talk:

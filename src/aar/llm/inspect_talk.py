@@ -85,6 +85,12 @@ class Talk:
 
     async def run(self, state: AgentState) -> AgentState:
         """Talk until it ends; `ending` says how."""
+        state = await self._converse(state)
+        if self.ending is not None and not self.ending.is_over:
+            await in_thread(self.kept.end_life_in_order)
+        return state
+
+    async def _converse(self, state: AgentState) -> AgentState:
         self._tools = [*sandbox_tools(self.seat), *study_tools(self.seat)]
         moment = await in_thread(self.kept.load)
         if moment is None:
