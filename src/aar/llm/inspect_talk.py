@@ -37,6 +37,7 @@ from aar.llm.brief import NOTEBOOK
 from aar.llm.ending import Ending, ending_for
 from aar.llm.inspect_tools import FINISH, in_thread, sandbox_tools, study_tools
 from aar.llm.kept_work import KeptWork, Moment
+from aar.llm.provider_keys import take_keys_out, without_keys
 from aar.llm.seat import WORKSPACE, Seat
 from aar.outside.sandbox.terminal import terminal_safe
 from aar.outside.staff_client import GatewayGone
@@ -376,8 +377,8 @@ def status_of(error: BaseException | None) -> int:
 
 
 def one_line(what: object) -> str:
-    """As one line of at most 300 characters, with nothing in it that an entry or a terminal does not take."""
-    return terminal_safe(" ".join(str(what).split()))[:300]
+    """As one line of at most 300 characters, without a key, or what an entry or a terminal does not take."""
+    return terminal_safe(" ".join(without_keys(str(what)).split()))[:300]
 
 
 def prepared(model: Model) -> Model:
@@ -390,7 +391,12 @@ def prepared(model: Model) -> Model:
     ask = model.api.generate
 
     async def generate(*words: Any, **named: Any) -> Any:
-        answer = await ask(*words, **named)
+        try:
+            answer = await ask(*words, **named)
+        except Exception as error:
+            # It is written into the transcript.
+            take_keys_out(error)
+            raise
         return tuple(map(whole, answer)) if isinstance(answer, tuple) else whole(answer)
 
     async def estimate(given: str | list[ChatMessage], _config: object = None) -> int:
@@ -415,6 +421,8 @@ def _context_after(output: ModelOutput) -> int:
 
 def whole(answer: Any) -> Any:
     """The same answer of a provider, or record of a call, with no half of a character in it."""
+    if isinstance(answer, Exception):
+        take_keys_out(answer)
     if not isinstance(answer, BaseModel):
         return answer
     try:
