@@ -141,6 +141,28 @@ def test_lives_that_a_human_ended_before_a_turn_do_not_lose_the_task(tmp_path: P
         assert talk.ending == Ending("interrupted", "the study is being stopped")
 
 
+def test_who_is_stopped_while_its_conversation_is_summed_up_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def for_ever(*_words: object) -> None:
+        await anyio.sleep_forever()
+
+    async def turn() -> AgentState:
+        with anyio.fail_after(20):
+            return await talk._turn()(AgentState(messages=[]), [])
+
+    model = Unmetered()
+    monkeypatch.setattr(inspect_talk, "get_model", lambda: model)
+    monkeypatch.setattr(inspect_talk.CompactionSummary, "compact", for_ever)
+    monkeypatch.setattr(inspect_talk, "WAITING_LOOK_S", 0.01)
+    talk = talk_in(tmp_path)
+    talk.seat.standing = lambda: Standing("stopped")  # type: ignore[method-assign]
+    talk.compact_at_tokens = 0
+    anyio.run(turn)
+    assert talk.ending == Ending("stopped", "it was stopped")
+    assert model.asked == 0
+
+
 def talk_in(directory: Path, *, is_stopping: bool = False) -> Talk:
     seat: Any = SimpleNamespace(standing=lambda: Standing(""), files={})
     return Talk(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -35,7 +35,7 @@ from pydantic_core import PydanticSerializationError
 from aar.inside.gateway_client import GatewayLost
 from aar.llm.brief import NOTEBOOK
 from aar.llm.ending import Ending, ending_for
-from aar.llm.inspect_tools import FINISH, in_thread, sandbox_tools, study_tools
+from aar.llm.inspect_tools import FINISH, Answer, in_thread, sandbox_tools, study_tools
 from aar.llm.kept_work import KeptWork, Moment
 from aar.llm.provider_keys import take_keys_out, without_keys
 from aar.llm.seat import WORKSPACE, Seat
@@ -153,7 +153,7 @@ class Talk:
                     tools: What it may call.
                 """
                 await self._compact(state)
-                output = await self._generate(state.messages, tools)
+                output = None if self.ending else await self._generate(state.messages, tools)
                 if output is None:  # stopped while it waited
                     output = ModelOutput.from_content(str(get_model()), "")
                     state.output = output
@@ -196,9 +196,9 @@ class Talk:
             self.say(f"an answer of the model cannot be used, asking again: {line}")
             await anyio.sleep(2.0**unusable + random.Random(self.turns).random())
 
-    async def _watched(self, ask: Callable[[], Any]) -> ModelOutput | Exception | None:
-        """Ask, and look at the limits while the answer takes its time."""
-        answer: ModelOutput | Exception | None = None
+    async def _watched(self, ask: Callable[[], Awaitable[Answer]]) -> Answer | Exception | None:
+        """Ask, and look at the limits while the answer takes its time; `None` when it was not waited for."""
+        answer: Answer | Exception | None = None
 
         async def asking(scope: anyio.CancelScope) -> None:
             nonlocal answer
@@ -301,8 +301,12 @@ class Talk:
             return
         self.say(f"its conversation has {self._context_tokens} tokens: it is summed up")
         strategy = CompactionSummary(instructions=f"Say what is in {NOTEBOOK} and what comes next.")
-        shorter, _message = await strategy.compact(get_model(), state.messages, [])
-        state.messages = list(shorter)
+        answer = await self._watched(partial(strategy.compact, get_model(), state.messages, []))
+        if isinstance(answer, Exception):
+            raise answer
+        if answer is None:
+            return
+        state.messages = list(answer[0])
         self._context_tokens = 0
         await self._keep(state)
 
