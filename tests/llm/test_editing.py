@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aar.llm.editing import EditError, edit
+from aar.llm.editing import MAX_EDIT_BYTES, MAX_VIEW_CHARACTERS, EditError, edit
 
 
 class Files:
@@ -55,3 +55,17 @@ def test_what_cannot_be_done_says_why_and_changes_nothing(given: dict[str, Any],
     with pytest.raises(EditError, match=wanted):
         edit(files, **given)
     assert files.files == before
+
+
+@pytest.mark.parametrize(
+    "text", [b"\n" * MAX_EDIT_BYTES, b"x" * MAX_EDIT_BYTES, b"x" * MAX_EDIT_BYTES + b"\n\n"]
+)
+def test_a_view_stays_small_whatever_the_file(text: bytes) -> None:
+    assert len(edit(Files(f=text), command="view", path="f")) < MAX_VIEW_CHARACTERS + 200
+
+
+def test_a_view_that_is_cut_says_how_to_see_the_rest() -> None:
+    files = Files(f=b"x\n" * 100_000)
+    shown = edit(files, command="view", path="f")
+    assert shown.endswith("[cut here: the file has 100000 lines; view_range shows others]")
+    assert edit(files, command="view", path="f", view_range=[100_000, -1]) == "100000\tx"

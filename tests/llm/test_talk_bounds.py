@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import anyio
 import pytest
-from inspect_ai.model import ChatMessageAssistant, ModelOutput
+from inspect_ai.agent import AgentState
+from inspect_ai.model import ChatMessageAssistant, ModelOutput, ModelUsage, StopReason
 from inspect_ai.tool import ToolCall
 
-from aar.llm.inspect_talk import MAX_CALLS_AT_ONCE, MAX_TEXT_CHARACTERS, bounded, one_line, status_of, whole
+from aar.llm import inspect_talk
+from aar.llm.ending import Ending
+from aar.llm.inspect_talk import (
+    MAX_CALLS_AT_ONCE,
+    MAX_LIVES_WITHOUT_TURN,
+    MAX_TEXT_CHARACTERS,
+    UNCOUNTED,
+    Talk,
+    bounded,
+    is_uncounted,
+    one_line,
+    status_of,
+    whole,
+)
 from aar.llm.inspect_tools import described
+from aar.llm.kept_work import KeptWork
+from aar.llm.worker_desk import Standing
 
 
 def calls(count: int) -> list[ToolCall]:
@@ -68,3 +88,90 @@ def test_every_property_of_a_schema_gets_a_description() -> None:
     found = described(schema)["properties"]["steps"]
     assert found["description"] == "steps"
     assert found["items"]["properties"]["a_b"]["description"] == "a b"
+
+
+@pytest.mark.parametrize(
+    ("stop_reason", "usage", "expected"),
+    [
+        ("stop", None, True),
+        ("tool_calls", ModelUsage(input_tokens=0, output_tokens=0), True),
+        ("tool_calls", ModelUsage(input_tokens=0, output_tokens=1, input_tokens_cache_read=9), False),
+        ("stop", ModelUsage(input_tokens=9, output_tokens=0), False),
+        # A request that was refused cost nothing.
+        ("model_length", None, False),
+        ("content_filter", None, False),
+    ],
+)
+def test_an_answer_that_no_limit_counts_is_told_from_one_that_cost_nothing(
+    stop_reason: StopReason, usage: ModelUsage | None, expected: bool
+) -> None:
+    output = ModelOutput.from_content("m", "text", stop_reason=stop_reason)
+    output.usage = usage
+    assert is_uncounted(output) is expected
+
+
+class Unmetered:
+    """A model that answers, and does not say what that took."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def generate(self, _messages: object, _tools: object) -> ModelOutput:
+        self.asked += 1
+        return ModelOutput.from_content("m", "text")
+
+
+def test_a_provider_that_does_not_count_is_asked_once_and_a_human_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Unmetered()
+    monkeypatch.setattr(inspect_talk, "get_model", lambda: model)
+    talk = talk_in(tmp_path)
+    assert anyio.run(talk._generate, [], []) is None
+    assert model.asked == 1
+    assert talk.ending == Ending("interrupted", UNCOUNTED)
+    assert "provider" in UNCOUNTED
+
+
+def test_lives_that_a_human_ended_before_a_turn_do_not_lose_the_task(tmp_path: Path) -> None:
+    """As after a key that is refused: however often it is tried, the task stays as it is."""
+    for _life in range(MAX_LIVES_WITHOUT_TURN + 3):
+        talk = talk_in(tmp_path, is_stopping=True)
+        anyio.run(talk.run, AgentState(messages=[]))
+        assert talk.ending == Ending("interrupted", "the study is being stopped")
+
+
+def test_who_is_stopped_while_its_conversation_is_summed_up_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def for_ever(*_words: object) -> None:
+        await anyio.sleep_forever()
+
+    async def turn() -> AgentState:
+        with anyio.fail_after(20):
+            return await talk._turn()(AgentState(messages=[]), [])
+
+    model = Unmetered()
+    monkeypatch.setattr(inspect_talk, "get_model", lambda: model)
+    monkeypatch.setattr(inspect_talk.CompactionSummary, "compact", for_ever)
+    monkeypatch.setattr(inspect_talk, "WAITING_LOOK_S", 0.01)
+    talk = talk_in(tmp_path)
+    talk.seat.standing = lambda: Standing("stopped")  # type: ignore[method-assign]
+    talk.compact_at_tokens = 0
+    anyio.run(turn)
+    assert talk.ending == Ending("stopped", "it was stopped")
+    assert model.asked == 0
+
+
+def talk_in(directory: Path, *, is_stopping: bool = False) -> Talk:
+    seat: Any = SimpleNamespace(standing=lambda: Standing(""), files={})
+    return Talk(
+        seat=seat,
+        kept=KeptWork(directory / "kept"),
+        brief="Begin.",
+        max_turns=9,
+        compact_at_tokens=9_999,
+        fresh=False,
+        say=lambda _line: None,
+        is_stopping=lambda: is_stopping,
+    )

@@ -74,6 +74,13 @@ def test_what_is_not_for_the_worker_is_left_alone(tmp_path: Path) -> None:
     assert parse_worker_config(json.dumps(told)).researchers[0].name == "researcher-1"
 
 
+def test_a_worker_that_is_to_drop_its_rights_and_would_not_does_not_start(tmp_path: Path) -> None:
+    told = json.loads(config(tmp_path, 7)) | {"uid": UID}
+    with pytest.raises(WorkerConfigError, match="uid without lifeline_fd"):
+        parse_worker_config(json.dumps(told))
+    assert parse_worker_config(json.dumps(told | {"lifeline_fd": 8})).uid == UID
+
+
 def test_a_bad_configuration_ends_the_worker_with_one_line() -> None:
     code, said = worker("{}")
     assert code == 2

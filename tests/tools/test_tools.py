@@ -102,8 +102,8 @@ def test_a_task_is_worked_on_with_nothing_but_tools(
     told(other, "vote", on=worked["finding"], value=1)
     left = told(box, "budget")["left"]
     assert set(left) == {"submissions", "confirmations", "seconds"}
-    box.spent = lambda: {"spent": {"tokens": 7, "dollars": "0.01"}}
-    assert told(box, "budget")["spent"] == {"tokens": 7, "dollars": "0.01"}
+    box.more_left = lambda: {"tokens": 7, "dollars": "0.01"}
+    assert told(box, "budget")["left"] == {**told(box, "budget")["left"], "tokens": 7, "dollars": "0.01"}
     assert box.researcher == "researcher-2"
 
 

@@ -41,7 +41,7 @@ def trace(options: argparse.Namespace) -> int:
             )
         say(f"http://127.0.0.1:{options.port} shows {len(files)} transcripts, as plain text; Ctrl-C ends it")
         with tempfile.TemporaryDirectory(prefix="aar-trace-") as scratch:
-            return inspect_trace.view(files[0].parent, port=options.port, scratch=Path(scratch))
+            return inspect_trace.view(files, port=options.port, scratch=Path(scratch))
     transcripts = [inspect_trace.read_transcript(path) for path in files]
     for one in transcripts:
         recorded = projection.spending.transcripts.get((options.researcher, one["file"]))
@@ -55,10 +55,10 @@ def trace(options: argparse.Namespace) -> int:
             say(line)
     changed = [one["file"] for one in transcripts if one["changed"]]
     if changed:
-        complain(f"{', '.join(changed)}: not the bytes whose digest the record has")
+        complain(f"{terminal_safe(', '.join(changed))}: not the bytes whose digest the record has")
     gone = missing(options.researcher, (one["file"] for one in transcripts), projection.spending.transcripts)
     if gone:
-        complain(f"{', '.join(gone)}: the record has the digest, and the file is not here")
+        complain(f"{terminal_safe(', '.join(gone))}: the record has the digest, and the file is not here")
     return EXIT_TAMPERED if changed or gone else EXIT_OK
 
 
@@ -74,7 +74,8 @@ def trace_lines(
     """Transcripts as lines for a terminal; control characters from a model or a sandbox are written out."""
     for one in transcripts:
         standing = "in the record" if one["recorded"] else "NOT in the record"
-        yield f"== {one['file']}: {one['model']}, {len(one['calls'])} calls, digest {standing}"
+        named = terminal_safe(f"{one['file']}: {one['model']}")
+        yield f"== {named}, {len(one['calls'])} calls, digest {standing}"
         yield from _message_lines(one["messages"])
     for one in unfinished:
         yield f"== {terminal_safe(one['task'])}: not over, {one['turns']} turns so far"

@@ -94,13 +94,14 @@ class Toolbox:
     """The tools in one researcher's hands: its gateway, what it read of the forum, what was refused.
 
     `read_directory`: name and bytes of each file of a directory in the workspace, one level deep; raises
-    `OSError` or `ValueError` with a line for the model. `spent`: tokens, dollars and such, for `budget`.
-    Not for several threads at once.
+    `OSError` or `ValueError` with a line for the model. `more_left`: of what the gateway tells others, such
+    as tokens and dollars, how much is left, for `budget`; raises `GatewayLost`. Not for several threads at
+    once.
     """
 
     gateway: GatewayClient
     read_directory: ReadDirectory | None = None
-    spent: Callable[[], Mapping[str, Any]] | None = None
+    more_left: Callable[[], Mapping[str, Any]] | None = None
     forum: ForumCopy = field(default_factory=ForumCopy)
     refused: Counter[str] = field(default_factory=Counter)
     _study: dict[str, Any] = field(default_factory=dict)
@@ -343,8 +344,8 @@ def _budget(box: Toolbox, _arguments: Arguments) -> Any:
     told = box.gateway.study()
     left = {key: told["budget"][f"{key}_left"] for key in ("submissions", "confirmations")}
     seconds = max((told["deadline_ms"] - told["now_ms"]) // 1000, 0)
-    spent = dict(box.spent()) if box.spent is not None else {}
-    return {"left": {**left, "seconds": seconds}, **spent}
+    more = box.more_left() if box.more_left is not None else {}
+    return {"left": {**more, **left, "seconds": seconds}}
 
 
 def _verify_receipt(box: Toolbox, arguments: Arguments) -> Any:
@@ -585,7 +586,13 @@ TOOLS: tuple[Tool, ...] = (
         "Propose a task that the human may open.",
         _of(spoken.PROPOSAL),
     ),
-    _tool("budget", "study", _budget, "What is left to spend: submissions, confirmations, seconds.", {}),
+    _tool(
+        "budget",
+        "study",
+        _budget,
+        "What is left to spend: submissions, confirmations, seconds; where they count, tokens, dollars.",
+        {},
+    ),
     _tool(
         "verify_receipt",
         "inclusion",

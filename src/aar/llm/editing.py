@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 MAX_EDIT_BYTES = 4 << 20
+# Of a file of millions of empty lines the view would be a hundred times the file.
+MAX_VIEW_CHARACTERS = 1 << 16
 WORKSPACE = "/workspace"
 
 
@@ -76,5 +78,11 @@ def _numbered(text: str, view_range: Any) -> str:
         first, last = view_range[0], view_range[1] if view_range[1] != -1 else len(lines)
     if not 1 <= first <= max(last, 1) or first > max(len(lines), 1):
         raise EditError(f"view_range {view_range}: the file has {len(lines)} lines")
-    shown = (f"{number:6}\t{line}" for number, line in enumerate(lines[first - 1 : last], first))
+    shown, characters = list[str](), 0
+    for number, line in enumerate(lines[first - 1 : last], first):
+        shown.append(f"{number:6}\t{line[:MAX_VIEW_CHARACTERS]}")
+        characters += len(shown[-1]) + 1
+        if characters > MAX_VIEW_CHARACTERS and number < last:
+            shown.append(f"[cut here: the file has {len(lines)} lines; view_range shows others]")
+            break
     return "\n".join(shown) or "[empty]"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -35,8 +35,9 @@ from pydantic_core import PydanticSerializationError
 from aar.inside.gateway_client import GatewayLost
 from aar.llm.brief import NOTEBOOK
 from aar.llm.ending import Ending, ending_for
-from aar.llm.inspect_tools import FINISH, in_thread, sandbox_tools, study_tools
+from aar.llm.inspect_tools import FINISH, Answer, in_thread, sandbox_tools, study_tools
 from aar.llm.kept_work import KeptWork, Moment
+from aar.llm.provider_keys import take_keys_out, without_keys
 from aar.llm.seat import WORKSPACE, Seat
 from aar.outside.sandbox.terminal import terminal_safe
 from aar.outside.staff_client import GatewayGone
@@ -53,6 +54,7 @@ PAUSED_LOOK_S = 2.0
 # While the provider lets us wait, limits are looked at so often.
 WAITING_LOOK_S = 3.0
 REFUSES = {401: "refuses the key", 403: "refuses the key", 404: "does not know the model"}
+UNCOUNTED = "the provider does not say how many tokens a call took: no limit would hold"
 GO_ON = f"Go on with your task with your tools, or end it with {FINISH} and say why."
 _SANDBOX_TOOLS = ("bash", "python", "text_editor")
 _MESSAGES = TypeAdapter(list[ChatMessage])
@@ -84,6 +86,12 @@ class Talk:
 
     async def run(self, state: AgentState) -> AgentState:
         """Talk until it ends; `ending` says how."""
+        state = await self._converse(state)
+        if self.ending is not None and not self.ending.is_over:
+            await in_thread(self.kept.end_life_in_order)
+        return state
+
+    async def _converse(self, state: AgentState) -> AgentState:
         self._tools = [*sandbox_tools(self.seat), *study_tools(self.seat)]
         moment = await in_thread(self.kept.load)
         if moment is None:
@@ -145,7 +153,7 @@ class Talk:
                     tools: What it may call.
                 """
                 await self._compact(state)
-                output = await self._generate(state.messages, tools)
+                output = None if self.ending else await self._generate(state.messages, tools)
                 if output is None:  # stopped while it waited
                     output = ModelOutput.from_content(str(get_model()), "")
                     state.output = output
@@ -171,6 +179,9 @@ class Talk:
         unusable = 0
         while True:
             answer = await self._watched(partial(get_model().generate, messages, list(tools)))
+            if isinstance(answer, ModelOutput) and is_uncounted(answer):
+                self.ending = Ending("interrupted", UNCOUNTED)
+                return None
             if answer is None or isinstance(answer, ModelOutput):
                 return answer
             status = status_of(answer)
@@ -185,9 +196,9 @@ class Talk:
             self.say(f"an answer of the model cannot be used, asking again: {line}")
             await anyio.sleep(2.0**unusable + random.Random(self.turns).random())
 
-    async def _watched(self, ask: Callable[[], Any]) -> ModelOutput | Exception | None:
-        """Ask, and look at the limits while the answer takes its time."""
-        answer: ModelOutput | Exception | None = None
+    async def _watched(self, ask: Callable[[], Awaitable[Answer]]) -> Answer | Exception | None:
+        """Ask, and look at the limits while the answer takes its time; `None` when it was not waited for."""
+        answer: Answer | Exception | None = None
 
         async def asking(scope: anyio.CancelScope) -> None:
             nonlocal answer
@@ -290,8 +301,12 @@ class Talk:
             return
         self.say(f"its conversation has {self._context_tokens} tokens: it is summed up")
         strategy = CompactionSummary(instructions=f"Say what is in {NOTEBOOK} and what comes next.")
-        shorter, _message = await strategy.compact(get_model(), state.messages, [])
-        state.messages = list(shorter)
+        answer = await self._watched(partial(strategy.compact, get_model(), state.messages, []))
+        if isinstance(answer, Exception):
+            raise answer
+        if answer is None:
+            return
+        state.messages = list(answer[0])
         self._context_tokens = 0
         await self._keep(state)
 
@@ -342,6 +357,19 @@ def bounded(message: ChatMessageAssistant) -> ChatMessageAssistant:
     return message.model_copy(update=change) if change else message
 
 
+def is_uncounted(output: ModelOutput) -> bool:
+    """Whether the provider answered without saying what it took, which is charged to nobody.
+
+    Inspect itself answers, for nothing, where a request was refused as too long or as unwanted.
+    """
+    if output.stop_reason in ("model_length", "content_filter"):
+        return False
+    usage = output.usage
+    return usage is None or not (
+        usage.input_tokens or usage.input_tokens_cache_read or usage.input_tokens_cache_write
+    )
+
+
 def status_of(error: BaseException | None) -> int:
     """The HTTP status that an error is about, itself or what it came from; 0 without one."""
     while error is not None:
@@ -353,8 +381,8 @@ def status_of(error: BaseException | None) -> int:
 
 
 def one_line(what: object) -> str:
-    """As one line of at most 300 characters, with nothing in it that an entry or a terminal does not take."""
-    return terminal_safe(" ".join(str(what).split()))[:300]
+    """As one line of at most 300 characters, without a key, or what an entry or a terminal does not take."""
+    return terminal_safe(" ".join(without_keys(str(what)).split()))[:300]
 
 
 def prepared(model: Model) -> Model:
@@ -367,7 +395,12 @@ def prepared(model: Model) -> Model:
     ask = model.api.generate
 
     async def generate(*words: Any, **named: Any) -> Any:
-        answer = await ask(*words, **named)
+        try:
+            answer = await ask(*words, **named)
+        except Exception as error:
+            # It is written into the transcript.
+            take_keys_out(error)
+            raise
         return tuple(map(whole, answer)) if isinstance(answer, tuple) else whole(answer)
 
     async def estimate(given: str | list[ChatMessage], _config: object = None) -> int:
@@ -392,6 +425,8 @@ def _context_after(output: ModelOutput) -> int:
 
 def whole(answer: Any) -> Any:
     """The same answer of a provider, or record of a call, with no half of a character in it."""
+    if isinstance(answer, Exception):
+        take_keys_out(answer)
     if not isinstance(answer, BaseModel):
         return answer
     try:

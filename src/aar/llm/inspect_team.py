@@ -35,6 +35,7 @@ from aar.llm.kept_work import KeptWork
 from aar.llm.seat import Seat
 from aar.llm.worker_config import WorkerConfig
 from aar.llm.worker_desk import Usage
+from aar.outside.keyring import write_durably
 from aar.outside.staff_client import GatewayGone, GatewayRefused
 
 TRANSCRIPTS = "transcripts"
@@ -238,8 +239,12 @@ class Team:
         number = len(list(folder.glob(f"{member.name}.{task}.*.eval"))) + 1
         path = folder / f"{member.name}.{task}.{number}.eval"
         status = "success" if sample.error is None else "error"
-        await write_eval_log_async(EvalLog(status=status, eval=member.spec, samples=[sample]), str(path))
-        data = path.read_bytes()
+        half = Path(self.config.directory) / SCRATCH / path.name
+        await write_eval_log_async(EvalLog(status=status, eval=member.spec, samples=[sample]), str(half))
+        data = half.read_bytes()
+        half.unlink()
+        # Whole on the disk before its digest is in the record, or not there.
+        write_durably(path, data, mode=0o600)
         try:
             await in_thread(
                 partial(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -22,7 +24,8 @@ KEPT = "kept"
 
 def transcript_files(worker: Path, researcher: str) -> list[Path]:
     """A researcher's finished transcripts, oldest first."""
-    return sorted((worker / TRANSCRIPTS / researcher).glob("*.eval"), key=lambda one: one.stat().st_mtime_ns)
+    found = filter(_is_plain, (worker / TRANSCRIPTS / researcher).glob("*.eval"))
+    return sorted(found, key=lambda one: one.stat().st_mtime_ns)
 
 
 def read_transcript(path: Path) -> dict[str, Any]:
@@ -42,15 +45,27 @@ def read_transcript(path: Path) -> dict[str, Any]:
 def read_unfinished(worker: Path, researcher: str) -> list[dict[str, Any]]:
     """What is kept of conversations that are not over: the newest words of a study that runs."""
     found = []
-    for path in sorted((worker / KEPT / researcher).glob(f"*/{STATE}")):
+    for path in filter(_is_plain, sorted((worker / KEPT / researcher).glob(f"*/{STATE}"))):
         state = json.loads(path.read_bytes())
         told = [_raw_message(one) for one in state["messages"]]
         found.append({"task": path.parent.name, "turns": state["turns"], "messages": told})
     return found
 
 
-def view(folder: Path, *, port: int, scratch: Path) -> int:
-    """Serve Inspect View on loopback until it is interrupted; no content is rendered, only shown."""
+def _is_plain(path: Path) -> bool:
+    """Not a pipe to wait at, nor a link to what the worker may not read: its directory is the worker's."""
+    return stat.S_ISREG(path.lstat().st_mode)
+
+
+def view(files: Iterable[Path], *, port: int, scratch: Path) -> int:
+    """Serve Inspect View on loopback until it is interrupted; no content is rendered, only shown.
+
+    It shows copies: whoever has an account here may ask it to change or delete what it shows.
+    """
+    folder = scratch / TRANSCRIPTS
+    folder.mkdir()
+    for path in files:
+        shutil.copy2(path, folder / path.name)
     words = ["view", "start", "--recursive", "--host", "127.0.0.1", "--port", str(port), "--no-trust-content"]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("INSPECT_")}
     environment |= dict.fromkeys(("HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"), str(scratch))

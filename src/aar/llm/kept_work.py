@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,12 @@ class KeptWork:
             lives_without_turn=state["lives_without_turn"],
             files={name: base64.b64decode(text) for name, text in kept.items()},
         )
+
+    def end_life_in_order(self) -> None:
+        """This life was ended from outside: that it took no turn does not speak against the next one."""
+        moment = self.load()
+        if moment is not None:
+            self.save(replace(moment, lives_without_turn=0))
 
     def forget(self) -> None:
         """The task is over: there is nothing to go on with."""

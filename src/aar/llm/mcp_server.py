@@ -21,7 +21,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import anyio
 import anyio.to_thread
@@ -47,6 +47,7 @@ MAX_STARTS = 20
 RESTART_PAUSE_S = 0.5
 NICENESS = 10
 MAX_LOG_RECORDS = 200
+MAX_LOG_CHARACTERS = 4_000
 INSTRUCTIONS = (
     "You are a researcher of a study. Start with next_task, declare a plan, submit methods, read their "
     f"receipts with score_status, tell the others what you found, and hand the task back. {CLAIMS}"
@@ -247,15 +248,28 @@ class _Bounded(logging.Filter):
         return self._left >= 0
 
 
+class _Short(logging.Formatter):
+    """A record with its traceback, cut: what a sandbox sent may be quoted in it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return super().format(record)[:MAX_LOG_CHARACTERS]
+
+
+def log_handler(stream: TextIO) -> logging.Handler:
+    """What one researcher's process says of what goes wrong: so many records, each so long."""
+    handler = logging.StreamHandler(stream)
+    handler.addFilter(_Bounded())
+    handler.setFormatter(_Short())
+    return handler
+
+
 def _run(served: Served, lifeline_fd: int) -> None:
     """Body of one researcher's process."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
     resource.setrlimit(resource.RLIMIT_DATA, (DATA_BYTES, DATA_BYTES))
     # A sandbox that calls without end takes what the services and the other sandboxes leave.
     os.nice(NICENESS)
-    handler = logging.StreamHandler()
-    handler.addFilter(_Bounded())
-    logging.basicConfig(level=logging.ERROR, handlers=[handler])
+    logging.basicConfig(level=logging.ERROR, handlers=[log_handler(sys.stderr)])
     enter(Path("/"), uid=served.uid, lifeline_fd=lifeline_fd)
     asyncio.run(_serve(served))
 

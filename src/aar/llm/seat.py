@@ -24,6 +24,7 @@ from aar.outside.sandbox.session import (
     SnapshotCaps,
 )
 from aar.outside.sandbox.spec import SandboxError
+from aar.outside.staff_client import GatewayGone
 
 WORKSPACE = "/workspace"
 # The copy of the forum, and where a researcher finds it: a link, so that what is kept of the workspace every
@@ -54,7 +55,7 @@ class Seat:
 
     def __post_init__(self) -> None:
         self.gateway = GatewayClient(self.place.gateway, waits_for_resume=False)
-        self.box = Toolbox(self.gateway, self._read_directory, self._spent)
+        self.box = Toolbox(self.gateway, self._read_directory, self._left)
 
     # The gateway.
 
@@ -95,8 +96,12 @@ class Seat:
     def standing(self) -> Standing:
         return self.desk.standing(self.place.name)
 
-    def _spent(self) -> Mapping[str, Any]:
-        return {"model": dict(self.standing().left)}
+    def _left(self) -> Mapping[str, Any]:
+        try:
+            left = dict(self.standing().left)
+        except GatewayGone as error:
+            raise GatewayLost(str(error)) from error
+        return {key: left[key] for key in ("tokens", "dollars") if key in left}
 
     # The sandbox.
 
@@ -176,6 +181,6 @@ class Seat:
             found = self.session().snapshot(
                 path.rstrip("/"), caps=SnapshotCaps(max_bytes=4 << 20, max_depth=1)
             )
-        except (FileRefused, SessionEnded) as error:
+        except SandboxError as error:
             raise ValueError(str(error)) from error
         return {name: data for name, data in found.items() if "/" not in name}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import signal
 import socket
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 from aar.inside.gateway_client import GatewayLost
 from aar.llm.brief import BriefError, read_template
 from aar.llm.ending import ModelUnusable
+from aar.llm.provider_keys import without_keys
 from aar.llm.reach import OutOfReach, bring_within_reach
 from aar.llm.seat import Seat
 from aar.llm.worker_config import Place, WorkerConfig, WorkerConfigError, parse_worker_config
@@ -37,8 +37,6 @@ EXIT_STUMBLED = 1
 # The supervisor kills it after ten seconds; what is kept after each turn is all that has to be saved.
 STOP_S = 8.0
 HOME = "inspect"
-# A key in an error message of a provider's library would lie in a log.
-_KEY = re.compile(r"\b(sk|key|Bearer)[-_ ][A-Za-z0-9_-]{8,}")
 
 
 def main() -> int:
@@ -64,8 +62,8 @@ def main() -> int:
 
 
 def say(line: str) -> None:
-    """One line on standard error, with nothing in it that looks like a key or acts on a terminal."""
-    sys.stderr.write("worker: " + _KEY.sub(r"\1-...", terminal_safe(" ".join(line.split())))[:600] + "\n")
+    """One line on standard error, with nothing in it that is or looks like a key, or acts on a terminal."""
+    sys.stderr.write("worker: " + terminal_safe(" ".join(without_keys(line).split()))[:600] + "\n")
     sys.stderr.flush()
 
 

@@ -67,6 +67,9 @@ def parse_worker_config(text: str) -> WorkerConfig:
         ) from error
     if not places:
         raise WorkerConfigError("configuration on standard input: researchers is empty")
+    if config.uid and config.lifeline_fd < 0:
+        # Rights are dropped where the lifeline is taken up: without one they would be kept.
+        raise WorkerConfigError("configuration on standard input: uid without lifeline_fd")
     return config
 
 

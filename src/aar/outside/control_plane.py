@@ -171,7 +171,12 @@ class ControlPlane:
         evaluators = [] if self._parameters.backend == BARE else [{"official-run", "bench"}]
         workers = [{"researcher"}] if self._thinkers else []
         self._launcher = Launcher.spawn(
-            {"researcher"}, *evaluators, *workers, backend=self._parameters.backend
+            {"researcher"},
+            *evaluators,
+            *workers,
+            backend=self._parameters.backend,
+            # The worker parses what strangers wrote: its sandboxes are those of its own researchers.
+            seats=[(self._researchers.index(name), str(runtime / name)) for name in self._thinkers],
         )
         clients = self._launcher.sockets
         for_evaluator = clients[1 : 1 + len(evaluators)]
@@ -276,8 +281,9 @@ class ControlPlane:
         study, uid = self._study, self._uids.worker
         if not study.worker.exists():
             study.worker.mkdir(mode=0o700)
-            if uid:
-                os.chown(study.worker, uid, uid)
+        if uid:
+            # Each time: a kill between the two would have left it to root.
+            os.chown(study.worker, uid, uid)
         listeners = {WORKER: _listen(runtime / "worker.sock", uid)}
         for name in self._thinkers:
             folder = runtime / WORKERS / name

@@ -152,6 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 on_request=_nothing,
                 on_error=_stumbled,
                 connections=WORKER_CONNECTIONS,
+                is_paced=True,
             )
         else:
             verbs = evaluator.verbs() if name == "evaluator" else control.verbs()

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, Any, Self
@@ -245,9 +245,16 @@ class Launcher:
         self.sockets = sockets
 
     @classmethod
-    def spawn(cls, *allowed: Iterable[str], backend: str = DEFAULT_BACKEND) -> Self:
+    def spawn(
+        cls,
+        *allowed: Iterable[str],
+        backend: str = DEFAULT_BACKEND,
+        seats: Sequence[tuple[int, str]] = (),
+    ) -> Self:
         """Start a launcher with one client for each set of profiles; without any, one that may start all.
 
+        `seats`: all that the last client may start is a sandbox in one of these slots with the gateway
+        directory that goes with it. Without any it may choose, as the others do.
         The sockets come in the order of `allowed`. Keep one and let another process inherit the next; the
         launcher ends, and every sandbox with it, when all are closed. Raises `SandboxUnavailable`.
         """
@@ -263,6 +270,8 @@ class Launcher:
         words += ["--backend", backend]
         for profiles, (_, far) in zip(sets, pairs, strict=True):
             words += ["--client", f"{far.fileno()}:{','.join(sorted(profiles))}"]
+        if seats:
+            words += ["--seats", json.dumps([list(seat) for seat in seats])]
         try:
             process = subprocess.Popen(
                 words,

@@ -91,6 +91,8 @@ class _Launcher:
     backend: Backend
     selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     clients: dict[socket.socket, frozenset[str]] = field(default_factory=dict)
+    # Of a client that may not choose: the slots, each with its gateway directory, of its sandboxes.
+    seats: dict[socket.socket, frozenset[tuple[int, str | None]]] = field(default_factory=dict)
     runs: list[_Run] = field(default_factory=list)
     started: int = 0
     finished_cpu_s: float = 0.0
@@ -136,6 +138,7 @@ class _Launcher:
             # Every request carries the socket for its answer: a packet without one is the end of the stream.
             self._forget(client)
             profiles = self.clients.pop(client)
+            self.seats.pop(client, None)
             client.close()
             if not self.clients:
                 for run in list(self.runs):
@@ -151,7 +154,9 @@ class _Launcher:
                 _answer(control, self._usage())
                 control.close()
             elif request["do"] == "start":
-                self._start(parse_spec(request["spec"]), control, handed, self.clients[client])
+                spec = parse_spec(request["spec"])
+                self._check_seat(client, spec)
+                self._start(spec, control, handed, self.clients[client])
             else:
                 raise SandboxRefused(f"request {request['do']!r}: want start or usage")
         except (SandboxError, OSError, ValueError, KeyError, TypeError) as error:
@@ -160,6 +165,15 @@ class _Launcher:
         finally:
             for descriptor in handed:
                 os.close(descriptor)
+
+    def _check_seat(self, client: socket.socket, spec: SandboxSpec) -> None:
+        """Raise `SandboxRefused` where a client asks for the place of a researcher that is not its own."""
+        seats = self.seats.get(client)
+        if seats is not None and (spec.uid_slot, spec.gateway_dir) not in seats:
+            raise SandboxRefused(
+                f"slot {spec.uid_slot} with gateway directory {spec.gateway_dir}: not a researcher of this "
+                "client's"
+            )
 
     def _usage(self) -> dict[str, float]:
         alive = sum(processes.tree_cpu_s(run.root()) for run in self.runs)
@@ -404,6 +418,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--ready", type=int, required=True, help="descriptor for one line of JSON")
     parser.add_argument("--backend", choices=BACKENDS, default=DEFAULT_BACKEND)
     parser.add_argument("--client", action="append", required=True, metavar="FD:PROFILE,PROFILE")
+    parser.add_argument("--seats", type=json.loads, metavar="[[SLOT,DIR]...]", help="of the last client")
     chosen = parser.parse_args(argv)
     # An interrupt at the terminal is for whoever started us. One that is killed closes every control socket,
     # and bubblewrap dies with its parent.
@@ -420,7 +435,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 1
         for word in chosen.client:
             number, _, profiles = word.partition(":")
-            launcher.add_client(socket.socket(fileno=int(number)), frozenset(profiles.split(",")))
+            client = socket.socket(fileno=int(number))
+            launcher.add_client(client, frozenset(profiles.split(",")))
+            if chosen.seats and word == chosen.client[-1]:
+                launcher.seats[client] = frozenset((slot, folder) for slot, folder in chosen.seats)
         json.dump({"ready": True}, ready)
     # Where the kernel divides time by session, a sandbox may take many shares by making many: ours comes
     # first, if that is ours to say.

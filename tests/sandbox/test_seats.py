@@ -1,0 +1,63 @@
+"""A client of the launcher that may only start the sandboxes of its own researchers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aar.outside.sandbox.argv import sandbox_python
+from aar.outside.sandbox.client import Launcher, LauncherClient
+from aar.outside.sandbox.researcher import researcher_spec
+from aar.outside.sandbox.spec import SandboxRefused, SandboxSpec
+
+SLOT = 41
+
+
+@pytest.fixture(scope="module")
+def clients(
+    backend: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Path, LauncherClient, LauncherClient]]:
+    """Where its researcher's gateway is, a client that may choose, and one that may not."""
+    folder = tmp_path_factory.mktemp("seats")
+    (folder / "own").mkdir(mode=0o711)
+    (folder / "other").mkdir(mode=0o711)
+    with Launcher.spawn({"researcher"}, {"researcher"}, seats=[(SLOT, str(folder / "own"))]) as launcher:
+        free, bound = map(LauncherClient, launcher.sockets)
+        yield folder, free, bound
+
+
+def asked(folder: Path, name: str, slot: int) -> SandboxSpec:
+    argv = (*sandbox_python(), "-c", "pass")
+    return researcher_spec(name="seat", argv=argv, gateway_dir=str(folder / name), uid_slot=slot, wall_s=20)
+
+
+@pytest.mark.sandbox
+def test_its_own_researchers_sandbox_is_started(clients: tuple[Path, LauncherClient, LauncherClient]) -> None:
+    folder, _free, bound = clients
+    with bound.start(asked(folder, "own", SLOT), stdin=b"") as running:
+        assert running.wait(20).reason == "exited"
+
+
+@pytest.mark.sandbox
+@pytest.mark.parametrize(("name", "slot"), [("other", SLOT), ("own", SLOT + 1), ("..", SLOT)])
+def test_anothers_gateway_or_slot_is_refused_and_only_to_that_client(
+    clients: tuple[Path, LauncherClient, LauncherClient], name: str, slot: int
+) -> None:
+    folder, free, bound = clients
+    with pytest.raises(SandboxRefused, match="not a researcher of this client's"):
+        bound.start(asked(folder, name, slot), stdin=b"")
+    if name != "..":
+        with free.start(asked(folder, name, slot), stdin=b"") as running:
+            assert running.wait(20).reason == "exited"
+
+
+@pytest.mark.sandbox
+def test_a_sandbox_without_a_gateway_is_none_of_its_own_either(
+    clients: tuple[Path, LauncherClient, LauncherClient],
+) -> None:
+    _folder, _free, bound = clients
+    spec = SandboxSpec(name="seat", profile="researcher", argv=("true",), uid_slot=SLOT)
+    with pytest.raises(SandboxRefused, match="not a researcher of this client's"):
+        bound.start(spec, stdin=b"")
