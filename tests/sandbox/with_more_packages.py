@@ -33,7 +33,7 @@ def main(packages: list[str]) -> int:
     nothing, content = memory_file(b""), memory_file(script)
     started = bubblewrap.start(spec, 1, [nothing, 1, 2], [content])
     _, status = os.waitpid(started.pid, 0)
-    bubblewrap.release(started.staged)
+    bubblewrap.release(started)
     return os.waitstatus_to_exitcode(status)
 
 

@@ -24,6 +24,9 @@ class Bomb:
     limits: Mapping[str, Any] = field(default_factory=dict)
 
 
+# What a fork shares with its parent counts for both: a larger Python's would be over the memory first.
+FORKING: dict[str, float] = {"memory_mib": 1024}
+
 BOMBS: dict[str, Bomb] = {
     "fork": Bomb(
         "processes",
@@ -33,6 +36,7 @@ while True:
     try: os.fork()
     except BlockingIOError: pass
 """,
+        FORKING,
     ),
     "fork in sessions of their own": Bomb(
         "processes",
@@ -43,6 +47,7 @@ while True:
         if os.fork() == 0: os.setsid()
     except OSError: pass
 """,
+        FORKING,
     ),
     "memory": Bomb(
         "memory",
