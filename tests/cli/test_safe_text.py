@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aar.cli.output import say_json
 from aar.cli.safe_text import terminal_safe
 
 
@@ -46,3 +48,14 @@ def test_any_text_comes_out_as_one_line_of_shown_characters(text: str) -> None:
     assert all(unicodedata.category(one) not in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"} for one in shown)
     assert len(shown.splitlines()) <= 1
     assert terminal_safe(shown) == shown
+
+
+def test_json_holds_nothing_that_acts_on_a_terminal_and_means_the_same(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    value = {"title": "a\x9b2J\x1b[2J\u202eb\u200bc\x7f", "é": ["ü", "\u2028"]}
+    say_json(value)
+    printed = capsys.readouterr().out
+    assert json.loads(printed) == value
+    assert "ü" in printed
+    assert all(one.isprintable() for one in printed.rstrip("\n"))

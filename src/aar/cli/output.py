@@ -30,8 +30,11 @@ def say(text: str = "") -> None:
 
 
 def say_json(value: Any, *, indent: int | None = None) -> None:
-    """One JSON value, on standard output."""
-    sys.stdout.write(json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
+    """One JSON value, on standard output; what would act on a terminal is escaped, and means the same."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    if not text.replace("\n", "").isprintable():
+        text = "".join(one if one.isprintable() or one == "\n" else json.dumps(one)[1:-1] for one in text)
+    sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
