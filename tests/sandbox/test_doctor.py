@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ from aar.outside.sandbox.probes import PROBES
 from aar.outside.sandbox.probes.leftovers import TAGS
 from aar.outside.sandbox.spec import Exit, SandboxError, SandboxSpec
 from aar.outside.sandbox.terminal import terminal_safe
+from ordinary_user import NOBODY, python_of_the_distribution, run_as, skip_unless_nobody_reads_us
 
 pytestmark = pytest.mark.sandbox
 
@@ -192,59 +192,20 @@ def test_a_private_directory_that_is_open_is_a_leak_with_the_line_to_type(tmp_pa
     assert f"chmod 700 {tmp_path / 'evaluator'}" in result.detail
 
 
-def test_the_distributions_own_python_and_an_ordinary_user_do_too(
-    backend: None, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    program = shutil.which("python3", path="/usr/bin")
-    ours = f"{sys.version_info.major}.{sys.version_info.minor}"
-    asked = "import sys; print('%d.%d' % sys.version_info[:2])"
-    if program is None or subprocess.check_output([program, "-I", "-c", asked], text=True).strip() != ours:
-        pytest.skip(f"no /usr/bin/python3 of version {ours}: our compiled packages would not load")
-    home = Path("/tmp") / f"aar-other-python-{os.getpid()}"
-    try:
-        made = subprocess.run(
-            [program, "-m", "venv", "--without-pip", str(home)], capture_output=True, check=False
-        )
-        if made.returncode != 0:
-            pytest.skip("the distribution's python has no venv")
-        import numpy
-
-        packages = Path(numpy.__file__).parents[1]
-        source = Path(doctors.__file__).parents[3]
-        (home / "lib" / f"python{ours}" / "site-packages" / "ours.pth").write_text(f"{packages}\n")
-        code = (
-            "import json, os; from aar.outside.sandbox.doctor import doctor; r = doctor();"
-            "proven = sum(probe.status == 'blocked' for probe in r.probes);"
-            "print(json.dumps([r.verdict, r.detail, r.attestation.get('identity'), proven >= 80]))"
-        )
-        identities = [None] if os.geteuid() else [None, 65534]
-        for uid in identities:
-            if (
-                uid is not None
-                and subprocess.run(
-                    ["/usr/bin/test", "-r", doctors.__file__, "-a", "-r", str(packages / "numpy")],
-                    user=uid,
-                    check=False,
-                ).returncode
-            ):
-                pytest.skip("an ordinary user cannot read our files here")
-            told = subprocess.run(
-                [str(home / "bin" / "python"), "-c", code],
-                env={"PYTHONPATH": str(source), "PATH": "/usr/bin:/bin"},
-                cwd="/",
-                capture_output=True,
-                text=True,
-                timeout=60,
-                user=uid,
-                group=uid,
-                extra_groups=None if uid is None else [],
-                check=False,
-            )
+def test_the_distributions_own_python_and_an_ordinary_user_do_too(backend: None) -> None:
+    code = (
+        "import json, os; from aar.outside.sandbox.doctor import doctor; r = doctor();"
+        "proven = sum(probe.status == 'blocked' for probe in r.probes);"
+        "print(json.dumps([r.verdict, r.detail, r.attestation.get('identity'), proven >= 80]))"
+    )
+    with python_of_the_distribution() as python:
+        for uid in [None] if os.geteuid() else [None, NOBODY]:
+            if uid is not None:
+                skip_unless_nobody_reads_us()
+            told = run_as(uid, [python, "-c", code], timeout_s=60)
             assert told.returncode == 0, told.stderr
             own = uid is not None or os.geteuid() != 0
             assert json.loads(told.stdout) == ["ok", "", "own-uid" if own else "uid-per-sandbox", True]
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
 
 
 PLANTING = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,3 +62,16 @@ def test_a_sandbox_without_a_gateway_is_none_of_its_own_either(
     spec = SandboxSpec(name="seat", profile="researcher", argv=("true",), uid_slot=SLOT)
     with pytest.raises(SandboxRefused, match="not a researcher of this client's"):
         bound.start(spec, stdin=b"")
+
+
+@pytest.mark.sandbox
+def test_a_crowd_in_one_seat_leaves_the_others_their_places(
+    clients: tuple[Path, LauncherClient, LauncherClient],
+) -> None:
+    folder, free, bound = clients
+    own = dataclasses.replace(asked(folder, "own", SLOT), argv=(*sandbox_python(), "-c", "input()"))
+    with bound.start(own), bound.start(own):
+        with pytest.raises(SandboxRefused, match="wait for one to end"):
+            bound.start(own)
+        with free.start(asked(folder, "other", SLOT + 1), stdin=b"") as running:
+            assert running.wait(20).reason == "exited"

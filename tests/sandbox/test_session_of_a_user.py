@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from ordinary_user import SOURCE, python_of_an_ordinary_user
+from ordinary_user import python_of_an_ordinary_user, run_as
 
 pytestmark = pytest.mark.sandbox
 
@@ -18,18 +17,7 @@ PROGRAM = Path(__file__).with_name("session_of_a_user.py")
 
 def test_a_session_holds_for_an_ordinary_user_whose_sandbox_could_open_its_pipes(backend: None) -> None:
     with python_of_an_ordinary_user() as (python, uid):
-        ran = subprocess.run(
-            [python, "-P", str(PROGRAM)],
-            env={"PYTHONPATH": str(SOURCE), "PATH": "/usr/bin:/bin"},
-            cwd="/",
-            capture_output=True,
-            text=True,
-            timeout=120,
-            user=uid,
-            group=uid,
-            extra_groups=None if uid is None else [],
-            check=False,
-        )
+        ran = run_as(uid, [python, "-P", str(PROGRAM)], timeout_s=120)
     assert ran.returncode == 0, ran.stderr
     assert json.loads(ran.stdout) == {
         "who": "1000",

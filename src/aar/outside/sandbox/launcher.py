@@ -36,6 +36,7 @@ from aar.outside.sandbox.spec import (
 from aar.outside.sandbox.walls import Walls
 
 MAX_SANDBOXES = 128
+MAX_IN_A_SEAT = 2
 
 _PR_SET_CHILD_SUBREAPER = 36
 _LOOK_S = 0.25
@@ -169,11 +170,17 @@ class _Launcher:
     def _check_seat(self, client: socket.socket, spec: SandboxSpec) -> None:
         """Raise `SandboxRefused` where a client asks for the place of a researcher that is not its own."""
         seats = self.seats.get(client)
-        if seats is not None and (spec.uid_slot, spec.gateway_dir) not in seats:
+        if seats is None:
+            return
+        seat = spec.uid_slot, spec.gateway_dir
+        if seat not in seats:
             raise SandboxRefused(
                 f"slot {spec.uid_slot} with gateway directory {spec.gateway_dir}: not a researcher of this "
                 "client's"
             )
+        # One, and one that is about to end: whoever took the client over could leave nobody else a place.
+        if sum((run.spec.uid_slot, run.spec.gateway_dir) == seat for run in self.runs) >= MAX_IN_A_SEAT:
+            raise SandboxRefused(f"slot {spec.uid_slot} has {MAX_IN_A_SEAT} sandboxes: wait for one to end")
 
     def _usage(self) -> dict[str, float]:
         alive = sum(processes.tree_cpu_s(run.root()) for run in self.runs)
@@ -437,8 +444,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             number, _, profiles = word.partition(":")
             client = socket.socket(fileno=int(number))
             launcher.add_client(client, frozenset(profiles.split(",")))
-            if chosen.seats and word == chosen.client[-1]:
-                launcher.seats[client] = frozenset((slot, folder) for slot, folder in chosen.seats)
+        if chosen.seats:
+            launcher.seats[client] = frozenset((slot, folder) for slot, folder in chosen.seats)
         json.dump({"ready": True}, ready)
     # Where the kernel divides time by session, a sandbox may take many shares by making many: ours comes
     # first, if that is ours to say.
