@@ -101,7 +101,8 @@ def test_the_viewer_has_copies_on_loopback_and_renders_nothing(
         return SimpleNamespace(returncode=0)
 
     monkeypatch.setattr(subprocess, "run", run)
-    assert inspect_trace.view([tmp_path / "a.eval"], port=7575, scratch=tmp_path / "scratch") == 0
+    (copy,) = inspect_trace.copies_of([tmp_path / "a.eval"], tmp_path / "scratch")
+    assert inspect_trace.view(copy.parent, port=7575, scratch=tmp_path / "scratch") == 0
     assert (tmp_path / "a.eval").read_bytes() == b"whole"
     assert words[words.index("--log-dir") + 1] == str(tmp_path / "scratch" / "transcripts")
     assert words[words.index("--host") + 1] == "127.0.0.1"
