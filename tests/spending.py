@@ -22,7 +22,14 @@ def models(*names: str, tokens: int = 100_000, dollars: str = "1.00", **more: An
         "tokens": 2 * tokens,
         "dollars": "2.00",
         "researchers": [
-            {"researcher": name, "model": "test/one", "prices": PRICES, "tokens": tokens, "dollars": dollars}
+            {
+                "researcher": name,
+                "model": "test/one",
+                "prices": PRICES,
+                "tokens": tokens,
+                "dollars": dollars,
+                "agent": {},
+            }
             for name in names
         ],
         **more,

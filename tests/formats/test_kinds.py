@@ -369,6 +369,22 @@ def used(**changes: Any) -> dict[str, Any]:
         ),
         (
             "study-opened",
+            {**OPENED, "models": {**MODELS, "researchers": [{**MODEL, "agent": {"name": "codex"}}]}},
+            "agent: .* exactly name, sha256",
+        ),
+        (
+            "study-opened",
+            {
+                **OPENED,
+                "models": {
+                    **MODELS,
+                    "researchers": [{**MODEL, "agent": {"name": "gemini", "sha256": "00" * 32}}],
+                },
+            },
+            "agent.name: .* one of 'claude-code', 'codex'",
+        ),
+        (
+            "study-opened",
             {**OPENED, "models": {**MODELS, "researchers": [{**MODEL, "prices": {"input": "1.00"}}]}},
             "exactly cache_read, cache_write, input, output",
         ),

@@ -91,7 +91,7 @@ def test_without_bash_there_is_a_line_to_type_and_everything_else_runs(
     with pytest.raises(SandboxUnavailable, match="apt-get install bash"):
         with_shell(layout_for("researcher"))
     nothing = dict.fromkeys(field.name for field in dataclasses.fields(Bubblewrap))
-    without = Bubblewrap(**{**nothing, "layouts": {("researcher", False): layout_for("researcher")}})
+    without = Bubblewrap(**{**nothing, "layouts": {("researcher", False, ""): layout_for("researcher")}})
     spec = SandboxSpec(name="x", profile="researcher", argv=("bash",))
     assert without._layout(spec, 0, []) == layout_for("researcher")
     shelled = SandboxSpec(name="x", profile="researcher", argv=("bash",), has_shell=True)

@@ -29,6 +29,8 @@ TIERS = ("explore", "reproduce", "confirm", "heldout")
 CHARGES = ("submissions", "confirmations", "tokens")
 # What a call of a model is paid for, each at a price of its own.
 TOKENS = ("input", "output", "cache_read", "cache_write")
+# Programs of others that a model may think through, inside its sandbox.
+AGENTS = ("claude-code", "codex")
 # Why a charge is the last one, or one beyond it: the limit that was reached, of the researcher or the study.
 LIMITS = ("", "tokens", "dollars", "study-tokens", "study-dollars")
 HALVES = ("public", "sealed")
@@ -187,13 +189,15 @@ _POOL = _object(
 # `vanilla` is the plain student's PGR, `spread` the standard deviation over seeds of its PGR.
 _BASELINES = _object(weak=DECIMAL, ceiling=DECIMAL, gap=DECIMAL, se=DECIMAL, vanilla=DECIMAL, spread=DECIMAL)
 _NUMBERS = _object(pgr=DECIMAL, low=DECIMAL, high=DECIMAL)
-# A researcher that is a language model: what its tokens cost, and how much of them it may use.
+# A researcher that is a language model: what its tokens cost, and how much of them it may use. `agent`: the
+# program inside its sandbox that asks it, with the digest of that file; nothing where we ask it ourselves.
 _MODEL = _object(
     researcher=NAME,
     model=_text(200, least=1),
     prices=_object(**dict.fromkeys(TOKENS, PRICE)),
     tokens=_integer(1),
     dollars=DOLLARS,
+    agent=_empty_or(_object(name=_one_of(*AGENTS), sha256=HEX32)),
 )
 # What of a study is a model's: the limits of all of them together, the digest of what each is told first.
 _MODELS = _object(

@@ -6,12 +6,13 @@ import contextlib
 import os
 import platform
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Self
 
 from aar.outside.sandbox import backend, runtime, seccomp
+from aar.outside.sandbox.agent_programs import with_agents
 from aar.outside.sandbox.argv import Handed, Layout, bwrap_options, etc_files, limited
 from aar.outside.sandbox.groups import Groups, limits_of, new_name
 from aar.outside.sandbox.identity import slot_uid
@@ -20,6 +21,7 @@ from aar.outside.sandbox.protocol import memory_file
 from aar.outside.sandbox.shell import INSTALL, with_shell
 from aar.outside.sandbox.spec import (
     MAY_HAVE_A_SHELL,
+    NO_AGENT,
     PROFILES,
     Reason,
     SandboxRefused,
@@ -33,31 +35,38 @@ from aar.outside.sandbox.tree import Tree, grown, tree_of
 
 @dataclass(frozen=True, slots=True)
 class Bubblewrap:
-    """What all sandboxes of one launcher share; `layouts` by profile and whether there is a shell."""
+    """What all sandboxes of one launcher share; `layouts` by profile, shell and agent."""
 
     path: str
     nested_userns_off: bool
-    layouts: dict[tuple[str, bool], Layout]
+    layouts: dict[tuple[str, bool, str], Layout]
     filters: tuple[bytes, ...]
     # Where we are root.
     stage: Stage | None
-    trees: dict[tuple[str, bool], Tree] = field(default_factory=dict)
+    trees: dict[tuple[str, bool, str], Tree] = field(default_factory=dict)
     # Where control groups can be made.
     groups: Groups | None = None
 
     @classmethod
-    def prepare(cls) -> Self:
+    def prepare(cls, agents: Mapping[str, str] | None = None) -> Self:
         """Find everything once and, as root, move this process to a mount namespace of its own.
+
+        `agents`: host paths of the agents that a sandbox may ask for, by name.
 
         Raises `SandboxUnavailable` or `UnsupportedArchitecture` with what is missing.
         """
         path = backend.find_bubblewrap()
         machine = platform.machine()
         filters = (seccomp.ceiling_filter(machine), seccomp.main_filter(machine))
-        layouts = {(profile, False): runtime.layout_for(profile) for profile in PROFILES}
+        layouts = {(profile, False, ""): runtime.layout_for(profile) for profile in PROFILES}
         # A machine without a shell still runs all that needs none.
         with contextlib.suppress(SandboxUnavailable):
-            layouts |= {(profile, True): with_shell(layouts[profile, False]) for profile in MAY_HAVE_A_SHELL}
+            for profile in MAY_HAVE_A_SHELL:
+                layouts[profile, True, ""] = with_shell(layouts[profile, False, ""])
+                for name in agents or {}:
+                    layouts[profile, True, name] = with_agents(
+                        layouts[profile, True, ""], agents or {}, [name]
+                    )
         features = backend.features(path)
         # Before the stage covers the place where they are.
         groups = Groups.find()
@@ -134,9 +143,9 @@ class Bubblewrap:
 
     def _layout(self, spec: SandboxSpec, number: int, staged: list[str]) -> Layout:
         """What it sees, by paths that its uid can walk."""
-        kind = spec.profile, spec.has_shell
+        kind = spec.profile, spec.has_shell, spec.agent
         if kind not in self.layouts:
-            raise SandboxRefused(INSTALL)
+            raise SandboxRefused(NO_AGENT.format(spec.agent) if spec.agent else INSTALL)
         if self.stage is None:
             return self.layouts[kind]
         return grown(self.trees[kind], self.stage, number, staged)

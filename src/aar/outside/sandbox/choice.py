@@ -5,6 +5,8 @@ The others are imported when they are named: a launcher is up in the half of its
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from aar.outside.sandbox import backend
 from aar.outside.sandbox.bubblewrap import Bubblewrap
 from aar.outside.sandbox.interface import BACKENDS, BARE, BUBBLEWRAP, CONTAINER, Backend
@@ -26,14 +28,17 @@ def missing_backend(name: str = BUBBLEWRAP) -> str | None:
     return unknown(name)
 
 
-def prepared(name: str) -> Backend:
-    """The backend, ready to start sandboxes; raises `SandboxUnavailable` or `UnsupportedArchitecture`."""
+def prepared(name: str, agents: Mapping[str, str] | None = None) -> Backend:
+    """The backend, ready to start sandboxes, with these agents at hand: host paths by name.
+
+    Raises `SandboxUnavailable` or `UnsupportedArchitecture`.
+    """
     if name == BUBBLEWRAP:
-        return Bubblewrap.prepare()
+        return Bubblewrap.prepare(agents)
     if name == CONTAINER:
         from aar.outside.sandbox.container import Container
 
-        return Container.prepare()
+        return Container.prepare(agents)
     if name == BARE:
         from aar.outside.sandbox.bare import Bare
 

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, Any, Self
@@ -250,11 +250,13 @@ class Launcher:
         *allowed: Iterable[str],
         backend: str = DEFAULT_BACKEND,
         seats: Sequence[tuple[int, str]] = (),
+        agents: Mapping[str, str] | None = None,
     ) -> Self:
         """Start a launcher with one client for each set of profiles; without any, one that may start all.
 
         `seats`: all that the last client may start is a sandbox in one of these slots with the gateway
         directory that goes with it. Without any it may choose, as the others do.
+        `agents`: host paths of the agents that sandboxes may be given, by name; no client can ask for more.
         The sockets come in the order of `allowed`. Keep one and let another process inherit the next; the
         launcher ends, and every sandbox with it, when all are closed. Raises `SandboxUnavailable`.
         """
@@ -268,6 +270,8 @@ class Launcher:
         ready_in, ready_out = os.pipe()
         words = [sys.executable, "-P", "-m", "aar.outside.sandbox.launcher", "--ready", str(ready_out)]
         words += ["--backend", backend]
+        if agents:
+            words += ["--agents", json.dumps(dict(agents))]
         for profiles, (_, far) in zip(sets, pairs, strict=True):
             words += ["--client", f"{far.fileno()}:{','.join(sorted(profiles))}"]
         if seats:

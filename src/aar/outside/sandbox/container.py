@@ -13,12 +13,13 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from aar.outside.sandbox import runtime, seccomp
+from aar.outside.sandbox.agent_programs import with_agents
 from aar.outside.sandbox.argv import (
     ENVIRONMENT,
     GATEWAY_DEST,
@@ -35,7 +36,14 @@ from aar.outside.sandbox.identity import slot_uid
 from aar.outside.sandbox.interface import Started
 from aar.outside.sandbox.pressure import MOST_FILES_ON_DISK
 from aar.outside.sandbox.shell import with_shell
-from aar.outside.sandbox.spec import FILLED_LATER, PROFILES, SandboxSpec, SandboxUnavailable
+from aar.outside.sandbox.spec import (
+    FILLED_LATER,
+    NO_AGENT,
+    PROFILES,
+    SandboxRefused,
+    SandboxSpec,
+    SandboxUnavailable,
+)
 from aar.outside.sandbox.stage import Stage, unbind
 from aar.outside.sandbox.staging import gateway_on, layout_on
 
@@ -105,9 +113,10 @@ class Container:
     layouts: dict[str, Layout]
     filters: tuple[bytes, ...]
     stage: Stage
+    agents: Mapping[str, str]
 
     @classmethod
-    def prepare(cls) -> Self:
+    def prepare(cls, agents: Mapping[str, str] | None = None) -> Self:
         """Find everything once, sweep what dead launchers left, and move to a mount namespace of our own.
 
         Raises `SandboxUnavailable` or `UnsupportedArchitecture` with what is missing.
@@ -119,7 +128,7 @@ class Container:
         layouts = {profile: runtime.layout_for(profile) for profile in PROFILES}
         views = [*layouts.values()]
         with contextlib.suppress(SandboxUnavailable):
-            views.append(with_shell(layouts["researcher"]))
+            views.append(with_agents(with_shell(layouts["researcher"]), agents or {}, agents or ()))
         directories = [one for layout in views for one in runtime.directories_of(layout)]
         groups = Groups.find()
         if groups is None:
@@ -127,7 +136,7 @@ class Container:
         groups.close()
         stage = Stage.enter(directories, place=_PLACE, size="64m")
         os.mkdir(f"{stage.place}/state", 0o700)
-        return cls(path, layouts, filters, stage)
+        return cls(path, layouts, filters, stage, agents or {})
 
     def start(self, spec: SandboxSpec, number: int, stdio: Sequence[int], files: Sequence[int]) -> Started:
         """Start it with `stdio` (input, output, error) and the contents of `spec.files`, in their order.
@@ -145,6 +154,10 @@ class Container:
             layout = self.layouts[spec.profile]
             if spec.has_shell:
                 layout = with_shell(layout)
+            if spec.agent:
+                if spec.agent not in self.agents:
+                    raise SandboxRefused(NO_AGENT.format(spec.agent))
+                layout = with_agents(layout, self.agents, [spec.agent])
             layout = layout_on(self.stage, layout, number, staged)
             staged.append(bundle)
             self._lay_root(f"{bundle}/root", spec, layout, files, gateway)

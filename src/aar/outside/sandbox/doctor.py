@@ -14,13 +14,14 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any, Literal
 
 from aar.outside.sandbox import backend as bubblewraps
 from aar.outside.sandbox import bare, container, runtime, seccomp
+from aar.outside.sandbox.agent_programs import with_agents
 from aar.outside.sandbox.answers import Answering, Findings, lazily_collected
 from aar.outside.sandbox.argv import Handed, Layout, bwrap_options, limited, sandbox_python
 from aar.outside.sandbox.bombs import BOMBS, ends_of_bombs
@@ -35,7 +36,7 @@ from aar.outside.sandbox.probes import PROBES
 from aar.outside.sandbox.probes.leftovers import TAGS
 from aar.outside.sandbox.researcher import researcher_spec
 from aar.outside.sandbox.shell import with_shell
-from aar.outside.sandbox.spec import Exit, SandboxError, SandboxSpec
+from aar.outside.sandbox.spec import AGENT_FOLDER, Exit, SandboxError, SandboxSpec
 
 Status = Literal["blocked", "leak", "unproven", "absent"]
 Verdict = Literal["ok", "leak", "unproven", "cannot-run", "none"]
@@ -99,6 +100,21 @@ class DoctorReport:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _View:
+    """Which researcher's view is attacked: with a shell or not, with the first of these agents in it."""
+
+    has_shell: bool = False
+    agents: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def agent(self) -> str:
+        return next(iter(self.agents), "")
+
+
+_PLAIN = _View()
+
+
 def without_sandbox() -> DoctorReport:
     """What is said where no sandbox was asked for: nothing was probed, and nothing holds."""
     return DoctorReport("none", (), BARE, {}, bare.attested())
@@ -110,25 +126,28 @@ def doctor(
     bombs: bool = False,
     backend: str = DEFAULT_BACKEND,
     has_shell: bool = False,
+    agents: Mapping[str, str] | None = None,
 ) -> DoctorReport:
     """Run every probe through a launcher of its own, with profile researcher; about 1 s.
 
     With a study directory the canaries lie in it, and its own directories are tried. They are removed again.
     With `bombs` every limit is tried as well, which takes 2 s more and both processors of a small machine.
-    `has_shell` attacks, and attests, the view of a researcher that has a shell.
+    `has_shell` attacks, and attests, the view of a researcher that has a shell; with `agents`, host paths by
+    name, that of one that has one of them in it.
     """
+    view = _View(has_shell or bool(agents), agents or {})
     missing = missing_backend(backend)
     if missing is not None:
         return DoctorReport("cannot-run", (), "none", {}, {}, missing)
     try:
-        without, within, ends = _tried(study_dir, backend, bombs=bombs, has_shell=has_shell)
+        without, within, ends = _tried(study_dir, backend, bombs=bombs, view=view)
     except (SandboxError, TimeoutError) as error:
         return DoctorReport("cannot-run", (), backend, limits_of(backend), {}, f"{error}")
     results = [*(_judged(name, without[name], within[name]) for name in PROBES)]
     results += _closed_directories(study_dir)
     limits = {**limits_of(backend), "file locks": _lock_limit(without[_LOCKS][0], within[_LOCKS][0])}
     names = [result.name for result in results]
-    told = attestation(names, limits, backend, has_shell=has_shell)
+    told = attestation(names, limits, backend, has_shell=has_shell, agents=agents)
     limits |= {f"{name} bomb": _bomb_limit(name, ended) for name, ended in ends.items()}
     verdict = _verdict(results)
     if verdict == "ok" and any(BOMBS[name].reason != ended.reason for name, ended in ends.items()):
@@ -161,17 +180,17 @@ def _lock_limit(without: bool, within: bool) -> str:
 
 
 def _tried(
-    study_dir: Path | None, backend: str, *, bombs: bool, has_shell: bool
+    study_dir: Path | None, backend: str, *, bombs: bool, view: _View
 ) -> tuple[Findings, Findings, dict[str, Exit]]:
     """Everything without, and everything within, at the same time."""
     with contextlib.ExitStack() as stack:
         beside = stack.enter_context(ThreadPoolExecutor(1))
         # A launcher is up when all is planted.
-        spawned = beside.submit(Launcher.spawn, {"researcher"}, backend=backend)
+        spawned = beside.submit(Launcher.spawn, {"researcher"}, backend=backend, agents=view.agents)
         stack.callback(_close, spawned)
         world, folder = stack.enter_context(planted(study_dir)), stack.enter_context(_scratch())
         without = beside.submit(_all_without, world, folder)
-        within, ends = _all_within(spawned.result(), world, folder, bombs=bombs, has_shell=has_shell)
+        within, ends = _all_within(spawned.result(), world, folder, bombs=bombs, view=view)
         return without.result(), within, ends
 
 
@@ -185,12 +204,12 @@ def _all_without(world: dict[str, Any], folder: Path) -> Findings:
 
 
 def _all_within(
-    launcher: Launcher, world: dict[str, Any], folder: Path, *, bombs: bool, has_shell: bool
+    launcher: Launcher, world: dict[str, Any], folder: Path, *, bombs: bool, view: _View
 ) -> tuple[Findings, dict[str, Exit]]:
     with contextlib.ExitStack() as stack:
         client = LauncherClient(launcher.sockets[0])
         ends = ends_of_bombs(client) if bombs else {}
-        inside = stack.enter_context(_start_inside(client, world, has_shell=has_shell))
+        inside = stack.enter_context(_start_inside(client, world, view))
         answering = Answering(client, world["gateway"], folder.name)
         endings = {end: Ending(client, folder, end) for end in ("kill", "exit", "launcher")}
         for ending in endings.values():
@@ -229,13 +248,18 @@ def _ended_within(left: dict[str, set[str]]) -> Findings:
 
 
 def attestation(
-    probes: list[str], limits: Mapping[str, str], backend: str = DEFAULT_BACKEND, *, has_shell: bool = False
+    probes: list[str],
+    limits: Mapping[str, str],
+    backend: str = DEFAULT_BACKEND,
+    *,
+    has_shell: bool = False,
+    agents: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Which wall was probed: the same words, and so the same digest, on the same machine and version.
 
     Of `limits` the names of those that are not hard are told: where control groups or overlays are missing.
     """
-    machine = platform.machine()
+    machine, view = platform.machine(), _View(has_shell or bool(agents), agents or {})
     told = {
         "backend": backend,
         "identity": "own-uid" if slot_uid(SLOT) is None else "uid-per-sandbox",
@@ -243,22 +267,29 @@ def attestation(
         "probes": " ".join(probes),
         "soft_limits": ", ".join(sorted(one for one, text in limits.items() if not text.startswith("hard"))),
         "filters_sha256": _sha256(seccomp.ceiling_filter(machine) + seccomp.main_filter(machine)),
-        **(_container_attested(has_shell) if backend == CONTAINER else _bubblewrap_attested(has_shell)),
+        **(_container_attested(view) if backend == CONTAINER else _bubblewrap_attested(view)),
     }
     return {**told, "digest": _sha256(json.dumps(told, sort_keys=True).encode())}
 
 
-def _attested_researcher(has_shell: bool) -> tuple[SandboxSpec, Layout]:
+def _attested_researcher(view: _View) -> tuple[SandboxSpec, Layout]:
     spec = researcher_spec(
-        name="attested", argv=sandbox_python(), gateway_dir="/gw", uid_slot=SLOT, has_shell=has_shell
+        name="attested",
+        argv=sandbox_python(),
+        gateway_dir="/gw",
+        uid_slot=SLOT,
+        has_shell=view.has_shell,
+        agent=view.agent,
     )
     layout = runtime.layout_for("researcher")
-    return spec, with_shell(layout) if has_shell else layout
+    if view.has_shell:
+        layout = with_shell(layout)
+    return spec, with_agents(layout, view.agents, filter(None, [view.agent]))
 
 
-def _container_attested(has_shell: bool) -> dict[str, str]:
+def _container_attested(view: _View) -> dict[str, str]:
     path = container.find_runtime()
-    spec, layout = _attested_researcher(has_shell)
+    spec, layout = _attested_researcher(view)
     config = container.oci_config(spec, layout, gateway="/gw", ids=(1, 2), group="attested")
     return {
         "version": container.version(path),
@@ -266,9 +297,9 @@ def _container_attested(has_shell: bool) -> dict[str, str]:
     }
 
 
-def _bubblewrap_attested(has_shell: bool) -> dict[str, str]:
+def _bubblewrap_attested(view: _View) -> dict[str, str]:
     path = bubblewraps.find_bubblewrap()
-    spec, layout = _attested_researcher(has_shell)
+    spec, layout = _attested_researcher(view)
     options = bwrap_options(
         spec,
         layout,
@@ -301,7 +332,7 @@ def _outside(world: dict[str, Any]) -> Findings:
     return _parsed(ran.stdout, f"the probes ended with {ran.returncode} outside: {_tail(ran.stderr)}")
 
 
-def _start_inside(client: LauncherClient, world: dict[str, Any], *, has_shell: bool = False) -> Running:
+def _start_inside(client: LauncherClient, world: dict[str, Any], view: _View = _PLAIN) -> Running:
     """The same attacks from a researcher's sandbox."""
     spec = researcher_spec(
         name="doctor",
@@ -311,9 +342,15 @@ def _start_inside(client: LauncherClient, world: dict[str, Any], *, has_shell: b
         uid_slot=SLOT,
         cpu_s=20,
         wall_s=_RUN_S,
-        has_shell=has_shell,
+        has_shell=view.has_shell,
+        agent=view.agent,
     )
-    return client.start(spec, stdin=as_input(world_inside(world, has_shell=has_shell)))
+    told = world_inside(world, has_shell=view.has_shell)
+    told["memory_mib"] = spec.memory_mib
+    if view.agent:
+        told["programs"].append(AGENT_FOLDER)
+        told["runtime"].append(f"{AGENT_FOLDER}/{view.agent}")
+    return client.start(spec, stdin=as_input(told))
 
 
 def _handed_in() -> dict[str, bytes]:

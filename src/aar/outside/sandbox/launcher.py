@@ -425,6 +425,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--ready", type=int, required=True, help="descriptor for one line of JSON")
     parser.add_argument("--backend", choices=BACKENDS, default=DEFAULT_BACKEND)
     parser.add_argument("--client", action="append", required=True, metavar="FD:PROFILE,PROFILE")
+    parser.add_argument("--agents", type=json.loads, default={}, metavar='{"NAME": PATH...}')
     parser.add_argument("--seats", type=json.loads, metavar="[[SLOT,DIR]...]", help="of the last client")
     chosen = parser.parse_args(argv)
     # An interrupt at the terminal is for whoever started us. One that is killed closes every control socket,
@@ -432,7 +433,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(BrokenPipeError), os.fdopen(chosen.ready, "w") as ready:
         try:
-            launcher = _Launcher(prepared(chosen.backend))
+            launcher = _Launcher(prepared(chosen.backend, chosen.agents))
         except (SandboxUnavailable, UnsupportedArchitecture) as error:
             json.dump({"error": f"{error}"}, ready)
             return 1

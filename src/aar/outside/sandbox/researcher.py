@@ -14,6 +14,8 @@ CPU_S = 86_400
 WALL_S = 1_000_000.0
 MEMORY_MIB = 1024
 PROCESSES = 64
+# With an agent beside what it runs: the program and its proxy are 350 MiB before anything is computed.
+WITH_AGENT_MIB = 2048
 
 
 def researcher_spec(
@@ -26,11 +28,13 @@ def researcher_spec(
     cpu_s: int = CPU_S,
     wall_s: float = WALL_S,
     has_shell: bool = False,
+    agent: str = "",
 ) -> SandboxSpec:
     """What every researcher gets: the same view, memory and processes; only what runs is its own.
 
-    One whose program is a model's, outside, works by commands: `has_shell` gives it those. `cpu_s` and
-    `wall_s`, both in seconds, may be made less for one that is to end soon.
+    One whose program is a model's, outside, works by commands: `has_shell` gives it those. `agent` names the
+    command-line agent that thinks in there, which takes more memory. `cpu_s` and `wall_s`, both in seconds,
+    may be made less for one that is to end soon.
     """
     return SandboxSpec(
         name=name,
@@ -39,11 +43,12 @@ def researcher_spec(
         files=files or {},
         gateway_dir=gateway_dir,
         uid_slot=uid_slot,
-        memory_mib=MEMORY_MIB,
+        memory_mib=WITH_AGENT_MIB if agent else MEMORY_MIB,
         processes=PROCESSES,
         cpu_s=cpu_s,
         wall_s=wall_s,
-        has_shell=has_shell,
+        has_shell=has_shell or bool(agent),
+        agent=agent,
     )
 
 

@@ -24,6 +24,10 @@ MAY_HOLD_FILES_OF_THE_BENCH = "/data/"
 # Directories of its own that a sandbox with `waits` fills from what it is handed at last.
 FILLED_LATER = ("/submission", "/instance")
 
+# Where a sandbox finds the agent that it was given.
+AGENT_FOLDER = "/opt/agent"
+NO_AGENT = "agent {!r:.80}: not one of those that this launcher was started with"
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _DEST = re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}){2,8}")
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,63}")
@@ -69,8 +73,10 @@ class SandboxSpec:
     sandboxes that run at the same time want different slots. With `has_shell` its view holds a shell and the
     usual programs of a command line, and /var/tmp (researchers and probes only). `cpu_s` is for all processes
     together, `processes` counts threads too, `memory_mib` bounds the sandbox where a memory cgroup is at hand
-    and each process elsewhere. One that `waits` is started before there is anything for it to do: `cpu_s` and
-    `wall_s` count from `Running.begin` on, and it finds `FILLED_LATER` empty and its own.
+    and each process elsewhere. `agent` names one of the programs that its launcher was started with, which it
+    then finds below `AGENT_FOLDER`; it wants a shell. One that `waits` is started before there is anything
+    for it to do: `cpu_s` and `wall_s` count from `Running.begin` on, and it finds `FILLED_LATER` empty and
+    its own.
     """
 
     name: str
@@ -86,6 +92,7 @@ class SandboxSpec:
     wall_s: float = 60.0
     waits: bool = False
     has_shell: bool = False
+    agent: str = ""
 
     def __post_init__(self) -> None:
         """Raise `MalformedSpec` for what no sandbox may have."""
@@ -120,6 +127,8 @@ class SandboxSpec:
             raise MalformedSpec(
                 f"a shell for profile {self.profile!r}: want one of {', '.join(sorted(MAY_HAVE_A_SHELL))}"
             )
+        if self.agent and not (self.has_shell and _NAME.fullmatch(self.agent)):
+            raise MalformedSpec(f"agent {self.agent!r:.80}: want a name, and a shell beside it")
         if not 0 < self.wall_s <= 1_000_000:
             raise MalformedSpec(f"wall_s {self.wall_s}: want seconds above 0 and at most 1000000")
 
