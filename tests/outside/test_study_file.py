@@ -400,6 +400,27 @@ def test_a_researcher_may_be_a_model_with_limits_of_its_own_and_of_all() -> None
     assert again.as_written() == written
 
 
+def test_a_model_may_think_through_an_agent_whose_program_is_named(tmp_path: Path) -> None:
+    text = with_team(
+        f'[[researcher]]\n{MODEL}\nagent = "codex"\n[[researcher]]\n{MODEL}\n'
+        '[llm.agents]\ncodex = "bin/codex"'
+    )
+    study = parse_study(text, source="x", problems=PROBLEMS).with_llm_files_from(tmp_path)
+    assert [one.agent for one in study.team] == ["codex", ""]
+    assert (study.agents, study.agent_programs) == (("codex",), {"codex": str(tmp_path / "bin/codex")})
+    written = study.as_written()
+    again = parse_study(written.text, source="again", problems=PROBLEMS)
+    assert again.as_written() == written
+    both = study.with_agent("claude-code", "/bin/claude")
+    assert [one.agent for one in both.team] == ["codex", "claude-code"]
+    assert both.agent_programs["claude-code"] == "/bin/claude"
+
+
+def test_an_agent_without_a_model_is_refused() -> None:
+    with pytest.raises(StudyFileError, match="no researcher that is a model: see --model"):
+        parse_study(default(), source="x", problems=PROBLEMS).with_agent("codex")
+
+
 def test_a_model_takes_the_place_of_every_researcher_that_the_file_says_nothing_of() -> None:
     text = with_team('[[researcher]]\nprogram = "mine.py"\n[[researcher]]\nseed = 4')
     study = parse_study(text, source="x", problems=PROBLEMS).with_researchers(4).with_model("openai/gpt-5")
@@ -413,7 +434,7 @@ def test_a_model_takes_the_place_of_every_researcher_that_the_file_says_nothing_
     ("team", "says"),
     [
         (f'[[researcher]]\n{MODEL}\nprogram = "mine.py"', "a program or a model, not both"),
-        ("[[researcher]]\ntokens = 5", "tokens and dollars are for a researcher with a model"),
+        ("[[researcher]]\ntokens = 5", "tokens is for a researcher with a model"),
         ('[[researcher]]\nmodel = "claude"', "want PROVIDER/NAME"),
         ('[[researcher]]\nmodel = "a/../b"', "want PROVIDER/NAME"),
         (f"[[researcher]]\n{MODEL}\ntokens = 0", "tokens: got 0"),
@@ -421,6 +442,12 @@ def test_a_model_takes_the_place_of_every_researcher_that_the_file_says_nothing_
         (f'[[researcher]]\n{MODEL}\ndollars = "ten"', "want dollars such as '2.50'"),
         (f"[[researcher]]\n{MODEL}\ndollars = true", "want dollars such as"),
         (f"[[researcher]]\n{MODEL}\ndollars = 1e300", "want dollars such as"),
+        ('[[researcher]]\nagent = "codex"', "agent is for a researcher with a model"),
+        (f'[[researcher]]\n{MODEL}\nagent = "gemini"', "got 'gemini', want one of claude-code, codex"),
+        (f"[[researcher]]\n{MODEL}\nagent = 5", "got 5, want one of claude-code, codex"),
+        (f'[[researcher]]\n{MODEL}\n[llm.agents]\ngemini = "x"', "unknown gemini"),
+        (f"[[researcher]]\n{MODEL}\n[llm.agents]\ncodex = 5", "codex: got 5"),
+        (f"[[researcher]]\n{MODEL}\n[llm]\nagents = 5", "no .agents. table"),
         ("[budget]\ntokens = 5", "of researchers with a model: there is none"),
         (f"[[researcher]]\n{MODEL}\n[budget]\nmoney = 5", "unknown money"),
         (f"[[researcher]]\n{MODEL}\n[llm]\nprices = 5", "prices: got 5"),

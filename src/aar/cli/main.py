@@ -59,6 +59,12 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="PROVIDER/NAME",
         help="researchers are this language model, unless the study file says what they are",
     )
+    run.add_argument(
+        "--agent",
+        metavar="NAME",
+        help="models think through claude-code or codex, inside their sandboxes",
+    )
+    run.add_argument("--agent-binary", metavar="PATH", help="where that program is; by default on your PATH")
     run.add_argument("--prices", metavar="FILE", help="dollars for a million tokens, before the shipped ones")
     run.add_argument("--tokens", type=int, metavar="N", help="limit of all models together")
     run.add_argument("--dollars", metavar="D", help="limit of all models together, such as 12.50")

@@ -18,6 +18,8 @@ from aar.formats.kinds import TOKENS
 from aar.outside.keyring import write_durably
 from aar.outside.prices import Prices, price_of, read_prices
 from aar.outside.providers import environment_for, missing_key
+from aar.outside.sandbox.agent_programs import find_agent
+from aar.outside.sandbox.spec import SandboxUnavailable
 from aar.outside.study_directory import StudyDirectory
 from aar.outside.study_file import StudyFile
 from aar.outside.study_programs import researcher_names
@@ -41,6 +43,12 @@ def model_terms(
     """
     if not study_file.models:
         return None
+    agents = {}
+    for name in study_file.agents:
+        try:
+            agents[name] = find_agent(name, study_file.agent_programs.get(name, ""))
+        except SandboxUnavailable as error:
+            raise CommandFailed(str(error)) from error
     prices = {one["model"]: one["prices"] for one in opened.get("models", {}).get("researchers", ())}
     if not opened:
         table = read_prices(study_file.prices)
@@ -58,7 +66,7 @@ def model_terms(
                 )
     environment = environment_for(study_file.models, os.environ)
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TZ") if name in os.environ}
-    return ModelTerms(prices=prices, brief=brief, environment=environment | kept)
+    return ModelTerms(prices=prices, brief=brief, environment=environment | kept, agents=agents)
 
 
 def keep_brief(study: StudyDirectory, terms: ModelTerms) -> None:
@@ -84,8 +92,10 @@ def dry_run(study_file: StudyFile, terms: ModelTerms) -> None:
     say()
     for tool in TOOLS:
         say(f"    {tool.name:<16} " + terminal_safe(tool.description.split(". ")[0].split("\n")[0]))
-    say("    bash, python and a text editor, in its sandbox")
+    say("    bash, python and a text editor, in its sandbox; an agent brings its own in their place")
     say()
+    for agent, program in terms.agents.items():
+        say(f"agent {agent}: {terminal_safe(program.path)}, SHA-256 {program.sha256}")
     for line in limit_lines(study_file):
         say(line)
     say()

@@ -171,7 +171,10 @@ def _run_locked(
     # Nothing is recorded before the sandbox has proved itself: a study that may leak is not opened.
     before_s = cpu_s(resource.RUSAGE_CHILDREN)
     has_shell = bool(study_file.models)
-    report = examine_or_explain(study.path, quiet=options.json, backend=backend, has_shell=has_shell)
+    agents = {name: one.path for name, one in terms.agents.items()} if terms is not None else {}
+    report = examine_or_explain(
+        study.path, quiet=options.json, backend=backend, has_shell=has_shell, agents=agents
+    )
     doctor_s = cpu_s(resource.RUSAGE_CHILDREN) - before_s
     view = _view(options)
     if not options.json and backend != BARE:
@@ -235,6 +238,11 @@ def _with_models(study_file: StudyFile, options: argparse.Namespace) -> StudyFil
     """The same study with what the options say of models."""
     if options.model is not None:
         study_file = study_file.with_model(options.model)
+    if options.agent_binary is not None and options.agent is None:
+        raise CommandFailed("--agent-binary names the program of an agent: say which, with --agent")
+    if options.agent is not None:
+        program = str(Path(options.agent_binary).absolute()) if options.agent_binary else ""
+        study_file = study_file.with_agent(options.agent, program)
     if options.prices is not None:
         study_file = dataclasses.replace(study_file, prices=str(Path(options.prices).absolute()))
     if options.tokens is None and options.dollars is None:
@@ -309,6 +317,7 @@ def _same_study(study: StudyDirectory, study_file: StudyFile, options: argparse.
             ("researchers", options.researchers, stored.researchers),
             ("minutes", options.minutes, stored.minutes),
             ("model", options.model, ", ".join(stored.models) or "none"),
+            ("agent", options.agent, ", ".join(stored.agents) or "none"),
             ("tokens", options.tokens, stored.tokens),
             ("dollars", options.dollars, format_dollars(stored.dollars)),
         )
@@ -400,11 +409,17 @@ def _view(options: argparse.Namespace) -> _Shown:
 
 
 def examine_or_explain(
-    study: Path | None, *, quiet: bool, backend: str = DEFAULT_BACKEND, has_shell: bool = False
+    study: Path | None,
+    *,
+    quiet: bool,
+    backend: str = DEFAULT_BACKEND,
+    has_shell: bool = False,
+    agents: Mapping[str, str] | None = None,
 ) -> DoctorReport:
     """Run the probes; refuse with the reason when there is no backend (3) or something got through (4).
 
     `has_shell`: against the view of researchers that are models, which holds all that the others' does.
+    `agents`: with the first of these in it, host paths by name.
     """
     missing = missing_backend(backend)
     if missing is not None:
@@ -412,7 +427,7 @@ def examine_or_explain(
     if backend == BARE:
         complain(BANNER)
         return without_sandbox()
-    report = examine(study, backend=backend, has_shell=has_shell)
+    report = examine(study, backend=backend, has_shell=has_shell, agents=agents)
     if report.verdict == "cannot-run":
         raise CommandFailed(f"no sandbox: {report.detail}", EXIT_NO_BACKEND)
     if report.verdict != "ok":

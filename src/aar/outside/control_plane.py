@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -93,10 +93,13 @@ class ControlPlane:
         parameters: RunParameters,
         thinkers: Collection[str] = (),
         over_mcp: Collection[str] = (),
+        agents: Mapping[str, str] | None = None,
     ) -> None:
         """`thinkers`: those of the researchers that are models, which the worker process is started for.
-        `over_mcp`: those that get their tools as MCP, too.
+        `over_mcp`: those that get their tools as MCP, too. `agents`: host paths of the agents that sandboxes
+        may be given, by name.
         """
+        self._agents = dict(agents or {})
         self._over_mcp = [one for one in researchers if one in over_mcp]
         self._thinkers = [one for one in researchers if one in thinkers]
         self._worker_launcher: socket.socket | None = None
@@ -177,6 +180,7 @@ class ControlPlane:
             backend=self._parameters.backend,
             # The worker parses what strangers wrote: its sandboxes are those of its own researchers.
             seats=[(self._researchers.index(name), str(runtime / name)) for name in self._thinkers],
+            agents=self._agents,
         )
         clients = self._launcher.sockets
         for_evaluator = clients[1 : 1 + len(evaluators)]

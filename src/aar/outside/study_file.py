@@ -36,6 +36,7 @@ tools = "mcp"              # its tools as MCP, too, on /run/gw/mcp.sock; wants t
 model = "anthropic/claude-sonnet-4-5"
 tokens = 2_000_000         # of this one; both limits have a default
 dollars = "5.00"
+agent = "claude-code"      # or "codex": it thinks through that program, in its sandbox; default: our own loop
 
 [budget]                   # of all models together; default: the sums of theirs
 tokens = 4_000_000
@@ -45,6 +46,9 @@ dollars = "10.00"
 prices = "my-prices.toml"  # dollars for a million tokens, before those of aar.outside.prices
 brief = "my-brief.md"      # template of what each is told first, in the place of aar.llm's
 fresh = true               # a conversation begins anew, from brief and notebook, after each finding
+
+[llm.agents]               # where the programs of agents are; default: on the PATH, as claude and codex
+claude-code = "/usr/local/bin/claude"
 
 [sandbox]
 backend = "bubblewrap"     # the default; "container" is podman's. Never "bare", which only a person asks for
@@ -76,7 +80,7 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from importlib import resources
 from pathlib import Path
@@ -85,7 +89,7 @@ from typing import Any
 from aar.formats.canonical import format_canonical
 from aar.formats.errors import FormatError
 from aar.formats.keys import COSIGNATURE, parse_vkey
-from aar.formats.kinds import POLICIES, RISKS, WORKFLOWS, check_body
+from aar.formats.kinds import AGENTS, POLICIES, RISKS, WORKFLOWS, check_body
 from aar.formats.policy import GROUP, NO_QUORUM
 from aar.lab.problems import DEFAULT_PROBLEM, JSONL
 from aar.lab.snapshot import FAMILIES
@@ -236,7 +240,7 @@ class ResearcherSpec:
     """One researcher as the human wrote it: a program of the human's, a model, or none of both.
 
     `seed` is -1 for one of its own. `tokens` and `dollars`, exact, are limits of a model. `tools`: whether it
-    has them as MCP, too.
+    has them as MCP, too. `agent` is the program that a model thinks through, or "" for our own loop.
     """
 
     program: str = ""
@@ -245,6 +249,7 @@ class ResearcherSpec:
     tokens: int = 0
     dollars: Fraction = Fraction()
     tools: str = REST
+    agent: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,6 +286,13 @@ class StudyFile:
     brief: str = ""
     # Whether a model's conversation begins anew after each finding that it posts.
     fresh: bool = False
+    # Paths of the agents' programs, by agent; one that is not there is looked for on the path.
+    agent_programs: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def agents(self) -> tuple[str, ...]:
+        """The agents that its models think through, each once."""
+        return tuple(sorted({one.agent for one in self.team if one.agent}))
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -346,6 +358,15 @@ class StudyFile:
         ]
         return replace(self, team=tuple(team)).with_budget(0, None)
 
+    def with_agent(self, agent: str, program: str = "") -> StudyFile:
+        """The same study, with every model thinking through that agent, whose program may be named."""
+        check_agent(agent, "--agent")
+        team = [replace(one, agent=agent) if one.model and not one.agent else one for one in self.team]
+        if agent not in {one.agent for one in team}:
+            raise StudyFileError(f"--agent {agent}: the study has no researcher that is a model: see --model")
+        programs = {**self.agent_programs, **({agent: program} if program else {})}
+        return replace(self, team=tuple(team), agent_programs=programs)
+
     def with_budget(self, tokens: int, dollars: Fraction | None) -> StudyFile:
         """The same study with limits of all models together; 0 and `None` are the sums of theirs."""
         models = [one for one in self.team if one.model]
@@ -356,11 +377,14 @@ class StudyFile:
         )
 
     def with_llm_files_from(self, directory: Path) -> StudyFile:
-        """The same study; relative paths to its prices and its brief are from `directory`."""
+        """The same study; relative paths to its prices, brief and agents are from `directory`."""
         return replace(
             self,
             prices=str((directory / self.prices).absolute()) if self.prices else "",
             brief=str((directory / self.brief).absolute()) if self.brief else "",
+            agent_programs={
+                name: str((directory / path).absolute()) for name, path in self.agent_programs.items()
+            },
         )
 
     def with_backend(self, backend: str) -> StudyFile:
@@ -393,6 +417,7 @@ class StudyFile:
             lines += [f"tools = {_toml(one.tools)}"] if one.tools != REST else []
             if one.model:
                 lines += [f"model = {_toml(one.model)}", *_budget_lines(one.tokens, one.dollars)]
+            lines += [f"agent = {_toml(one.agent)}"] if one.agent else []
         if self.models:
             lines += ["", "[budget]", *_budget_lines(self.tokens, self.dollars)]
         if self.prices or self.brief or self.fresh:
@@ -400,6 +425,9 @@ class StudyFile:
             lines += [f"prices = {_toml(self.prices)}"] if self.prices else []
             lines += [f"brief = {_toml(self.brief)}"] if self.brief else []
             lines += ["fresh = true"] if self.fresh else []
+        if self.agent_programs:
+            lines += ["", "[llm.agents]"]
+            lines += [f"{name} = {_toml(path)}" for name, path in sorted(self.agent_programs.items())]
         if self.backend != DEFAULT_BACKEND:
             lines += ["", "[sandbox]", f"backend = {_toml(self.backend)}"]
         lines += format_terms(self.oversight)
@@ -486,6 +514,7 @@ def parse_study(text: str, *, source: str, problems: tuple[str, ...]) -> StudyFi
         brief=_llm(document, "brief", source),
         backend=_backend(document.get("sandbox", {}), f"{source} [sandbox]"),
         fresh=_fresh(document, source),
+        agent_programs=_agent_programs(document, source),
     )
     tokens, dollars = _budget(document, source, has_models=bool(study_file.models))
     return study_file.with_budget(tokens, dollars)
@@ -496,8 +525,19 @@ def _llm(document: Mapping[str, Any], key: str, source: str) -> str:
     if "llm" not in document:
         return ""
     table = _table(document, "llm", source)
-    _only(table, {"prices", "brief", "fresh"}, f"{source} [llm]")
+    _only(table, {"prices", "brief", "fresh", "agents"}, f"{source} [llm]")
     return _string(table, key, f"{source} [llm]") if key in table else ""
+
+
+def _agent_programs(document: Mapping[str, Any], source: str) -> dict[str, str]:
+    """The [llm.agents] table: paths by agent."""
+    llm = document.get("llm", {})
+    if not isinstance(llm, dict) or "agents" not in llm:
+        return {}
+    where = f"{source} [llm.agents]"
+    table = _table(llm, "agents", source)
+    _only(table, set(AGENTS), where)
+    return {name: _string(table, name, where) for name in table}
 
 
 def _fresh(document: Mapping[str, Any], source: str) -> bool:
@@ -573,7 +613,7 @@ def _team(value: object, count: int, source: str) -> tuple[ResearcherSpec, ...]:
     team = []
     for number, table in enumerate(value, 1):
         where = f"{source} [[researcher]] {number}"
-        _only(table, {"program", "seed", "model", "tokens", "dollars", "tools"}, where)
+        _only(table, {"program", "seed", "model", "tokens", "dollars", "tools", "agent"}, where)
         program = _string(table, "program", where) if "program" in table else ""
         if program and not program.endswith(".py"):
             raise StudyFileError(f"{where}: program: {program!r:.80}: want a single .py file")
@@ -590,8 +630,9 @@ def _team(value: object, count: int, source: str) -> tuple[ResearcherSpec, ...]:
 def _with_model(spec: ResearcherSpec, table: Mapping[str, Any], where: str) -> ResearcherSpec:
     """The researcher with its model and that one's limits, where it is one."""
     if "model" not in table:
-        if "tokens" in table or "dollars" in table:
-            raise StudyFileError(f"{where}: tokens and dollars are for a researcher with a model")
+        for key in ("tokens", "dollars", "agent"):
+            if key in table:
+                raise StudyFileError(f"{where}: {key} is for a researcher with a model")
         return spec
     model = _string(table, "model", where)
     check_model(model, f"{where}: model")
@@ -602,7 +643,23 @@ def _with_model(spec: ResearcherSpec, table: Mapping[str, Any], where: str) -> R
         model=model,
         tokens=_integer(table, "tokens", where, MODEL_TOKENS, MAX_TOKENS),
         dollars=_dollars(table, where) if "dollars" in table else MODEL_DOLLARS,
+        agent=_agent(table, where),
     )
+
+
+def _agent(table: Mapping[str, Any], where: str) -> str:
+    if "agent" in table:
+        check_agent(table["agent"], f"{where}: agent")
+    return str(table.get("agent", ""))
+
+
+def check_agent(agent: object, where: str) -> None:
+    """Raise `StudyFileError` unless there is such an agent."""
+    if agent not in AGENTS:
+        raise StudyFileError(
+            f"{where}: got {agent!r:.60}, want one of {', '.join(AGENTS)}; without one our own loop asks the "
+            "model"
+        )
 
 
 def _budget_lines(tokens: int, dollars: Fraction) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
@@ -21,6 +21,7 @@ from aar.outside.fleet import Fleet, seed_of
 from aar.outside.oversight.terms import terms_as_body
 from aar.outside.prices import Prices
 from aar.outside.projection import Projection
+from aar.outside.sandbox.agent_programs import AgentProgram
 from aar.outside.sandbox.doctor import DoctorReport
 from aar.outside.sandbox.interface import BARE
 from aar.outside.staff_client import GatewayGone
@@ -46,13 +47,15 @@ class ModelTerms:
     """What a study needs that has models among its researchers.
 
     `prices` by model, `brief` the template of what each is told, `environment` all that the worker process is
-    started with: it holds the providers' keys. `worker`: the program, as words after Python's own.
+    started with: it holds the providers' keys. `worker`: the program, as words after Python's own. `agents`
+    are those that models think through, by name.
     """
 
     prices: Mapping[str, Prices]
     brief: str
     environment: Mapping[str, str]
     worker: tuple[str, ...] = WORKER_PROGRAM
+    agents: Mapping[str, AgentProgram] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +141,7 @@ def models_of(study_file: StudyFile, researchers: Sequence[str], terms: ModelTer
                 "prices": dict(terms.prices[one.model]),
                 "tokens": one.tokens,
                 "dollars": format_dollars(one.dollars),
+                "agent": {"name": one.agent, "sha256": terms.agents[one.agent].sha256} if one.agent else {},
             }
             for name, one in team
         ],
@@ -158,7 +162,10 @@ def check_models(
         prices={one: prices.get(one, {}) for one in study_file.models},
         brief="" if terms is None else terms.brief,
         environment={},
+        agents={} if terms is None else terms.agents,
     )
+    for one in opened.get("researchers", ()):
+        _check_agent(one["agent"], known.agents)
     mine = models_of(study_file, researchers, known)
     for what in ("researchers", "tokens", "dollars", "brief"):
         if opened.get(what) != mine.get(what):
@@ -167,6 +174,17 @@ def check_models(
                 f"{mine.get(what)!r:.100}; put back what was changed, or name a new --dir; aar budget "
                 "DIR set changes limits"
             )
+
+
+def _check_agent(opened: Mapping[str, str], agents: Mapping[str, AgentProgram]) -> None:
+    """Raise `StudyFileError` where an agent is another version than the one that was opened with."""
+    program = agents.get(opened.get("name", ""))
+    if program is not None and program.sha256 != opened["sha256"]:
+        raise StudyFileError(
+            f"{program.path} is not the {opened['name']} that the study was opened with: its SHA-256 is "
+            f"{program.sha256[:16]}..., in the record it is {opened['sha256'][:16]}...; put that version "
+            "back, or name a new --dir"
+        )
 
 
 def refuse_when_all_stopped(stopped: Mapping[str, Mapping[str, Any]], researchers: Sequence[str]) -> None:
@@ -228,6 +246,7 @@ class StudyRun:
             parameters=parameters_of(study_file, self._before, backend=doctor.backend),
             thinkers=[one["researcher"] for one in self._models.get("researchers", ())],
             over_mcp=over_mcp(self._researchers, study_file),
+            agents={name: one.path for name, one in models.agents.items()} if models else {},
         )
         self._fleet: Fleet | None = None
         self._worker: WorkerProcess | None = None
@@ -321,6 +340,7 @@ class StudyRun:
                     "slot": place.slot,
                     "direction": directions[place.slot % len(directions)] if directions else "",
                     "seed": self._seed_of(name, place.slot),
+                    "agent": one["agent"].get("name", ""),
                 }
             )
         config = {
