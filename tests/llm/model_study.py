@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -14,14 +14,18 @@ from small_study import Commands
 
 CLAUDE = "anthropic/claude-sonnet-4-5"
 OTHER = "openai-api/local/test-model"
+# A command-line agent of ours, started as Claude Code is.
+STAND_IN = Path(__file__).with_name("stand_in_agent.py")
 PRICES = {
     CLAUDE: {"input": "3.00", "output": "15.00", "cache_read": "0.30", "cache_write": "3.75"},
     OTHER: {"input": "1.25", "output": "2.00", "cache_read": "0.10", "cache_write": "1.25"},
 }
 
 
-def study_text(researchers: Sequence[str], *, tasks: int, fresh: bool = False) -> str:
-    """A study of free tasks with these researchers, each the lines of its table."""
+def study_text(
+    researchers: Sequence[str], *, tasks: int, fresh: bool = False, agents: Mapping[str, Path] | None = None
+) -> str:
+    """A study of free tasks with these researchers, each the lines of its table; `agents` are programs."""
     lines = [
         *('[study]\nname = "models"\nproblem = "digits"', f"researchers = {len(researchers)}"),
         "minutes = 5\nseeds = 2\nreplicates = 1\ndraws = 20",
@@ -29,12 +33,21 @@ def study_text(researchers: Sequence[str], *, tasks: int, fresh: bool = False) -
     lines += [f"\n[[researcher]]\n{table}" for table in researchers]
     lines.append('\n[llm]\nprices = "prices.toml"')
     lines += ["fresh = true"] if fresh else []
+    lines += ["\n[llm.agents]", *(f'{name} = "{path}"' for name, path in agents.items())] if agents else []
     for number in range(1, tasks + 1):
         lines.append(
             f'\n[[task]]\ntask = "t{number}"\ntitle = "Neighbours {number}"\nworkflow = "free"\n'
             'direction = "neighbourhood"\nsubmissions = 2'
         )
     return "\n".join(lines) + "\n"
+
+
+def stand_in(directory: Path) -> dict[str, Path]:
+    """A copy of the stand-in that everybody may run, whatever a checkout made of its mode."""
+    path = directory / "stand-in"
+    path.write_bytes(STAND_IN.read_bytes())
+    path.chmod(0o755)
+    return {"claude-code": path}
 
 
 def prepare(commands: Commands, claude: FakeModel, other: FakeModel) -> None:

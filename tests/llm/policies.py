@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from llm.fake_model import Reply, Request
+from llm.fake_model import Policy, Reply, Request, Turn
+
+# What an agent calls tools of the study.
+SERVED = "mcp__study__"
 
 METHOD = '''"""Neighbours first, then the student."""
 from aar.lab.pipeline import parse_pipeline, run_pipeline
@@ -32,8 +36,10 @@ def call(request: Request, tool: str, **known: Any) -> tuple[str, dict[str, Any]
 
 
 def task_of(request: Request) -> str:
-    found = re.search(r"^## Your task: (\S+)$", request.turns[0].text, re.MULTILINE)
-    assert found, request.turns[0].text
+    # An agent may have something to say before it.
+    said = "\n".join(one.text for one in request.turns if one.role == "user")
+    found = re.search(r"^## Your task: (\S+)$", said, re.MULTILINE)
+    assert found, said
     return found[1]
 
 
@@ -121,6 +127,16 @@ def looping(request: Request) -> Reply:
     return Reply("again", (call(request, "budget"),))
 
 
+def suicidal(request: Request) -> Reply:
+    """A note, and an end of its own sandbox; where the note had been made before, the same call for ever."""
+    made = request.results_of("bash")
+    if not made:
+        return Reply("a note", (call(request, "bash", command="echo came >> notebook.md; cat notebook.md"),))
+    if made[0].count("came") < 2:
+        return Reply("the end", (call(request, "bash", command="kill -9 -1"),))
+    return looping(request)
+
+
 def refusing(_request: Request) -> Reply:
     """Words, and no tool."""
     return Reply("I am sorry, I cannot help with that.")
@@ -154,3 +170,65 @@ def verbose(request: Request) -> Reply:
             "and now the shell", (call(request, "bash", command="head -c 1000000 /dev/zero | tr '\\0' y"),)
         )
     return Reply("", (call(request, "finish_task", reason="said enough"),))
+
+
+# How an agent's tools do what ours would: the first line of a command says which of ours it stands for.
+_AS = "# as "
+# The word for a command, by the agent's tool for it.
+_SHELLS = {"Bash": "command", "exec_command": "cmd"}
+
+
+def in_agent(policy: Policy) -> Policy:
+    """A model that thinks through an agent: it has the tools of that one, and those of the study by MCP."""
+
+    def translated(request: Request) -> Reply:
+        prefix = SERVED if f"{SERVED}finish_task" in request.tools else ""
+        shell = next(one for one in _SHELLS if one in request.tools)
+        tools = {name.removeprefix(prefix): schema for name, schema in request.tools.items()}
+        ours = {
+            **tools,
+            "bash": {"properties": {"command": {}}, "required": ["command"]},
+            "python": {"properties": {"code": {}}},
+            "text_editor": {"properties": {"command": {}, "path": {}, "file_text": {}}},
+        }
+        reply = policy(replace(as_ours(request), tools=ours))
+        calls = []
+        for name, told in reply.calls:
+            command = _command(name, told)
+            said = {_SHELLS[shell]: f"{_AS}{name}\n{command}", "description": name}
+            known = request.tools[shell]["properties"]
+            calls.append(
+                (shell, {key: value for key, value in said.items() if key in known})
+                if command
+                else (f"{prefix}{name}", told)
+            )
+        return replace(reply, calls=tuple(calls))
+
+    return translated
+
+
+def as_ours(request: Request) -> Request:
+    """The same conversation with our names for an agent's tools."""
+    return replace(request, turns=tuple(map(_as_ours, request.turns)))
+
+
+def _as_ours(turn: Turn) -> Turn:
+    calls = []
+    for name, told in turn.calls:
+        first = str(told.get("command") or told.get("cmd") or "").split("\n")[0]
+        calls.append((first.removeprefix(_AS) if first.startswith(_AS) else name.removeprefix(SERVED), told))
+    # Some add words of their own to what a tool returned.
+    result = turn.result.split("\n<system-reminder>")[0].rpartition("\nOutput:")[2].strip()
+    return replace(turn, calls=tuple(calls), result=result)
+
+
+def _command(name: str, told: Mapping[str, Any]) -> str:
+    """What does in bash what that tool of ours would; nothing for a tool of the study."""
+    if name == "bash":
+        return str(told["command"])
+    if name == "python":
+        return f"python3 - <<'END'\n{told['code']}\nEND"
+    if name == "text_editor":
+        folder = told["path"].rpartition("/")[0]
+        return f"mkdir -p {folder}; cat > {told['path']} <<'END'\n{told['file_text']}\nEND"
+    return ""

@@ -22,14 +22,21 @@ from llm import policies
 from llm.fake_anthropic import fake_anthropic
 from llm.fake_model import FakeModel, Reply, Request
 from llm.fake_openai import fake_openai
-from llm.model_study import CLAUDE, ModelStudy, prepare, study_text
+from llm.model_study import CLAUDE, ModelStudy, prepare, stand_in, study_text
 from small_study import Commands
 
 pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
 
 TOKENS = 60_000
-KILLED, LOOPS, REFUSES, CLUTTERS, SHOUTS, DECLINES, WAITS = (f"researcher-{one}" for one in range(1, 8))
-LIMITS = {LOOPS: f"tokens = {TOKENS}", SHOUTS: 'dollars = "1.00"'}
+KILLED, LOOPS, REFUSES, CLUTTERS, SHOUTS, DECLINES, WAITS, AGENT = (
+    f"researcher-{one}" for one in range(1, 9)
+)
+AGENT_TOKENS = 18_000
+TERMS = {
+    LOOPS: f"tokens = {TOKENS}",
+    SHOUTS: 'dollars = "1.00"',
+    AGENT: f'tokens = {AGENT_TOKENS}\nagent = "claude-code"',
+}
 PAUSE_S = 3
 WAIT_S = 90.0
 
@@ -42,14 +49,20 @@ POLICIES: dict[str, Callable[[Request], Reply]] = {
     DECLINES: policies.declining,
     # Its provider never answers.
     WAITS: policies.diligent,
+    # It thinks through a program in its sandbox.
+    AGENT: policies.in_agent(policies.suicidal),
 }
 
 
 # The killed one ends last: the others' ends are seen while the study runs.
 MAY_END = threading.Event()
+# What an agent does, it does after the worker was killed: what came of the kill is the same each time.
+IS_KILLED = threading.Event()
 
 
 def team(request: Request) -> Reply:
+    if request.researcher == AGENT:
+        IS_KILLED.wait(WAIT_S)
     reply = POLICIES[request.researcher](request)
     if request.researcher == KILLED and any(name == "finish_task" for name, _arguments in reply.calls):
         MAY_END.wait(WAIT_S)
@@ -114,15 +127,18 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
     directory = tmp_path_factory.mktemp("bad")
     commands = Commands(directory)
     path = directory / "study"
-    tables = [f'model = "{CLAUDE}"\n{LIMITS.get(name, "")}' for name in POLICIES]
+    tables = [f'model = "{CLAUDE}"\n{TERMS.get(name, "")}' for name in POLICIES]
     with fake_anthropic(team) as claude, fake_openai(team) as other:
         claude.faults = {(WAITS, 0): ["drop"] * 10_000}
         prepare(commands, claude, other)
-        study_file = commands.study_file(study_text(tables, tasks=len(tables), fresh=True))
+        study_file = commands.study_file(
+            study_text(tables, tasks=len(tables), fresh=True, agents=stand_in(directory))
+        )
         process = commands.start("run", study_file, "--dir", str(path), "--json")
         try:
             log = path / "log" / "worker.log"
             kill_while_its_program_runs(path)
+            IS_KILLED.set()
             before = len(log.read_text("utf-8"))
             wait_until_said(log, f"{WAITS}: the provider fails", after=before)
             stopped = commands.run("stop", str(path), WAITS, "--reason", "its provider is down")
@@ -166,6 +182,22 @@ def test_a_conversation_begins_afresh_after_a_finding_from_brief_and_notebook(ra
     assert {one.role for one in last.turns} == {"user"}
     assert said.startswith("You are researcher-1")
     assert said.endswith("plan: knn with k = 6\n")
+
+
+def test_an_agent_whose_sandbox_or_worker_ended_begins_anew_in_its_workspace(ran: Ran) -> None:
+    first = [one for one in ran.claude.requests if one.researcher == AGENT and one.number == 0]
+    assert "This conversation began anew" in first[-1].turns[0].text
+    assert "its sandbox ended" in ran.study.worker_log()
+    last = [one for one in ran.claude.requests if one.researcher == AGENT][-1]
+    (note,) = policies.as_ours(last).results_of("bash")
+    assert note.split() == ["came", "came"]
+
+
+def test_an_agent_at_its_limit_is_stopped_within_one_turn(ran: Ran) -> None:
+    spent = ran.study.spent(AGENT)
+    assert spent.limits[-1] == "tokens"
+    last = sum(ran.study.trace(AGENT)["transcripts"][-1]["calls"][-1].values())
+    assert sum(spent.tokens.values()) - last < AGENT_TOKENS <= sum(spent.tokens.values())
 
 
 @pytest.mark.parametrize(("name", "limit"), [(LOOPS, "tokens"), (SHOUTS, "dollars")])

@@ -1,8 +1,8 @@
-"""Three researchers that are models do a whole study, in real sandboxes, by real client libraries.
+"""Four researchers that are models do a whole study, in real sandboxes, by real client libraries.
 
 One study, in a network of its own with nothing but loopback, and many questions to it. Two researchers speak
 to a server of ours with Anthropic's protocol, which fails one of them in every way that it can; the third to
-an OpenAI-compatible one.
+an OpenAI-compatible one. The fourth thinks through an agent, a program in its sandbox, by Inspect's bridge.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from llm import policies
 from llm.fake_anthropic import fake_anthropic
 from llm.fake_model import CANARY_KEY, FakeModel, Reply, Request
 from llm.fake_openai import fake_openai
-from llm.model_study import CLAUDE, OTHER, ModelStudy, dollars_of, prepare, study_text
+from llm.model_study import CLAUDE, OTHER, STAND_IN, ModelStudy, dollars_of, prepare, stand_in, study_text
 from llm.offline import in_own_network, is_permitted
 from small_study import Commands
 
@@ -31,7 +31,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "llm-researchers.md").read_text("utf-8")
 COMMANDS = shown_commands(PAGE)
-TEAM = ("researcher-1", "researcher-2", "researcher-3")
+AGENT = "researcher-4"
+TEAM = ("researcher-1", "researcher-2", "researcher-3", AGENT)
 # The key is put together in there: its own text would be found.
 SEARCH = f"""
 import os
@@ -86,6 +87,10 @@ def searching(request: Request) -> Reply:
     return reply
 
 
+def team(request: Request) -> Reply:
+    return (policies.in_agent(searching) if request.researcher == AGENT else searching)(request)
+
+
 class Ran:
     """The study, and both providers as they were left."""
 
@@ -99,7 +104,7 @@ class Ran:
 
 def run_study(directory: Path) -> Ran:
     commands = Commands(directory)
-    claude, other = fake_anthropic(searching), fake_openai(searching)
+    claude, other = fake_anthropic(team), fake_openai(searching)
     claude.faults = {
         ("researcher-2", 1): ["529", "429", "drop"],
         ("researcher-2", 2): ["500", "malformed"],
@@ -107,7 +112,9 @@ def run_study(directory: Path) -> Ran:
     }
     with claude, other:
         prepare(commands, claude, other)
-        text = study_text([f'model = "{CLAUDE}"', f'model = "{CLAUDE}"', f'model = "{OTHER}"'], tasks=3)
+        tables = [f'model = "{CLAUDE}"', f'model = "{CLAUDE}"', f'model = "{OTHER}"']
+        tables.append(f'model = "{CLAUDE}"\nagent = "claude-code"')
+        text = study_text(tables, tasks=4, agents=stand_in(directory))
         path = directory / "study"
         done = commands.run(*("run", commands.study_file(text), "--dir", str(path), "--json"), timeout_s=280)
     assert done.returncode == 0, done.stderr
@@ -194,7 +201,9 @@ def test_a_transcript_that_was_changed_or_removed_is_told(
 def test_the_first_request_of_each_has_the_brief_and_every_tool(ran: Ran) -> None:
     for name in TEAM:
         first = next(one for one in ran.requests_of(name) if one.number == 0)
-        assert {"bash", "python", "text_editor", "submit_method", "finish_task"} <= set(first.tools)
+        own = {"Bash"} if name == AGENT else {"bash", "python", "text_editor"}
+        served = policies.SERVED if name == AGENT else ""
+        assert own | {f"{served}{one}" for one in ("submit_method", "finish_task")} <= set(first.tools)
         assert "next_task" not in first.tools
         assert "## Your task: t" in first.turns[0].text
 
@@ -202,7 +211,7 @@ def test_the_first_request_of_each_has_the_brief_and_every_tool(ran: Ran) -> Non
 def test_no_sandbox_and_no_file_of_the_study_holds_the_key(ran: Ran) -> None:
     assert ran.claude.keys | ran.other.keys == {CANARY_KEY}
     for name in TEAM:
-        looked = ran.requests_of(name)[-1].results_of("python")[-1]
+        looked = policies.as_ours(ran.requests_of(name)[-1]).results_of("python")[-1]
         assert "and found []" in looked
         assert int(looked.split()[2]) > 100
     holding = [
@@ -211,6 +220,18 @@ def test_no_sandbox_and_no_file_of_the_study_holds_the_key(ran: Ran) -> None:
         if path.is_file() and CANARY_KEY.encode() in path.read_bytes()
     ]
     assert holding == []
+
+
+def test_an_agent_is_in_the_record_by_name_and_digest_and_what_it_said_is_kept(ran: Ran) -> None:
+    agents = [one["agent"] for one in ran.study.of("study-opened")[0]["body"]["models"]["researchers"]]
+    digest = hashlib.sha256(STAND_IN.read_bytes()).hexdigest()
+    assert agents == [{}, {}, {}, {"name": "claude-code", "sha256": digest}]
+    (told,) = ran.study.trace(AGENT)["transcripts"]
+    assert told["recorded"]
+    assert sum(sum(one.values()) for one in told["calls"]) == ran.accounts[AGENT].tokens
+    tools = [call["tool"] for one in told["messages"] for call in one.get("calls", ())]
+    assert tools[:3] == [f"{policies.SERVED}declare_plan", f"{policies.SERVED}read_forum", "Bash"]
+    assert tools[-1] == f"{policies.SERVED}finish_task"
 
 
 def test_a_provider_that_fails_is_waited_for_and_that_is_said(ran: Ran) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import time
 from pathlib import Path
@@ -148,13 +149,10 @@ class Unmetered:
         return ModelOutput.from_content("m", "text")
 
 
-def test_a_provider_that_does_not_count_is_asked_once_and_a_human_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_provider_that_does_not_count_is_asked_once_and_a_human_is_told(tmp_path: Path) -> None:
     model = Unmetered()
-    monkeypatch.setattr(inspect_talk, "get_model", lambda: model)
     talk = talk_in(tmp_path)
-    assert anyio.run(talk._generate, [], []) is None
+    assert anyio.run(talk._generate, functools.partial(model.generate, [], [])) is None
     assert model.asked == 1
     assert talk.ending == Ending("interrupted", UNCOUNTED)
     assert "provider" in UNCOUNTED

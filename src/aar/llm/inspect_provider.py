@@ -130,6 +130,8 @@ def check_sandbox_holds() -> None:
 class AarSandboxEnvironment(SandboxEnvironment):
     """One session as Inspect wants it; `session` may come from anywhere."""
 
+    most_output_bytes = MAX_OUTPUT_BYTES
+
     def __init__(self, session: Session) -> None:
         super().__init__()
         self.session = session
@@ -154,7 +156,7 @@ class AarSandboxEnvironment(SandboxEnvironment):
             raise SandboxUserUnsupportedError(
                 f"no user {user!r} in an aar sandbox: there is only {_OURS[0]!r}"
             )
-        limit = min(SandboxEnvironmentLimits.MAX_EXEC_OUTPUT_SIZE, MAX_OUTPUT_BYTES)
+        limit = min(SandboxEnvironmentLimits.MAX_EXEC_OUTPUT_SIZE, self.most_output_bytes)
         given = input.encode() if isinstance(input, str) else input or b""
         stop = threading.Event()
         try:

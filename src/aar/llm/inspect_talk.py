@@ -158,7 +158,8 @@ class Talk:
                     tools: What it may call.
                 """
                 await self._compact(state)
-                output = None if self.ending else await self._generate(state.messages, tools)
+                ask = partial(get_model().generate, state.messages, list(tools))
+                output = None if self.ending else await self._generate(ask)
                 if output is None:  # stopped while it waited
                     output = ModelOutput.from_content(str(get_model()), "")
                     state.output = output
@@ -179,11 +180,11 @@ class Talk:
 
         return turn()
 
-    async def _generate(self, messages: list[ChatMessage], tools: Sequence[Tool]) -> ModelOutput | None:
+    async def _generate(self, ask: Callable[[], Awaitable[ModelOutput]]) -> ModelOutput | None:
         """The model's answer; `None` when the researcher was stopped while it waited for one."""
         unusable = 0
         while True:
-            answer = await self._watched(partial(get_model().generate, messages, list(tools)))
+            answer = await self._watched(ask)
             if isinstance(answer, ModelOutput) and is_uncounted(answer):
                 self.ending = Ending("interrupted", UNCOUNTED)
                 return None

@@ -29,6 +29,8 @@ from inspect_ai.model import GenerateConfig, get_model
 from aar.inside.gateway_client import GatewayError, GatewayLost, RecordMisbehaved
 from aar.llm.brief import render
 from aar.llm.ending import Ending, ModelUnusable
+from aar.llm.inspect_bridge import BridgedTalk
+from aar.llm.inspect_seat import PROVIDER, SEATS
 from aar.llm.inspect_talk import Talk, one_line, prepared
 from aar.llm.inspect_tools import in_thread
 from aar.llm.kept_work import KeptWork
@@ -89,6 +91,7 @@ class Team:
         """Work until there is no task for anybody, or everybody has to stop."""
         self.members = {one.place.name: Member(one) for one in self.seats}
         TEAM.append(self)
+        SEATS.update({one.place.name: one for one in self.seats})
         logs_directory = Path(self.config.directory) / SCRATCH / "logs"
         # Of a life that was killed: what was said in it is kept, and goes on.
         shutil.rmtree(logs_directory, ignore_errors=True)
@@ -114,6 +117,7 @@ class Team:
         finally:
             TEAM.remove(self)
             for member in self.members.values():
+                SEATS.pop(member.name)
                 member.seat.close()
 
     def stop(self) -> None:
@@ -134,6 +138,7 @@ class Team:
             dataset=Leases(self, member),
             solver=researcher(self, member),
             model=prepared(model),
+            sandbox=PROVIDER if place.agent else None,
             fail_on_error=False,
         )
 
@@ -178,7 +183,8 @@ class Team:
             raise ValueError(f"{member.name} has no task")
         told = await in_thread(member.seat.study)
         others = await in_thread(member.seat.findings_of_others)
-        member.talk = talk = Talk(
+        kind = BridgedTalk if member.seat.place.agent else Talk
+        member.talk = talk = kind(
             seat=member.seat,
             kept=self._kept(member, task["task"]),
             brief=render(self.template, study=told, task=task, findings=others),

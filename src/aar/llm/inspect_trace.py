@@ -16,6 +16,8 @@ from typing import Any
 from inspect_ai.log import EvalSample, read_eval_log
 from inspect_ai.model import ChatMessage, ChatMessageAssistant, ChatMessageTool, ModelOutput
 
+# A transcript names the sandbox that it is of, and whoever reads it must have heard of that.
+from aar.llm.inspect_seat import PROVIDER as _PROVIDER  # noqa: F401
 from aar.llm.kept_work import STATE
 
 TRANSCRIPTS = "transcripts"

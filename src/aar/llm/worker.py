@@ -137,6 +137,7 @@ def open_session(launcher: LauncherClient, place: Place) -> Session:
             gateway_dir=place.gateway_dir,
             uid_slot=place.slot,
             has_shell=True,
+            agent=place.agent,
         ),
     )
 

@@ -21,7 +21,7 @@ class Place:
     """One researcher: its name and model, and where it is reached.
 
     `gateway` is the worker's socket of it, `gateway_dir` the host directory that its sandbox sees, `slot` its
-    sandbox's uid slot.
+    sandbox's uid slot, `agent` the program in there that the model thinks through, "" for our own loop.
     """
 
     name: str
@@ -31,6 +31,7 @@ class Place:
     slot: int
     direction: str = ""
     seed: int = 0
+    agent: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
