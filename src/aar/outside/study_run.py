@@ -25,7 +25,7 @@ from aar.outside.sandbox.doctor import DoctorReport
 from aar.outside.sandbox.interface import BARE
 from aar.outside.staff_client import GatewayGone
 from aar.outside.study_directory import StudyDirectory
-from aar.outside.study_file import StudyFile, StudyFileError
+from aar.outside.study_file import StudyFile, StudyFileError, seconds_of
 from aar.outside.study_programs import check_programs, digests_of, kept_programs, over_mcp, researcher_names
 from aar.outside.worker_process import PROGRAM as WORKER_PROGRAM
 from aar.outside.worker_process import WorkerProcess
@@ -144,6 +144,16 @@ def models_of(study_file: StudyFile, researchers: Sequence[str], terms: ModelTer
     }
 
 
+def check_limits(opened: Sequence[Mapping[str, Any]], mine: Sequence[Mapping[str, Any]]) -> None:
+    """Raise `StudyFileError` unless a study file has the limits that were opened with."""
+    if list(opened) != list(mine):
+        raise StudyFileError(
+            f"the study was opened with other limits than these: {list(opened)!r:.100}, here "
+            f"{list(mine)!r:.100}; put back what was changed, or name a new --dir; aar budget DIR set "
+            "changes limits"
+        )
+
+
 def check_models(
     opened: Mapping[str, Any], study_file: StudyFile, researchers: Sequence[str], terms: ModelTerms | None
 ) -> None:
@@ -220,6 +230,7 @@ class StudyRun:
         if self._before.opened:
             self._models = dict(self._before.opened["models"])
             check_models(self._models, study_file, self._researchers, models)
+            check_limits(self._before.opened["limits"], study_file.limits_of(self._researchers))
         else:
             self._models = models_of(study_file, self._researchers, models)
         self.plane = ControlPlane(
@@ -398,7 +409,7 @@ class StudyRun:
             "budget": {
                 "submissions": file.submissions,
                 "confirmations": file.confirmations,
-                "seconds": max(int(file.minutes * 60), 1),
+                "seconds": seconds_of(file.minutes),
             },
             "commitments": material["commitments"],
             "pool": pool,
@@ -425,6 +436,7 @@ class StudyRun:
             "comparison": self._comparison,
             "programs": digests_of(self._programs),
             "models": self._models,
+            "limits": file.limits_of(self._researchers),
             "sandbox": {
                 "backend": self._doctor.backend,
                 "verdict": self._doctor.verdict,
