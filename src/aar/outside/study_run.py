@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -23,7 +24,7 @@ from aar.outside.prices import Prices
 from aar.outside.projection import Projection
 from aar.outside.sandbox.doctor import DoctorReport
 from aar.outside.sandbox.interface import BARE
-from aar.outside.staff_client import GatewayGone
+from aar.outside.staff_client import GatewayGone, GatewayRefused
 from aar.outside.study_directory import StudyDirectory
 from aar.outside.study_file import StudyFile, StudyFileError, seconds_of
 from aar.outside.study_programs import check_programs, digests_of, kept_programs, over_mcp, researcher_names
@@ -292,6 +293,7 @@ class StudyRun:
                 self._worker.start()
             reason = self._watch(self._fleet)
             self._stop_researchers()
+            self.plane.tell_use()
             self._close(reason)
         except KeyboardInterrupt as error:
             raise StudyStopped from error
@@ -302,6 +304,9 @@ class StudyRun:
             # A second Ctrl-C while the worker is given its time leaves no service behind.
             try:
                 self._stop_researchers()
+                # What was used is charged however the study ends; a gateway that is gone cannot be told.
+                with suppress(GatewayGone, GatewayRefused):
+                    self.plane.tell_use()
             finally:
                 self.plane.stop()
 
@@ -459,8 +464,10 @@ class StudyRun:
             now = time.monotonic()
             if now - last_status >= STATUS_EVERY_S or fleet.is_over:
                 last_status = now
+                self.plane.tell_use()
                 status = self._look("running")
-                fleet.hold(status["stopped"])
+                limits = {name: one["stop"] for name, one in status["use"]["researchers"].items()}
+                fleet.hold(status["stopped"], {name: limit for name, limit in limits.items() if limit})
                 seconds = status["budgets"]["seconds"]
                 # First: a researcher that is told of it hands its task back, and that task is not done.
                 if seconds["used"] >= seconds["budget"]:
@@ -476,7 +483,7 @@ class StudyRun:
                     self._worker.let_go_on(stops)
                 if fleet.is_over and not self._is_thinking(status) and not status["pending"]:
                     refuse_when_all_stopped(status["stopped"], self._researchers)
-                    return "budget" if self._is_money_out(status) else "stopped"
+                    return "budget" if any(limits.values()) else "stopped"
             time.sleep(POLL_S)
 
     def _is_thinking(self, status: Mapping[str, Any]) -> bool:
@@ -485,9 +492,6 @@ class StudyRun:
             return False
         stops = [told["stop"] for name, told in status["spending"].items() if name]
         return any(stop in ("", "paused") for stop in stops)
-
-    def _is_money_out(self, status: Mapping[str, Any]) -> bool:
-        return any(told["stop"] in ("tokens", "dollars") for name, told in status["spending"].items() if name)
 
     def _look(self, phase: str) -> Mapping[str, Any]:
         status = self.plane.control.get("/v1/status")
