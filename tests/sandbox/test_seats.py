@@ -42,6 +42,28 @@ def test_its_own_researchers_sandbox_is_started(clients: tuple[Path, LauncherCli
 
 
 @pytest.mark.sandbox
+def test_what_each_slot_used_is_told_to_whoever_started_the_launcher_alone(
+    clients: tuple[Path, LauncherClient, LauncherClient],
+) -> None:
+    folder, free, bound = clients
+    burn = "import time\nwhile time.process_time() < 0.6: pass\nprint(flush=True)\ntime.sleep(20)"
+    spec = dataclasses.replace(asked(folder, "own", SLOT), name="another-name")
+    spec = dataclasses.replace(spec, argv=(*sandbox_python(), "-c", burn))
+    before = free.used_by_slot()
+    with bound.start(spec, stdin=b"") as running:
+        assert running.stdout.readline() == b"\n"
+        alive = free.used_by_slot()
+        running.kill()
+        running.wait(20)
+    after = free.used_by_slot()
+    assert alive[SLOT] - before.get(SLOT, 0.0) >= 0.5
+    assert alive[SLOT] <= after[SLOT] < alive[SLOT] + 1
+    assert set(after) - set(before) <= {SLOT}
+    with pytest.raises(SandboxRefused, match="whoever started the launcher"):
+        bound.used_by_slot()
+
+
+@pytest.mark.sandbox
 @pytest.mark.parametrize(("name", "slot"), [("other", SLOT), ("own", SLOT + 1), ("..", SLOT)])
 def test_anothers_gateway_or_slot_is_refused_and_only_to_that_client(
     clients: tuple[Path, LauncherClient, LauncherClient], name: str, slot: int

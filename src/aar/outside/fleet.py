@@ -80,19 +80,19 @@ class Fleet:
         self._held: set[str] = set()
         self._offered: set[tuple[str, int]] = set()
 
-    def start(self, held: Collection[str] = ()) -> None:
-        """Start all but those that are stopped."""
-        self._held = set(held)
+    def start(self, stopped: Collection[str] = (), limits: Mapping[str, str] | None = None) -> None:
+        """Start all but those that are stopped or, by name, at a limit."""
+        states = _held_states(stopped, limits or {})
+        self._held = set(states)
         for member in self.members:
             if member.name in self._held:
-                member.state = HELD
+                member.state = states[member.name]
             else:
                 self._start(member)
 
     def hold(self, stopped: Collection[str], limits: Mapping[str, str] | None = None) -> None:
         """End those that are stopped or, by name, at a limit; start none of them until it is so no longer."""
-        states = {name: f"{AT_A_LIMIT}{limit}" for name, limit in (limits or {}).items()}
-        states |= dict.fromkeys(stopped, HELD)
+        states = _held_states(stopped, limits or {})
         self._held = set(states)
         for member in self.members:
             is_held = member.state == HELD or member.state.startswith(AT_A_LIMIT)
@@ -193,6 +193,10 @@ class Fleet:
         )
         for stream in (member.running.stdout, member.running.stderr):
             os.set_blocking(stream.fileno(), False)
+
+
+def _held_states(stopped: Collection[str], limits: Mapping[str, str]) -> dict[str, str]:
+    return {name: f"{AT_A_LIMIT}{limit}" for name, limit in limits.items()} | dict.fromkeys(stopped, HELD)
 
 
 def seed_of(name: str, seed: str) -> int:

@@ -187,6 +187,12 @@ def refuse_when_all_stopped(stopped: Mapping[str, Mapping[str, Any]], researcher
         raise StudyStopped(f"every researcher is stopped ({'; '.join(reasons)[:200]})")
 
 
+def limits_reached(status: Mapping[str, Any]) -> dict[str, str]:
+    """By researcher, the limit that it is at."""
+    told = status["use"]["researchers"]
+    return {name: one["stop"] for name, one in told.items() if one["stop"]}
+
+
 class StudyRun:
     """One `aar run`: the control plane, the fleet, and the loop over them."""
 
@@ -285,9 +291,9 @@ class StudyRun:
                 seed=self._researchers_seed,
                 elsewhere=[one["researcher"] for one in self._models.get("researchers", ())],
             )
-            stopped = self.plane.control.get("/v1/status")["stopped"]
-            refuse_when_all_stopped(stopped, self._researchers)
-            self._fleet.start(stopped)
+            status = self.plane.control.get("/v1/status")
+            refuse_when_all_stopped(status["stopped"], self._researchers)
+            self._fleet.start(status["stopped"], limits_reached(status))
             if self._models:
                 self._worker = self._worker_process()
                 self._worker.start()
@@ -466,8 +472,8 @@ class StudyRun:
                 last_status = now
                 self.plane.tell_use()
                 status = self._look("running")
-                limits = {name: one["stop"] for name, one in status["use"]["researchers"].items()}
-                fleet.hold(status["stopped"], {name: limit for name, limit in limits.items() if limit})
+                limits = limits_reached(status)
+                fleet.hold(status["stopped"], limits)
                 seconds = status["budgets"]["seconds"]
                 # First: a researcher that is told of it hands its task back, and that task is not done.
                 if seconds["used"] >= seconds["budget"]:
@@ -483,7 +489,7 @@ class StudyRun:
                     self._worker.let_go_on(stops)
                 if fleet.is_over and not self._is_thinking(status) and not status["pending"]:
                     refuse_when_all_stopped(status["stopped"], self._researchers)
-                    return "budget" if any(limits.values()) else "stopped"
+                    return "budget" if limits else "stopped"
             time.sleep(POLL_S)
 
     def _is_thinking(self, status: Mapping[str, Any]) -> bool:

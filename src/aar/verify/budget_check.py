@@ -140,6 +140,8 @@ def set_faults(spending: Spending, account: Account, body: Body) -> Iterator[tup
     if task:
         if task not in account.task_limits:
             yield "limits of a task that was opened", task
+        elif task in account.closed:
+            yield "limits of a task that is open", f"{task}, which was closed"
         return
     if researcher not in account.limits:
         yield "limits of the study or of a researcher of it", researcher
