@@ -10,6 +10,7 @@ import pytest
 
 from aar.outside.sandbox.argv import sandbox_python
 from aar.outside.sandbox.client import Launcher, LauncherClient
+from aar.outside.sandbox.groups import Groups
 from aar.outside.sandbox.researcher import researcher_spec
 from aar.outside.sandbox.spec import SandboxRefused, SandboxSpec
 
@@ -61,6 +62,35 @@ def test_what_each_slot_used_is_told_to_whoever_started_the_launcher_alone(
     assert set(after) - set(before) <= {SLOT}
     with pytest.raises(SandboxRefused, match="whoever started the launcher"):
         bound.used_by_slot()
+
+
+# Children whose parent ignores that they end leave their time to nobody.
+FORGETTING = """
+import os, signal, time
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+for _child in range(12):
+    if os.fork() == 0:
+        while time.process_time() < 0.05: pass
+        os._exit(0)
+    time.sleep(0.06)
+"""
+
+
+@pytest.mark.sandbox
+def test_what_children_used_counts_whatever_their_parent_does_to_be_rid_of_it(
+    clients: tuple[Path, LauncherClient, LauncherClient],
+) -> None:
+    groups = Groups.find()
+    if groups is None:
+        pytest.skip("no control group counts here")
+    groups.close()
+    folder, free, bound = clients
+    spec = dataclasses.replace(asked(folder, "own", SLOT), argv=(*sandbox_python(), "-c", FORGETTING))
+    before = free.used_by_slot().get(SLOT, 0.0)
+    with bound.start(spec, stdin=b"") as running:
+        ended = running.wait(20)
+    assert free.used_by_slot()[SLOT] - before >= 0.5
+    assert ended.cpu_s >= 0.5
 
 
 @pytest.mark.sandbox

@@ -359,9 +359,10 @@ class _Launcher:
             if descriptor is not None:
                 self._forget(descriptor)
                 os.close(descriptor)
+        # The kernel forgets the time of processes that die with their namespace, or whose parent ignores their
+        # ends: what we saw last stands, or what their control group counted.
+        run.cpu_s = max(run.cpu_s, run.seen_cpu_s, self.backend.cpu_s(run.child))
         self.backend.release(run.child)
-        # The kernel forgets the time of processes that die with their namespace: what we saw last stands.
-        run.cpu_s = max(run.cpu_s, run.seen_cpu_s)
         self.finished_cpu_s += run.cpu_s
         if run.spec.profile == "researcher":
             slot = run.spec.uid_slot
@@ -382,7 +383,7 @@ class _Launcher:
 
     def _measure(self, run: _Run) -> processes.Use:
         use = processes.tree_use(run.root(), run.init)
-        run.seen_cpu_s = max(run.seen_cpu_s, use.cpu_s)
+        run.seen_cpu_s = max(run.seen_cpu_s, use.cpu_s, self.backend.cpu_s(run.child))
         return use
 
     def _is_walled(self, run: _Run, use: processes.Use, now: float, *, at_once: bool = False) -> bool:
@@ -395,7 +396,8 @@ class _Launcher:
         return missing is None
 
     def _count_cpu(self, run: _Run) -> None:
-        run.seen_cpu_s = max(run.seen_cpu_s, processes.tree_cpu_s(run.root()))
+        tree_cpu_s, all_cpu_s = processes.tree_cpu_s(run.root()), self.backend.cpu_s(run.child)
+        run.seen_cpu_s = max(run.seen_cpu_s, tree_cpu_s, all_cpu_s)
 
     def _sweep(self) -> None:
         """End what bubblewrap left to us before it could name it: killed early, it leaves a waiting child."""
