@@ -359,8 +359,8 @@ class _Launcher:
             if descriptor is not None:
                 self._forget(descriptor)
                 os.close(descriptor)
-        # The kernel forgets the time of processes that die with their namespace, or whose parent ignores their
-        # ends: what we saw last stands, or what their control group counted.
+        # The kernel forgets the time of what dies with its namespace, or has a parent that ignores its
+        # end: what we saw last stands, or what the control group counted.
         run.cpu_s = max(run.cpu_s, run.seen_cpu_s, self.backend.cpu_s(run.child))
         self.backend.release(run.child)
         self.finished_cpu_s += run.cpu_s
