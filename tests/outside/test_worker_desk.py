@@ -585,6 +585,11 @@ def test_a_limit_on_submissions_lets_what_was_handed_in_be_written_up(tmp_path: 
     assert (told["stop"], told["left"]["submissions"]) == ("", 0)
     assert gateway.worker.use()["researchers"][ONE]["stop"] == ""
     gateway.worker.enforce()
+    # What it still uses is summed up as it always is.
+    for number in range(3):
+        gateway.call(number)
+        use(gateway, number)
+    assert gateway.charges() == of_sandboxes(gateway) == []
     assert gateway.desks[ONE].lease({}, {})["task"]["task"] == task
     gateway.desks[ONE].done({"task": task, "outcome": "done", "reason": ""}, {})
     assert gateway.worker.limits({}, {"researcher": ONE})["stop"] == "submissions"
