@@ -592,8 +592,8 @@ TOOLS: tuple[Tool, ...] = (
         "budget",
         "study",
         _budget,
-        "What is left to spend: submissions, confirmations, seconds; where they count, tokens, dollars, sandbox "
-        "seconds.",
+        "What is left to spend: submissions, confirmations, seconds; where they count, tokens, dollars, "
+        "seconds of sandboxes.",
         {},
     ),
     _tool(
