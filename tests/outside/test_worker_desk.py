@@ -65,7 +65,7 @@ class Spending(Gateway):
         self.staff.service = self.service
         self.staff.settle, self.staff.enforce = self.worker.settle, self.worker.enforce
         for desk in self.desks.values():
-            desk._service, desk._settle = self.service, self.worker.settle
+            desk._service, desk._settle = self.service, self.worker.settle_task
 
     def call(self, number: int, researcher: str = ONE, **changes: Any) -> dict[str, Any]:
         told = {"researcher": researcher, "call": f"{researcher}-{number}", "model": "test/one", **CALL}

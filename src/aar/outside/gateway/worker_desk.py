@@ -145,10 +145,8 @@ class WorkerDesk:
         with self._lock, service.lock:
             self._meter.take(wanted["life"], used_ms, lambda name: _task_of(service.projection, name))
             self.enforce()
-            waiting = self._unmetered()
-            for name in sorted({name for name, _task in waiting}):
-                rows = {task: ms for (who, task), ms in waiting.items() if who == name}
-                if sum(rows.values()) >= SANDBOX_MS_PER_ENTRY or len(rows) > 1:
+            for name, ms in self._waiting_now().by_researcher().items():
+                if ms >= SANDBOX_MS_PER_ENTRY:
                     self._charge_sandboxes(name)
             self._let_time_pass()
         return {}
@@ -160,6 +158,14 @@ class WorkerDesk:
             for name in [researcher] if researcher else list(projection.account.used):
                 self._charge_calls(name)
                 self._charge_sandboxes(name)
+
+    def settle_task(self, researcher: str) -> None:
+        """Charge what a researcher spent before its task ends; what was for none waits."""
+        with self._lock:
+            self._charge_calls(researcher)
+            for (name, task), ms in self._unmetered().items():
+                if name == researcher and task:
+                    self._enter_use(name, task, ms)
 
     def enforce(self) -> None:
         """Enter what is spent of each researcher at a limit, end its leases; close each task at its limit."""
