@@ -20,6 +20,7 @@ from aar.outside.study_file import (
     default_study_text,
     parse_study,
 )
+from aar.outside.study_run import check_limits
 
 PROBLEMS = ("digits",)
 
@@ -518,3 +519,12 @@ def test_a_file_cannot_ask_for_no_sandbox() -> None:
 def test_another_backend_than_there_is_is_refused(table: str, says: str) -> None:
     with pytest.raises(StudyFileError, match=says):
         parsed(table)
+
+
+def test_a_study_goes_on_with_the_limits_that_it_was_opened_with_alone() -> None:
+    told = parse_study(with_team(LIMITED), source="x", problems=PROBLEMS)
+    opened = told.limits_of(["researcher-1", "researcher-2", "researcher-3"])
+    check_limits(opened, opened)
+    for mine in (opened[1:], [], [*opened[:-1], {"researcher": "researcher-3", "limits": {"seconds": 2}}]):
+        with pytest.raises(StudyFileError, match="opened with other limits than these"):
+            check_limits(opened, mine)
