@@ -64,8 +64,9 @@ STUDY_TERMS: dict[str, Any] = {
     "comparison": {},
     "programs": [],
     "models": {},
+    "limits": [],
 }
-TASK_TERMS: dict[str, Any] = {"scope": {}, "priority": 0, "risk": "low"}
+TASK_TERMS: dict[str, Any] = {"scope": {}, "limits": {}, "priority": 0, "risk": "low"}
 
 ROLES = {
     "operator": "operator",

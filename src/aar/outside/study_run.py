@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -24,9 +25,9 @@ from aar.outside.projection import Projection
 from aar.outside.sandbox.agent_programs import AgentProgram
 from aar.outside.sandbox.doctor import DoctorReport
 from aar.outside.sandbox.interface import BARE
-from aar.outside.staff_client import GatewayGone
+from aar.outside.staff_client import GatewayGone, GatewayRefused
 from aar.outside.study_directory import StudyDirectory
-from aar.outside.study_file import StudyFile, StudyFileError
+from aar.outside.study_file import StudyFile, StudyFileError, seconds_of
 from aar.outside.study_programs import check_programs, digests_of, kept_programs, over_mcp, researcher_names
 from aar.outside.worker_process import PROGRAM as WORKER_PROGRAM
 from aar.outside.worker_process import WorkerProcess
@@ -148,6 +149,16 @@ def models_of(study_file: StudyFile, researchers: Sequence[str], terms: ModelTer
     }
 
 
+def check_limits(opened: Sequence[Mapping[str, Any]], mine: Sequence[Mapping[str, Any]]) -> None:
+    """Raise `StudyFileError` unless a study file has the limits that were opened with."""
+    if list(opened) != list(mine):
+        raise StudyFileError(
+            f"the study was opened with other limits than these: {list(opened)!r:.100}, here "
+            f"{list(mine)!r:.100}; put back what was changed, or name a new --dir; aar budget DIR set "
+            "changes limits"
+        )
+
+
 def check_models(
     opened: Mapping[str, Any], study_file: StudyFile, researchers: Sequence[str], terms: ModelTerms | None
 ) -> None:
@@ -194,6 +205,12 @@ def refuse_when_all_stopped(stopped: Mapping[str, Mapping[str, Any]], researcher
         raise StudyStopped(f"every researcher is stopped ({'; '.join(reasons)[:200]})")
 
 
+def limits_reached(status: Mapping[str, Any]) -> dict[str, str]:
+    """By researcher, the limit that it is at."""
+    told = status["use"]["researchers"]
+    return {name: one["stop"] for name, one in told.items() if one["stop"]}
+
+
 class StudyRun:
     """One `aar run`: the control plane, the fleet, and the loop over them."""
 
@@ -238,6 +255,7 @@ class StudyRun:
         if self._before.opened:
             self._models = dict(self._before.opened["models"])
             check_models(self._models, study_file, self._researchers, models)
+            check_limits(self._before.opened["limits"], study_file.limits_of(self._researchers))
         else:
             self._models = models_of(study_file, self._researchers, models)
         self.plane = ControlPlane(
@@ -292,14 +310,15 @@ class StudyRun:
                 seed=self._researchers_seed,
                 elsewhere=[one["researcher"] for one in self._models.get("researchers", ())],
             )
-            stopped = self.plane.control.get("/v1/status")["stopped"]
-            refuse_when_all_stopped(stopped, self._researchers)
-            self._fleet.start(stopped)
+            status = self.plane.control.get("/v1/status")
+            refuse_when_all_stopped(status["stopped"], self._researchers)
+            self._fleet.start(status["stopped"], limits_reached(status))
             if self._models:
                 self._worker = self._worker_process()
                 self._worker.start()
             reason = self._watch(self._fleet)
             self._stop_researchers()
+            self.plane.tell_use()
             self._close(reason)
         except KeyboardInterrupt as error:
             raise StudyStopped from error
@@ -310,6 +329,9 @@ class StudyRun:
             # A second Ctrl-C while the worker is given its time leaves no service behind.
             try:
                 self._stop_researchers()
+                # What was used is charged however the study ends; a gateway that is gone cannot be told.
+                with suppress(GatewayGone, GatewayRefused):
+                    self.plane.tell_use()
             finally:
                 self.plane.stop()
 
@@ -418,7 +440,7 @@ class StudyRun:
             "budget": {
                 "submissions": file.submissions,
                 "confirmations": file.confirmations,
-                "seconds": max(int(file.minutes * 60), 1),
+                "seconds": seconds_of(file.minutes),
             },
             "commitments": material["commitments"],
             "pool": pool,
@@ -445,6 +467,7 @@ class StudyRun:
             "comparison": self._comparison,
             "programs": digests_of(self._programs),
             "models": self._models,
+            "limits": file.limits_of(self._researchers),
             "sandbox": {
                 "backend": self._doctor.backend,
                 "verdict": self._doctor.verdict,
@@ -467,8 +490,10 @@ class StudyRun:
             now = time.monotonic()
             if now - last_status >= STATUS_EVERY_S or fleet.is_over:
                 last_status = now
+                self.plane.tell_use()
                 status = self._look("running")
-                fleet.hold(status["stopped"])
+                limits = limits_reached(status)
+                fleet.hold(status["stopped"], limits)
                 seconds = status["budgets"]["seconds"]
                 # First: a researcher that is told of it hands its task back, and that task is not done.
                 if seconds["used"] >= seconds["budget"]:
@@ -484,7 +509,7 @@ class StudyRun:
                     self._worker.let_go_on(stops)
                 if fleet.is_over and not self._is_thinking(status) and not status["pending"]:
                     refuse_when_all_stopped(status["stopped"], self._researchers)
-                    return "budget" if self._is_money_out(status) else "stopped"
+                    return "budget" if limits else "stopped"
             time.sleep(POLL_S)
 
     def _is_thinking(self, status: Mapping[str, Any]) -> bool:
@@ -493,9 +518,6 @@ class StudyRun:
             return False
         stops = [told["stop"] for name, told in status["spending"].items() if name]
         return any(stop in ("", "paused") for stop in stops)
-
-    def _is_money_out(self, status: Mapping[str, Any]) -> bool:
-        return any(told["stop"] in ("tokens", "dollars") for name, told in status["spending"].items() if name)
 
     def _look(self, phase: str) -> Mapping[str, Any]:
         status = self.plane.control.get("/v1/status")

@@ -228,6 +228,7 @@ class RecordedStudy:
             "comparison": {},
             "programs": [],
             "models": {},
+            "limits": [],
             "sandbox": {
                 "backend": "none",
                 "verdict": "ok",
@@ -259,6 +260,7 @@ class RecordedStudy:
             "steps": steps if is_fixed else [],
             "scope": {},
             "submissions": self.arm.submissions,
+            "limits": {},
             "priority": 0,
             "risk": "low",
         }

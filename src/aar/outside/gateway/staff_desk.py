@@ -47,6 +47,9 @@ class Staff:
         self.spending: Callable[[], dict[str, Any]] = dict
         # Takes its tasks from whoever is at a limit, which may have been lowered.
         self.enforce: Callable[[], None] = lambda: None
+        # Takes in what sandboxes used; tells what was used of whatever may be limited.
+        self.measured: Verb = lambda _payload, _query: {}
+        self.use: Callable[[], dict[str, Any]] = dict
 
     def take_entry(self, payload: Any, *, who: str) -> dict[str, Any]:
         """Admit a signed entry and the blobs it names; refusals that look like attempts become alarms."""
@@ -325,6 +328,7 @@ class ControlDesk:
             ("POST", "/v1/reproduce"): self.reproduce,
             ("POST", "/v1/heldout"): self.heldout,
             ("POST", "/v1/gone"): self.gone,
+            ("POST", "/v1/used"): self._staff.measured,
             ("POST", "/v1/closing"): self.start_closing,
             ("GET", "/v1/close-material"): self.close_material,
             ("POST", "/v1/stop"): self.stop,
@@ -342,7 +346,7 @@ class ControlDesk:
 
     def status(self, _payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
         service = self._staff.service
-        spending = self._staff.spending()
+        spending, use = self._staff.spending(), self._staff.use()
         with service.lock:
             projection, now_ms = service.projection, service.now_ms()
             if self._rows[0] != projection.tree_size and projection.opened:
@@ -356,6 +360,7 @@ class ControlDesk:
                 "refusals": {name: dict(desk.refusals) for name, desk in self._desks.items()},
                 "events": _latest_events(service, 6),
                 "spending": spending,
+                "use": use,
             }
 
     def reproduce(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
@@ -486,15 +491,15 @@ def summary(projection: Projection, *, now_ms: int) -> dict[str, Any]:
         "proposals": list(projection.proposals.values()),
         "researchers": [_researcher_told(projection, name) for name in projection.researchers],
         "budgets": {
-            "submissions": {"budget": opened["budget"]["submissions"], "used": projection.charged}
+            "submissions": {"budget": projection.most_of("submissions"), "used": projection.charged}
             if opened
             else {},
             "confirmations": {"budget": opened["budget"]["confirmations"], "used": projection.confirmed}
             if opened
             else {},
             "seconds": {
-                "budget": opened["budget"]["seconds"],
-                "used": round(opened["budget"]["seconds"] - projection.seconds_left(now_ms), 1),
+                "budget": projection.most_of("seconds"),
+                "used": round(projection.most_of("seconds") - projection.seconds_left(now_ms), 1),
             }
             if opened
             else {},
