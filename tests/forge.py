@@ -64,6 +64,7 @@ STUDY_TERMS: dict[str, Any] = {
     "comparison": {},
     "programs": [],
     "models": {},
+    "monitor": {},
 }
 TASK_TERMS: dict[str, Any] = {"scope": {}, "priority": 0, "risk": "low"}
 

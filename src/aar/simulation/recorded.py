@@ -228,6 +228,7 @@ class RecordedStudy:
             "comparison": {},
             "programs": [],
             "models": {},
+            "monitor": {},
             "sandbox": {
                 "backend": "none",
                 "verdict": "ok",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from aar.formats.entry import Entry
+from aar.formats.kinds import MONITOR
 from aar.verify.queue_check import Add
 from aar.verify.spending import Spending, charge_faults, model_faults, overspent
 
@@ -29,10 +30,15 @@ class BudgetCheck:
         """A line for each limit that what was spent is beyond."""
         return overspent(self._spending)
 
+    @property
+    def readings(self) -> int:
+        """How many readings of a monitor that is a model were told of."""
+        return sum(who == MONITOR for who, _name in self._spending.transcripts)
+
     def _check_study_opened(self, index: int, _entry: Entry, body: Any) -> None:
         for expected, got in model_faults(body):
             self._add("BODY", index, expected, got)
-        self._spending.open(body["models"])
+        self._spending.open(body["models"], body["monitor"])
 
     def _check_task_opened(self, _index: int, _entry: Entry, body: Any) -> None:
         self._tasks.add(body["task"])

@@ -53,6 +53,7 @@ def _terms_of(leaves: Sequence[Leaf]) -> Mapping[str, object]:
         "researchers": len(opened["researchers"]),
         "programs": opened["programs"],
         "models": opened["models"],
+        "monitor": opened["monitor"],
         "budget": opened["budget"],
         "seeds and replicates": opened["runs"],
         "draws": opened["interval"]["draws"],
@@ -70,6 +71,7 @@ def _terms_wanted(study_file: StudyFile) -> Mapping[str, object]:
         # The built-in researcher in every arm.
         "programs": [],
         "models": {},
+        "monitor": {},
         "budget": {
             "submissions": budget.submissions,
             "confirmations": study_file.confirmations,
