@@ -34,8 +34,11 @@ TOKENS = sum(CALL.values())
 class Spending(Gateway):
     """A gateway with a worker's desk; `restart` is what a new process finds after kill -9."""
 
-    def __init__(self, directory: Path, **limits: Any) -> None:
-        super().__init__(directory, models=models(ONE, TWO, **limits))
+    def __init__(
+        self, directory: Path, *, monitor_terms: Mapping[str, Any] | None = None, **limits: Any
+    ) -> None:
+        terms = dict(monitor_terms or {})
+        super().__init__(directory, models=models(ONE, TWO, **limits), monitor=terms)
         self.path = directory / "private" / "calls.jsonl"
         self.attach()
 

@@ -254,7 +254,7 @@ def test_a_study_may_close_over_what_is_held_and_owes_the_run_of_what_is_not(
         at(forge, tmp_path, "submission-failing", "a receipt for this submission", "RECEIPT")
     else:
         place = forge.position("submission-failing")
-        told = f"1 submissions were held for review when the study closed, and not run after that: {place}"
+        told = f"1 submissions were held for review when the study closed, and not run after: {place}"
         assert told in holds_up(forge, tmp_path)
 
 

@@ -16,6 +16,7 @@ from aar.cli.output import say, say_json
 from aar.cli.read import read_leaves
 from aar.cli.safe_text import terminal_safe
 from aar.cli.text_table import table_lines
+from aar.formats.kinds import MONITOR
 from aar.outside.control_plane import attach
 from aar.outside.gateway.staff_desk import summary
 from aar.outside.projection import Projection
@@ -80,8 +81,15 @@ def account(spending: Spending, status: Mapping[str, Any], *, sandbox_s: float |
         spent = _spent(live[STUDY]) if STUDY in live else spending.spent_of(STUDY)
         of_study |= _spent_of(spent, spending.limits[STUDY], hours)
         of_study["calls"] = spent.calls
+    monitor: dict[str, Any] = {}
+    if MONITOR in spending.models:
+        told = status.get("monitor") or spending.spent[MONITOR].as_body()
+        monitor = {"model": spending.models[MONITOR]["model"], "calls": told["calls"]}
+        monitor |= _spent_of(_spent(told), spending.limits[MONITOR], hours)
+        monitor["stop"] = spending.reached(MONITOR)
     return {
         "study": status["study"],
+        "monitor": monitor,
         "is_live": bool(live),
         "researchers": rows,
         "in_all": of_study,
@@ -102,6 +110,10 @@ def account_lines(told: Mapping[str, Any]) -> list[str]:
     submissions = in_all.get("submissions", {})
     of_study = _cells(in_all) if "tokens" in in_all else ["-"] * 9
     rows.append(["all", "", *of_study, f"{submissions.get('used', 0)} of {submissions.get('budget', 0)}", ""])
+    if told["monitor"]:
+        one = told["monitor"]
+        stop = f"stopped: {one['stop']}" if one["stop"] else ""
+        rows.append(["monitor", one["model"], *_cells(one), "-", stop])
     lines = table_lines(head, rows, left=2)
     for name in ("submissions", "confirmations", "seconds"):
         if name in in_all:

@@ -42,7 +42,8 @@ DECISIONS = ("publish", "retract", "refine")
 CHECKLIST_OUTCOMES = ("pass", "fail", "not-applicable")
 # What the calls of a monitor that is a model are charged to: no researcher of such a study has this name.
 MONITOR = "monitor"
-# What a monitor that is a model raises, by how bad it says that it is; and that it could not read, or is spent.
+# What a monitor that is a model raises, by how bad it says that it is; that it could not read; and that it is
+# at its limit.
 SEVERITIES = ("low", "medium", "high")
 MODEL_ALARMS = tuple(f"model-alarm-{severity}" for severity in SEVERITIES)
 UNREAD, MONITOR_SPENT = "monitor-unread", "monitor-spent"
@@ -205,8 +206,8 @@ _MODEL = _object(
 _MODELS = _object(
     brief=HEX32, tokens=_integer(1), dollars=DOLLARS, researchers=_list(_MODEL, least=1, most=512)
 )
-# A monitor that is a model: what its tokens cost, how much of them it may use, what it is told, after how many
-# turns of a researcher it reads, and whether it holds submissions.
+# A monitor that is a model: what its tokens cost, how much of them it may use, what it is told, after how
+# many turns of a researcher it reads, and whether it holds submissions.
 _MODEL_MONITOR = _object(
     model=_text(200, least=1),
     prices=_object(**dict.fromkeys(TOKENS, PRICE)),
@@ -471,7 +472,7 @@ KINDS: Mapping[str, Kind] = {
             },
         ),
         _kind("queue-resumed", "reviewer", {"pause": INDEX, "reason": _text(least=1)}),
-        # Of a method that is held no run is begun, none is confirmed, and nothing that rests on it is published.
+        # Of a method that is held no run is begun, and nothing that rests on it is published.
         # `running`: runs of it that were begun before; their receipts are taken.
         _kind(
             "submission-held",

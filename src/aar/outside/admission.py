@@ -447,8 +447,8 @@ def _check_not_held(projection: Projection, submission: int, what: str) -> None:
     _need(
         held < 0,
         "held",
-        f"the method of submission {submission} is held for review since entry {held}: no {what} of it until a "
-        "reviewer lets it go",
+        f"the method of submission {submission} is held for review since entry {held}: no {what} of it until "
+        "a reviewer lets it go",
     )
 
 

@@ -46,6 +46,13 @@ prices = "my-prices.toml"  # dollars for a million tokens, before those of aar.o
 brief = "my-brief.md"      # template of what each is told first, in the place of aar.llm's
 fresh = true               # a conversation begins anew, from brief and notebook, after each finding
 
+[monitor]                  # a language model that reads what researchers say and do, beside the rules
+model = "anthropic/claude-sonnet-4-5"
+tokens = 2_000_000         # its own limits: nobody else spends of them, and it of nobody else's
+dollars = "5.00"
+every_turns = 10           # it reads after so many turns of a model, and what is handed in, at the latest
+hold = true                # it may hold a submission until a reviewer lets it go
+
 [sandbox]
 backend = "bubblewrap"     # the default; "container" is podman's. Never "bare", which only a person asks for
 
@@ -106,6 +113,8 @@ REST, OVER_MCP = "rest", "mcp"
 MODEL_TOKENS = 2_000_000
 MODEL_DOLLARS = Fraction(5)
 MAX_TOKENS = 10**12
+# How often a monitor that is a model reads when nobody says otherwise.
+EVERY_TURNS = 10
 # An entry has at most 65,535 bytes; signatures and frame want some of them.
 MAX_TASK_BYTES = 60_000
 
@@ -248,6 +257,17 @@ class ResearcherSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MonitorSpec:
+    """A monitor that is a model, as the human wrote it: its limits, how often it reads, whether it holds."""
+
+    model: str
+    tokens: int = MODEL_TOKENS
+    dollars: Fraction = MODEL_DOLLARS
+    every_turns: int = EVERY_TURNS
+    hold: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StudyFile:
     """A whole study as the human wrote it; budgets are totals over the study."""
 
@@ -281,6 +301,13 @@ class StudyFile:
     brief: str = ""
     # Whether a model's conversation begins anew after each finding that it posts.
     fresh: bool = False
+    monitor: MonitorSpec | None = None
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """Every model that is asked in this study, each once: its researchers' and the monitor's."""
+        more = [] if self.monitor is None else [self.monitor.model]
+        return tuple(sorted({*self.models, *more}))
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -346,6 +373,12 @@ class StudyFile:
         ]
         return replace(self, team=tuple(team)).with_budget(0, None)
 
+    def with_monitor(self, model: str) -> StudyFile:
+        """The same study with that model for its monitor, on the file's other terms of one, or the defaults."""
+        check_model(model, "--monitor")
+        kept = MonitorSpec(model=model) if self.monitor is None else replace(self.monitor, model=model)
+        return replace(self, monitor=kept)
+
     def with_budget(self, tokens: int, dollars: Fraction | None) -> StudyFile:
         """The same study with limits of all models together; 0 and `None` are the sums of theirs."""
         models = [one for one in self.team if one.model]
@@ -400,6 +433,10 @@ class StudyFile:
             lines += [f"prices = {_toml(self.prices)}"] if self.prices else []
             lines += [f"brief = {_toml(self.brief)}"] if self.brief else []
             lines += ["fresh = true"] if self.fresh else []
+        if self.monitor is not None:
+            one = self.monitor
+            lines += ["", "[monitor]", f"model = {_toml(one.model)}", *_budget_lines(one.tokens, one.dollars)]
+            lines += [f"every_turns = {one.every_turns}", f"hold = {_toml(one.hold)}"]
         if self.backend != DEFAULT_BACKEND:
             lines += ["", "[sandbox]", f"backend = {_toml(self.backend)}"]
         lines += format_terms(self.oversight)
@@ -431,7 +468,8 @@ def parse_study(text: str, *, source: str, problems: tuple[str, ...]) -> StudyFi
         raise StudyFileError(f"{source}: not TOML: {error}") from error
     _only(
         document,
-        {"study", "task", "witness", "anchor", "oversight", "researcher", "budget", "llm", "sandbox"},
+        {"study", "task", "witness", "anchor", "oversight", "researcher", "budget", "llm", "monitor"}
+        | {"sandbox"},
         source,
     )
     study = _table(document, "study", source)
@@ -486,6 +524,7 @@ def parse_study(text: str, *, source: str, problems: tuple[str, ...]) -> StudyFi
         brief=_llm(document, "brief", source),
         backend=_backend(document.get("sandbox", {}), f"{source} [sandbox]"),
         fresh=_fresh(document, source),
+        monitor=_monitor(document, source),
     )
     tokens, dollars = _budget(document, source, has_models=bool(study_file.models))
     return study_file.with_budget(tokens, dollars)
@@ -505,6 +544,26 @@ def _fresh(document: Mapping[str, Any], source: str) -> bool:
     if not isinstance(fresh, bool):
         raise StudyFileError(f"{source} [llm]: fresh: got {fresh!r:.40}, want true or false")
     return fresh
+
+
+def _monitor(document: Mapping[str, Any], source: str) -> MonitorSpec | None:
+    """The [monitor] table, where there is one."""
+    if "monitor" not in document:
+        return None
+    table, where = _table(document, "monitor", source), f"{source} [monitor]"
+    _only(table, {"model", "tokens", "dollars", "every_turns", "hold"}, where)
+    model = _string(table, "model", where)
+    check_model(model, f"{where}: model")
+    hold = table.get("hold", True)
+    if not isinstance(hold, bool):
+        raise StudyFileError(f"{where}: hold: got {hold!r:.40}, want true or false")
+    return MonitorSpec(
+        model=model,
+        tokens=_integer(table, "tokens", where, MODEL_TOKENS, MAX_TOKENS),
+        dollars=_dollars(table, where) if "dollars" in table else MODEL_DOLLARS,
+        every_turns=_integer(table, "every_turns", where, EVERY_TURNS, 1_000),
+        hold=hold,
+    )
 
 
 def _budget(document: Mapping[str, Any], source: str, *, has_models: bool) -> tuple[int, Fraction | None]:

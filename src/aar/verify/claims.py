@@ -169,8 +169,8 @@ class Claims:
             held = self._holds.on(self._grounds_of(finding))
             if held and min(held) > decided:
                 warnings.append(
-                    f"finding {finding} was published in entry {decided}; what it rests on was held for review "
-                    f"later: {', '.join(map(str, held))}"
+                    f"finding {finding} was published in entry {decided}; what it rests on was held "
+                    f"for review later: {', '.join(map(str, held))}"
                 )
         warnings += self._warnings_of_the_monitor()
         scored = [index for index, body in self._receipts.items() if body["commitments"]]
@@ -185,7 +185,7 @@ class Claims:
         held = sorted(self._holds.held_at_close)
         if held:
             yield (
-                f"{len(held)} submissions were held for review when the study closed, and not run after that: "
+                f"{len(held)} submissions were held for review when the study closed, and not run after: "
                 f"{', '.join(map(str, held[:20]))}"
             )
         monitor = self._opened["monitor"]

@@ -21,8 +21,8 @@ class Basis:
     """What a decision on a finding rests on. `receipt` is the one whose value the finding states, or -1.
 
     `reproduced` is the opened public half of its method's clean re-run, `sealed` its own opened sealed half;
-    both empty while closed. `lost` are its retracted ancestors, `alarms` those about anything it rests on, `held`
-    the holds in force on a method that it rests on.
+    both empty while closed. `lost` are its retracted ancestors, `alarms` those about anything it rests on,
+    `held` the holds in force on a method that it rests on.
     """
 
     finding: Body
@@ -66,8 +66,8 @@ def basis_of(
     alarms: Mapping[int, Body],
     held: Callable[[Collection[int]], tuple[int, ...]] = lambda _grounds: (),
 ) -> Basis:
-    """Gather it for the finding at `index`; `reproductions` leads from a submission to its clean re-run, `held`
-    from entries to the holds in force on any of them.
+    """Gather it for the finding at `index`; `reproductions` leads from a submission to its clean re-run,
+    `held` from entries to the holds in force on any of them.
     """
     lost = tuple(sorted(ancestors(finding, findings).intersection(retracted)))
     grounds = grounds_of(index, finding, findings=findings, receipts=receipts)

@@ -1,7 +1,7 @@
 """Holds: which method a monitor holds for review, what may still be done with it, and what a model may say.
 
-One set of rules for whoever admits an entry and whoever verifies it later. A hold is on a method, by its bytes:
-who hands the same in again has not got around it.
+One set of rules for whoever admits an entry and whoever verifies it later. A hold is on a method, by its
+bytes: who hands the same in again has not got around it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from aar.formats.kinds import MODEL_ALARMS, MONITOR_SPENT, UNREAD
 from aar.verify.splits import run_label
 
 Body = Mapping[str, Any]
-# What a researcher says itself: an alarm of a model names these, and submissions, of the one that it is about.
+# What a researcher says itself: an alarm of a model names these, and submissions, of whom it is about.
 SAID = ("plan-declared", "finding", "comment", "vote", "task-proposed")
 BY_MODEL = (*MODEL_ALARMS, UNREAD, MONITOR_SPENT)
 
@@ -27,6 +27,7 @@ class Hold:
     entry: int
     submission: int
     running: frozenset[tuple[int, str]]
+    reason: str = ""
     is_in_force: bool = True
     # Whether a reviewer looked at it and said that it stays.
     is_refused: bool = False
@@ -61,7 +62,7 @@ class Holds:
             self.run.add((body["submission"], run_label(body["tier"], body["problem"])))
         elif entry.kind == "submission-held" and body["submission"] in self.digests:
             running = frozenset((one["submission"], one["run"]) for one in body["running"])
-            hold = Hold(index, body["submission"], running)
+            hold = Hold(index, body["submission"], running, body["reason"])
             self.holds.setdefault(self.digests[body["submission"]], hold)
         elif entry.kind == "submission-released":
             self._release(body)

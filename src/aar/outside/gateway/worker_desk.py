@@ -14,7 +14,7 @@ from fractions import Fraction
 from typing import Any
 
 from aar.formats.errors import FormatError
-from aar.formats.kinds import DOLLARS, FILE_NAME, HEX32, INDEX, TOKENS
+from aar.formats.kinds import DOLLARS, FILE_NAME, HEX32, INDEX, MONITOR, MONITOR_SPENT, TOKENS
 from aar.outside.admission import Refused
 from aar.outside.allocation import MAX_HOLDERS
 from aar.outside.gateway.ledger import Call, Ledger, LedgerUnusable, RepeatedCall
@@ -134,12 +134,20 @@ class WorkerDesk:
             more = self._uncharged()
             told = {
                 name: {**(projection.spending.spent[name] + more[name]).as_body(), **self._told(name)}
-                for name in projection.spending.models
+                for name in projection.spending.researchers
             }
             if told:
-                everything = projection.spending.spent_of(STUDY) + sum(more.values(), Spent())
-                told[STUDY] = everything.as_body()
+                told[STUDY] = (projection.spending.spent_of(STUDY) + _of_all(more)).as_body()
             return told
+
+    def spent_by_monitor(self) -> dict[str, Any]:
+        """The same of a monitor that is a model; nothing where there is none."""
+        with self._lock, self._service.lock:
+            spending = self._service.projection.spending
+            if MONITOR not in spending.models:
+                return {}
+            spent = spending.spent[MONITOR] + self._uncharged()[MONITOR]
+            return {"model": spending.models[MONITOR]["model"], **spent.as_body(), **self._told(MONITOR)}
 
     def _model(self, researcher: str) -> Mapping[str, Any]:
         model: Mapping[str, Any] | None = self._service.projection.spending.models.get(researcher)
@@ -152,7 +160,7 @@ class WorkerDesk:
         with self._service.lock:
             model = self._service.projection.spending.models[call.researcher]
             before = self._service.projection.spending.spent[call.researcher]
-            after = before + _sum(model, [*self._waiting(call.researcher), call])
+            after = before + _sum(model, [*self.waiting(call.researcher), call])
         try:
             INDEX("tokens in all", after.tokens)
             DOLLARS("dollars in all", format_dollars(after.dollars))
@@ -168,8 +176,8 @@ class WorkerDesk:
             spending = projection.spending
             limit = spending.reached(researcher, more)
             left = []
-            for name in (researcher, STUDY):
-                spent = spending.spent_of(name) + (more[name] if name else sum(more.values(), Spent()))
+            for name in (researcher,) if researcher == MONITOR else (researcher, STUDY):
+                spent = spending.spent_of(name) + (more[name] if name else _of_all(more))
                 allowed = spending.limits[name]
                 left.append((allowed.tokens - spent.tokens, allowed.dollars - spent.dollars))
             seconds = projection.seconds_left(now_ms)
@@ -189,15 +197,21 @@ class WorkerDesk:
     def _uncharged(self) -> dict[str, Spent]:
         """By researcher, what its calls came to that no entry has yet."""
         spending = self._service.projection.spending
-        return {name: _sum(model, self._waiting(name)) for name, model in spending.models.items()}
+        return {name: _sum(model, self.waiting(name)) for name, model in spending.models.items()}
 
-    def _waiting(self, researcher: str) -> Sequence[Call]:
+    @property
+    def lock(self) -> threading.RLock:
+        """Taken before the service's, by whoever enters charges."""
+        return self._lock
+
+    def waiting(self, researcher: str) -> Sequence[Call]:
+        """Its calls that no entry has yet."""
         return self._ledger.calls_of(researcher)[self._service.projection.spending.spent[researcher].calls :]
 
     def _settle_when_due(self, researcher: str) -> None:
         """A limit is an entry at once: who asks for work next is judged by the record alone."""
         with self._service.lock:
-            spending, waiting = self._service.projection.spending, self._waiting(researcher)
+            spending, waiting = self._service.projection.spending, self.waiting(researcher)
             limit = spending.reached(researcher, self._uncharged())
             if limit:
                 self.enforce()
@@ -214,14 +228,15 @@ class WorkerDesk:
                 return
             rows = [
                 (name, list(calls))
-                for name, calls in itertools.groupby(self._waiting(researcher), key=lambda one: one.task)
+                for name, calls in itertools.groupby(self.waiting(researcher), key=lambda one: one.task)
             ]
             if transcript is not None and (not rows or rows[-1][0] != task):
                 rows.append((task, []))
             for number, (name, calls) in enumerate(rows, 1):
                 kept = [transcript] if transcript is not None and number == len(rows) else []
                 body = charge_body(service.projection, researcher, name, calls, kept)
-                service.append([Draft(author="gateway", kind="budget-charged", body=body)])
+                charge = Draft(author="gateway", kind="budget-charged", body=body)
+                service.append([charge, *spent_alarm(service.projection, body)])
 
     def _entry_of(self, researcher: str, name: str) -> int:
         with self._service.lock:
@@ -271,6 +286,21 @@ def charge_body(
     }
 
 
+def spent_alarm(projection: Projection, charge: Mapping[str, Any]) -> list[Draft]:
+    """The alarm that goes with the charge by which a monitor reaches its limit: it reads no more then."""
+    is_reached = charge["researcher"] == MONITOR and charge["usage"]["limit"]
+    if not is_reached or projection.spending.reached(MONITOR):
+        return []
+    body: dict[str, Any] = {
+        "code": MONITOR_SPENT,
+        "who": MONITOR,
+        "what": f"the monitor reached its limit, {charge['usage']['limit']}: it reads nothing more",
+        "evidence": [],
+        "attempt": "",
+    }
+    return [Draft(author=MONITOR, kind="alarm", body=body)]
+
+
 def stop_of(projection: Projection, researcher: str, *, limit: str, seconds: float, is_closing: bool) -> str:
     """Why a researcher has to stop, in a word: "" when it has not.
 
@@ -280,10 +310,13 @@ def stop_of(projection: Projection, researcher: str, *, limit: str, seconds: flo
         return "stopped"
     if limit:
         return limit.removeprefix("study-")
-    if seconds <= 0:
+    if seconds <= 0 and researcher != MONITOR:
         return "seconds"
     if is_closing:
         return "stopped"
+    if researcher == MONITOR:
+        # It reads on while the queue is paused, and what is left when the study's time is over.
+        return ""
     if projection.paused >= 0:
         return "paused"
     # Who holds a task still has something to write up.
@@ -331,6 +364,11 @@ def ended_leases(projection: Projection, researcher: str, *, now_ms: int) -> lis
 def _sum(model: Mapping[str, Any], calls: Sequence[Call]) -> Spent:
     tokens = {one: sum(call.tokens[one] for call in calls) for one in TOKENS}
     return Spent(calls=len(calls), tokens=sum(tokens.values()), dollars=cost(model["prices"], tokens))
+
+
+def _of_all(spent: Mapping[str, Spent]) -> Spent:
+    """What all researchers spent of it."""
+    return sum((one for name, one in spent.items() if name != MONITOR), Spent())
 
 
 def _task_of(projection: Projection, researcher: str) -> str:
