@@ -20,8 +20,8 @@ PRICES = {
 }
 
 
-def study_text(researchers: Sequence[str], *, tasks: int, fresh: bool = False) -> str:
-    """A study of free tasks with these researchers, each the lines of its table."""
+def study_text(researchers: Sequence[str], *, tasks: int, fresh: bool = False, monitor: str = "") -> str:
+    """A study of free tasks with these researchers, each the lines of its table; `monitor`: those of its."""
     lines = [
         *('[study]\nname = "models"\nproblem = "digits"', f"researchers = {len(researchers)}"),
         "minutes = 5\nseeds = 2\nreplicates = 1\ndraws = 20",
@@ -29,6 +29,7 @@ def study_text(researchers: Sequence[str], *, tasks: int, fresh: bool = False) -
     lines += [f"\n[[researcher]]\n{table}" for table in researchers]
     lines.append('\n[llm]\nprices = "prices.toml"')
     lines += ["fresh = true"] if fresh else []
+    lines += [f"\n[monitor]\n{monitor}"] if monitor else []
     for number in range(1, tasks + 1):
         lines.append(
             f'\n[[task]]\ntask = "t{number}"\ntitle = "Neighbours {number}"\nworkflow = "free"\n'

@@ -83,6 +83,25 @@ class WorkerDesk:
         }
         self._insist("/v1/transcript", payload)
 
+    def unread(self, since: int, *, is_alone: bool, is_done: bool = False) -> dict[str, Any]:
+        """What researchers said and handed in from an index on; whether it is the last that there is to read.
+
+        `is_done`: the monitor says that it has read all of it.
+
+        Raises `GatewayGone`, as all of these do, when nobody answers.
+        """
+        flags = f"is_alone={int(is_alone)}&is_done={int(is_done)}"
+        return self._insist(f"/v1/unread?since={since}&{flags}", None)
+
+    def files(self, submission: int) -> dict[str, str]:
+        """The files of a submission, for the monitor."""
+        told: dict[str, str] = self._insist(f"/v1/files?submission={submission}", None)["files"]
+        return told
+
+    def reading(self, payload: Mapping[str, Any]) -> dict[str, Any]:
+        """Have a reading entered, with its alarms; told again it is entered once. Raises `GatewayRefused`."""
+        return self._insist("/v1/reading", payload)
+
     def _insist(self, verb: str, payload: Mapping[str, Any] | None) -> dict[str, Any]:
         began, pause_s = time.monotonic(), FIRST_PAUSE_S
         while True:

@@ -96,7 +96,7 @@ class ControlPlane:
         has_monitor: bool = False,
     ) -> None:
         """`thinkers`: those of the researchers that are models, which the worker process is started for.
-        `over_mcp`: those that get their tools as MCP, too. `has_monitor`: whether a model in the worker reads.
+        `over_mcp`: those that get their tools as MCP, too. `has_monitor`: whether a model in there reads.
         """
         self._over_mcp = [one for one in researchers if one in over_mcp]
         self._thinkers = [one for one in researchers if one in thinkers]

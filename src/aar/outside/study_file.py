@@ -374,7 +374,7 @@ class StudyFile:
         return replace(self, team=tuple(team)).with_budget(0, None)
 
     def with_monitor(self, model: str) -> StudyFile:
-        """The same study with that model for its monitor, on the file's other terms of one, or the defaults."""
+        """The same study with that model for its monitor, on the file's other terms of one, or on ours."""
         check_model(model, "--monitor")
         kept = MonitorSpec(model=model) if self.monitor is None else replace(self.monitor, model=model)
         return replace(self, monitor=kept)

@@ -177,9 +177,9 @@ def check_monitor(opened: Mapping[str, Any], study_file: StudyFile, terms: Model
     for what in sorted({*opened, *mine}):
         if opened.get(what) != mine.get(what):
             raise StudyFileError(
-                f"the study was opened with another monitor than this: {what} {opened.get(what)!r:.100}, here "
-                f"{mine.get(what)!r:.100}; put back what was changed, or name a new --dir; aar budget DIR set "
-                "monitor changes its limits"
+                f"the study was opened with another monitor than this: {what} {opened.get(what)!r:.100}, "
+                f"here {mine.get(what)!r:.100}; put back what was changed, or name a new --dir; aar budget "
+                "DIR set monitor changes its limits"
             )
 
 

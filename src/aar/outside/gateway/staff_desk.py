@@ -17,7 +17,7 @@ from typing import Any
 
 from aar.formats.entry import SignedEntry, parse_signed_entry
 from aar.formats.errors import FormatError
-from aar.formats.kinds import check_body, isolation_of
+from aar.formats.kinds import MONITOR, UNREAD, check_body, isolation_of
 from aar.lab.protocol.operations import MAX_WAIT_S
 from aar.outside.admission import Refused
 from aar.outside.allocation import MAX_HOLDERS
@@ -53,6 +53,7 @@ class Staff:
         # Whether the monitor is asked to read what is left; whether no model works beside it any more.
         self.is_last_reading = False
         self.is_monitor_alone = False
+        self.is_all_read = False
 
     def take_entry(self, payload: Any, *, who: str) -> dict[str, Any]:
         """Admit a signed entry and the blobs it names; refusals that look like attempts become alarms."""
@@ -470,10 +471,24 @@ class ControlDesk:
                 for task in service.projection.tasks.values()
                 if not task.outcome
             ]
+            drafts += self._unread(service.projection)
             if drafts:
                 service.append(drafts)
             service.changed.notify_all()
         return {}
+
+    def _unread(self, projection: Projection) -> list[Draft]:
+        """The alarm that the study ends and its monitor, if that is a model, has not read all there is."""
+        if not projection.holds.monitor or self._staff.is_all_read:
+            return []
+        body: dict[str, Any] = {
+            "code": UNREAD,
+            "who": MONITOR,
+            "what": "the study ends, and its monitor did not say that it has read all that was said and done",
+            "evidence": [],
+            "attempt": "",
+        }
+        return [Draft(author=MONITOR, kind="alarm", body=body)]
 
     def close_material(self, _payload: Any, query: Mapping[str, str]) -> dict[str, Any]:
         deadline = time.monotonic() + min(whole_number(query, "wait_s", 0), MAX_WAIT_S)
