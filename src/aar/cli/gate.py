@@ -215,10 +215,15 @@ def _told(options: argparse.Namespace, text: str, ack: dict[str, Any]) -> int:
 
 def review(options: argparse.Namespace) -> int:
     """The human gate."""
+    from aar.outside.gateway.staff_desk import holds_told
+
     study = StudyDirectory(Path(options.dir))
     projection = Projection.of(read_leaves(study, is_tampered_refused=False))
     if options.action == "list":
-        return _list_findings(study, projection, as_json=options.json)
+        if not options.json:
+            for line in held_lines(holds_told(projection), study.path):
+                say(line)
+        return _list_findings(projection, as_json=options.json)
     if options.number is None:
         raise CommandFailed(
             f"review {options.action} wants the index of a finding; `review {options.dir}` lists them"
@@ -324,9 +329,7 @@ def _rerun_told(projection: Projection, finding: Finding) -> str:
     return f"running the method of finding {finding.index} again from its snapshot, with fresh seeds ..."
 
 
-def _list_findings(study: StudyDirectory, projection: Projection, *, as_json: bool) -> int:
-    from aar.outside.gateway.staff_desk import holds_told
-
+def _list_findings(projection: Projection, *, as_json: bool) -> int:
     rows = []
     retracted = {index for index, one in projection.findings.items() if one.decision == "retract"}
     flagged = {child for index in retracted for child in projection.descendants(index)}
@@ -358,8 +361,6 @@ def _list_findings(study: StudyDirectory, projection: Projection, *, as_json: bo
         )
     if not rows:
         say("no findings yet")
-    for line in held_lines(holds_told(projection), study.path):
-        say(line)
     return EXIT_OK
 
 

@@ -136,7 +136,7 @@ def again(error: Unreadable) -> str:
     """What is said to a model whose answer could not be read."""
     return (
         f"That cannot be read: {error}. Answer again, for the same data, with a JSON list of objects with "
-        "what, severity, quote (copied exactly from the data), submission where it is about one; nothing else."
+        "what, severity, quote (copied exactly from the data), submission where it is about one; no more."
     )
 
 

@@ -434,9 +434,9 @@ class StudyFile:
             lines += [f"brief = {_toml(self.brief)}"] if self.brief else []
             lines += ["fresh = true"] if self.fresh else []
         if self.monitor is not None:
-            one = self.monitor
-            lines += ["", "[monitor]", f"model = {_toml(one.model)}", *_budget_lines(one.tokens, one.dollars)]
-            lines += [f"every_turns = {one.every_turns}", f"hold = {_toml(one.hold)}"]
+            lines += ["", "[monitor]", f"model = {_toml(self.monitor.model)}"]
+            lines += _budget_lines(self.monitor.tokens, self.monitor.dollars)
+            lines += [f"every_turns = {self.monitor.every_turns}", f"hold = {_toml(self.monitor.hold)}"]
         if self.backend != DEFAULT_BACKEND:
             lines += ["", "[sandbox]", f"backend = {_toml(self.backend)}"]
         lines += format_terms(self.oversight)
