@@ -190,6 +190,7 @@ BODIES: tuple[tuple[str, dict[str, object]], ...] = (
             "steps": [{"name": "s1", "what": "", "pipelines": ["[]"]}],
             "scope": {},
             "submissions": 3,
+            "limits": {},
             "priority": 0,
             "risk": "low",
         },
@@ -204,6 +205,7 @@ BODIES: tuple[tuple[str, dict[str, object]], ...] = (
             "steps": [],
             "scope": {"families": ["confidence"], "programs": 1, "submissions": 2},
             "submissions": 3,
+            "limits": {"tokens": 1, "dollars": "0.50", "seconds": 90, "sandbox_seconds": 60},
             "priority": 9,
             "risk": "medium",
         },
@@ -264,7 +266,26 @@ BODIES: tuple[tuple[str, dict[str, object]], ...] = (
             "usage": {},
         },
     ),
-    ("budget-set", {"researcher": "", "tokens": 1, "dollars": "0.0000000001", "reason": "enough"}),
+    (
+        "budget-charged",
+        {
+            "researcher": "r1",
+            "task": "",
+            "what": "sandbox",
+            "amount": 30_000,
+            "submission": -1,
+            "usage": {"total": 90_000, "limit": "task-minutes"},
+        },
+    ),
+    (
+        "budget-set",
+        {
+            "researcher": "",
+            "task": "",
+            "limits": {"tokens": 1, "dollars": "0.0000000001", "seconds": 9, "submissions": 2},
+            "reason": "enough",
+        },
+    ),
     (
         "decision",
         {

@@ -65,8 +65,9 @@ STUDY_TERMS: dict[str, Any] = {
     "programs": [],
     "models": {},
     "monitor": {},
+    "limits": [],
 }
-TASK_TERMS: dict[str, Any] = {"scope": {}, "priority": 0, "risk": "low"}
+TASK_TERMS: dict[str, Any] = {"scope": {}, "limits": {}, "priority": 0, "risk": "low"}
 
 ROLES = {
     "operator": "operator",

@@ -43,7 +43,7 @@ OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-m", "not slow and not deep")
 # has the tests of its name.
 FIRST = {
     "anchor.py": "test_anchor.py",
-    "budget_check.py": "test_spending.py",
+    "budget_check.py": "test_limits.py",
     "claims.py": "test_claims.py",
     "comparisons.py": "test_comparisons.py",
     "decisions.py": "test_claims.py",
@@ -51,6 +51,7 @@ FIRST = {
     "evidence.py": "test_evidence.py",
     "interval.py": "test_interval.py",
     "leaderboard.py": "test_leaderboard.py",
+    "limits.py": "test_limits.py",
     "log_check.py": "test_log_check.py",
     "merkle.py": "test_merkle.py",
     "payload.py": "test_payload.py",

@@ -22,6 +22,7 @@ FIXED = {
     "steps": [STEP],
     "scope": {},
     "submissions": 3,
+    "limits": {},
     "priority": 0,
     "risk": "low",
 }
@@ -301,6 +302,7 @@ def test_the_terms_of_a_study_have_their_shape(field: str, value: Any, says: str
 CHARGES = [body for kind, body in BODIES if kind == "budget-charged"]
 OF_TOKENS: Any = CHARGES[0]
 OF_A_RUN: Any = CHARGES[1]
+OF_SANDBOXES: Any = CHARGES[2]
 USAGE: Any = OF_TOKENS["usage"]
 SET: Any = next(body for kind, body in BODIES if kind == "budget-set")
 MODELS: Any = models("r1")
@@ -319,8 +321,12 @@ def used(**changes: Any) -> dict[str, Any]:
         ("budget-charged", {**OF_TOKENS, "submission": -2}, "submission: .* from -1"),
         ("budget-charged", {**OF_TOKENS, "amount": -1}, "amount: .* from 0"),
         ("budget-charged", {**OF_TOKENS, "amount": 1_112}, "amount: got 1112, want the sum"),
-        ("budget-charged", {**OF_TOKENS, "usage": {}}, "tokens have a usage"),
-        ("budget-charged", {**OF_TOKENS, "submission": 3}, "tokens have a usage and no submission"),
+        ("budget-charged", {**OF_TOKENS, "usage": {}}, "tokens and sandboxes have a usage"),
+        (
+            "budget-charged",
+            {**OF_TOKENS, "submission": 3},
+            "tokens and sandboxes have a usage and no submission",
+        ),
         ("budget-charged", used(calls=-1), "calls: .* from 0"),
         ("budget-charged", used(input=-1), "input: .* from 0"),
         ("budget-charged", used(dollars="0.50000"), "dollars: .* amount of dollars"),
@@ -331,6 +337,17 @@ def used(**changes: Any) -> dict[str, Any]:
         ("budget-charged", used(total={**USAGE["total"], "tokens": -1}), "total.tokens: .* from 0"),
         ("budget-charged", used(total={**USAGE["total"], "dollars": "1"}), "total.dollars: .* amount"),
         ("budget-charged", used(limit="seconds"), "limit: .* one of ''"),
+        (
+            "budget-charged",
+            {**OF_TOKENS, "usage": OF_SANDBOXES["usage"]},
+            "that of another charge than of tok",
+        ),
+        ("budget-charged", {**OF_SANDBOXES, "usage": USAGE}, "that of another charge than of sandbox"),
+        ("budget-charged", {**OF_SANDBOXES, "usage": {}}, "sandboxes have a usage"),
+        ("budget-charged", {**OF_SANDBOXES, "submission": 3}, "sandboxes have a usage and no submission"),
+        ("budget-charged", {**OF_SANDBOXES, "task": "a b"}, "task: .* a name"),
+        ("budget-charged", {**OF_SANDBOXES, "usage": {"total": -1, "limit": ""}}, "total: .* from 0"),
+        ("budget-charged", {**OF_SANDBOXES, "usage": {"total": 1, "limit": "x"}}, "limit: .* one of ''"),
         ("budget-charged", used(transcripts=[{"name": "a"}]), "exactly name, sha256, size"),
         (
             "budget-charged",
@@ -342,8 +359,32 @@ def used(**changes: Any) -> dict[str, Any]:
         ("budget-charged", {**OF_A_RUN, "task": ""}, "task: .* a name"),
         ("budget-charged", {**OF_A_RUN, "usage": USAGE}, "runs have it the other way"),
         ("budget-charged", {**OF_A_RUN, "submission": -1}, "runs have it the other way"),
-        ("budget-set", {**SET, "tokens": 0}, "tokens: .* from 1"),
-        ("budget-set", {**SET, "dollars": "1"}, "dollars: .* amount"),
+        (
+            "budget-set",
+            {**SET, "limits": {}},
+            "limits: .* with some of dollars, sandbox_seconds, seconds, subm",
+        ),
+        ("budget-set", {**SET, "limits": {"turns": 1}}, "limits: .* with some of dollars"),
+        ("budget-set", {**SET, "limits": {"tokens": 0}}, "tokens: .* from 1"),
+        ("budget-set", {**SET, "limits": {"dollars": "1"}}, "dollars: .* amount"),
+        ("budget-set", {**SET, "limits": {"seconds": 0}}, "seconds: .* from 1"),
+        ("budget-set", {**SET, "limits": {"sandbox_seconds": 0}}, "sandbox_seconds: .* from 1"),
+        ("budget-set", {**SET, "limits": {"submissions": 0}}, "submissions: .* from 1"),
+        ("budget-set", {**SET, "task": "x" * 65}, "task: .* 0 to 64"),
+        ("budget-set", {**SET, "researcher": "r1", "task": "t1"}, "limits of one of them, or neither"),
+        ("task-opened", {**HYBRID, "limits": {"submissions": 1}}, "limits: .* with some of dollars"),
+        ("task-opened", {**HYBRID, "limits": {"dollars": "x"}}, "limits.dollars: .* amount"),
+        ("study-opened", {**OPENED, "limits": {}}, "limits: .* a list"),
+        (
+            "study-opened",
+            {**OPENED, "limits": [{"researcher": "r1", "limits": {}}]},
+            "some of sandbox_seconds",
+        ),
+        (
+            "study-opened",
+            {**OPENED, "limits": [{"researcher": "r1", "limits": {"tokens": 1}}]},
+            "some of sandbox_seconds, seconds, submissions",
+        ),
         ("budget-set", {**SET, "reason": ""}, "reason: .* 1 to"),
         ("budget-set", {**SET, "researcher": "x" * 65}, "researcher: .* 0 to 64"),
         ("queue-paused", {**PAUSE, "researcher": "x" * 65}, "researcher: .* 0 to 64"),

@@ -142,7 +142,8 @@ class Study:
             "families": [],
             "digest": DIGEST,
         }
-        index = self.say("gateway", "submission", {**body, "size": 1, "request": request, **changes})
+        told = {"at": changes.pop("at", 1)}
+        index = self.say("gateway", "submission", {**body, "size": 1, "request": request, **changes}, **told)
         task = changes.get("task", "t1")
         researcher = changes.get("researcher", "researcher-1")
         charge = {"researcher": researcher, "task": task, "what": "submissions", "amount": 1, "usage": {}}
@@ -845,13 +846,90 @@ def test_tokens_are_charged_and_a_limit_ends_what_may_be_asked_for(modelled: Stu
     with refused("budget"):
         modelled.lease("researcher-1", epoch=2)
     modelled.lease("researcher-1", epoch=2, until_ms=1)
-    limit = {"researcher": "researcher-1", "tokens": 5_000, "dollars": "1.00", "reason": "x"}
+    limit = {"researcher": "researcher-1", "task": "", "limits": {"tokens": 5_000}, "reason": "x"}
     modelled.say("reviewer-a", "budget-set", limit)
     modelled.lease("researcher-1", epoch=3)
     with refused("wrong-role", alarm=True):
         modelled.say("operator", "budget-set", limit)
-    with refused("no-researcher"):
+    with refused("no-limit"):
         modelled.say("reviewer-a", "budget-set", {**limit, "researcher": "researcher-2"})
+
+
+def of_sandboxes(amount_ms: int, total_ms: int, limit: str = "", **changes: Any) -> dict[str, Any]:
+    body = {"researcher": "researcher-1", "task": "t1", "what": "sandbox", "amount": amount_ms}
+    return {**body, "submission": -1, "usage": {"total": total_ms, "limit": limit}, **changes}
+
+
+def limited(limits: dict[str, int], **of_task: Any) -> Study:
+    """A study in which researcher-1, who is no model, has these limits, and its task those."""
+    made = Study()
+    told = [{"researcher": "researcher-1", "limits": limits}] if limits else []
+    made.say("operator", "study-opened", opening(limits=told))
+    made.task(**({"limits": of_task} if of_task else {}))
+    made.lease("researcher-1")
+    made.plan("researcher-1")
+    return made
+
+
+def test_what_sandboxes_used_is_charged_and_a_limit_of_it_ends_what_may_be_asked_for() -> None:
+    study = limited({"sandbox_seconds": 2})
+    study.say("gateway", "budget-charged", of_sandboxes(1_500, 1_500))
+    study.submit(3, "a")
+    with refused("budget"):
+        study.say("gateway", "budget-charged", of_sandboxes(500, 500))
+    with refused("no-task"):
+        study.say("gateway", "budget-charged", of_sandboxes(500, 2_000, "sandbox-seconds", task="t9"))
+    study.say("gateway", "budget-charged", of_sandboxes(500, 2_000, "sandbox-seconds"))
+    with refused("budget"):
+        study.submit(3, "b")
+    with refused("budget"):
+        study.lease("researcher-1", epoch=2)
+    study.lease("researcher-1", epoch=2, until_ms=1)
+
+
+def test_time_for_which_a_task_was_held_counts_up_to_the_entry_itself() -> None:
+    study = limited({"seconds": 5})
+    # Held for a second when the plan came, the last entry; the next one comes so much later.
+    with refused("budget"):
+        study.submit(3, "a", at=study.now_ms + 4_000)
+    study.submit(3, "a", at=study.now_ms + 3_999)
+
+
+def test_a_task_at_its_limit_takes_nothing_more_and_may_be_closed_as_that() -> None:
+    study = limited({}, sandbox_seconds=2)
+    closed = {"task": "t1", "researcher": "researcher-1", "outcome": "budget", "reason": "x"}
+    with refused("budget"):
+        study.say("gateway", "task-closed", closed)
+    study.say("gateway", "budget-charged", of_sandboxes(2_000, 2_000, "task-sandbox-seconds"))
+    with refused("budget"):
+        study.submit(3, "a")
+    with refused("budget"):
+        study.lease("researcher-1", epoch=2)
+    study.say("gateway", "task-closed", closed)
+
+
+def test_how_many_submissions_there_may_be_is_as_it_was_set_last() -> None:
+    study = limited({})
+    less = {"researcher": "", "task": "t1", "limits": {"submissions": 1}, "reason": "x"}
+    study.say("reviewer-a", "budget-set", less)
+    study.submit(3, "a")
+    with refused("budget"):
+        study.submit(3, "b")
+    study.say("reviewer-a", "budget-set", {**less, "limits": {"submissions": 2}})
+    study.say("reviewer-a", "budget-set", {**less, "task": "", "limits": {"submissions": 1}})
+    with refused("budget"):
+        study.submit(3, "b")
+    study.say("reviewer-a", "budget-set", {**less, "task": "", "limits": {"submissions": 2, "seconds": 9}})
+    study.submit(3, "b")
+    assert study.projection.seconds_left(study.now_ms) == 9 - study.projection.active_ms / 1000
+    with refused("no-limit"):
+        study.say("reviewer-a", "budget-set", {**less, "task": "t9"})
+
+
+def test_limits_of_nobody_in_the_study_are_refused() -> None:
+    with refused("limits"):
+        told = [{"researcher": "researcher-9", "limits": {"seconds": 1}}]
+        Study().say("operator", "study-opened", opening(limits=told))
 
 
 def test_a_charge_that_does_not_follow_from_prices_and_calls_is_refused(modelled: Study) -> None:

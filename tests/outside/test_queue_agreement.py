@@ -11,6 +11,7 @@ import pytest
 from aar.formats.entry import Entry, Leaf, sign_entry
 from aar.outside.admission import Refused, check_admission
 from aar.verify.budget_check import BudgetCheck
+from aar.verify.limits import sandbox_limit
 from aar.verify.queue_check import QueueCheck
 from aar.verify.spending import Spent
 from forge import planned
@@ -36,12 +37,13 @@ OF_THE_QUEUE = {
     "scope",
     "step-order",
     "stopped",
-    # Of tokens and dollars: no other budget is ever spent here.
+    # Of what may be limited of a researcher or a task: no other budget is ever spent here.
     "budget",
+    "no-limit",
 }
 # How often each is attempted.
 ATTEMPTS = {"lease": 2, "gone": 1, "plan": 2, "submit": 4, "receipt": 1, "pause": 1, "resume": 2, "close": 1}
-ATTEMPTS |= {"stop": 1, "spend": 3, "limit": 1}
+ATTEMPTS |= {"stop": 1, "spend": 3, "use": 3, "limit": 1}
 ROUNDS = 400
 
 
@@ -74,10 +76,10 @@ class Watched(Refusing):
                 self.disagreements.append(f"refused and not found: {refused.code} {kind} {body}")
             return -1
         self.admitted[kind] = self.admitted.get(kind, 0) + 1
-        self.now_ms += 1_000
         self.projection.fold(Leaf(index, self.now_ms, signed))
         self.queue.check(index, entry)
-        self.budget.check(index, entry)
+        self.budget.check(index, entry, self.now_ms)
+        self.now_ms += 1_000
         if self.faults:
             self.disagreements.append(f"admitted and called wrong: {self.faults} {kind} {body}")
             self.faults.clear()
@@ -90,9 +92,9 @@ class Watched(Refusing):
             setattr(queue, name, copy.deepcopy(getattr(self.queue, name)))
         queue.check(index, entry)
         budget = BudgetCheck(lambda *fault: faults.append(fault))
-        for name in ("_spending", "_tasks"):
+        for name in ("_spending", "_account", "_tasks"):
             setattr(budget, name, copy.deepcopy(getattr(self.budget, name)))
-        budget.check(index, entry)
+        budget.check(index, entry, self.now_ms)
         return bool(faults)
 
 
@@ -171,17 +173,53 @@ def play(study: Watched, dice: random.Random) -> None:
         study.say(dice.choice(("operator", "reviewer-a")), "queue-paused", pause_of(name))
     elif what == "spend":
         spend(study, who if dice.random() < 0.3 else NAMES[0], dice)
+    elif what == "use":
+        use(study, who if dice.random() < 0.9 else "researcher-3", dice)
     elif what == "limit":
-        name = dice.choice(("", NAMES[0], NAMES[0], NAMES[1]))
-        spent = study.projection.spending.spent[NAMES[0]].tokens
-        told_limit = {"tokens": max(spent + dice.choice((-100, 2_000, 9_000)), 1), "dollars": "9.00"}
-        study.say("reviewer-a", "budget-set", {"researcher": name, **told_limit, "reason": "x"})
+        limit(study, dice)
     elif what == "resume":
         pause = dice.choice([study.projection.paused, *study.projection.stops.values(), 0])
         study.say("reviewer-a", "queue-resumed", {"pause": max(pause, 0), "reason": "x"}, (max(pause, 0),))
     elif what == "close" and dice.random() < 0.05 and told is not None:
-        body = {"task": task, "researcher": told.researcher, "outcome": "done", "reason": ""}
+        outcome = dice.choice(("done", "budget"))
+        body = {"task": task, "researcher": told.researcher, "outcome": outcome, "reason": ""}
         study.say("gateway", "task-closed", body)
+
+
+def limit(study: Watched, dice: random.Random) -> None:
+    """A limit near what was used so far: of a researcher, of a task or of the study."""
+    account = study.projection.account
+    spent = study.projection.spending.spent[NAMES[0]].tokens
+    near = {
+        "tokens": spent + dice.choice((-100, 2_000, 9_000)),
+        "seconds": account.held_ms(NAMES[0], study.now_ms) // 1000 + dice.choice((-9, 20, 200)),
+        "sandbox_seconds": account.used[NAMES[0]].sandbox_ms // 1000 + dice.choice((-1, 30, 90)),
+        "submissions": account.used[NAMES[0]].submissions + dice.choice((0, 3, 9)),
+    }
+    names = dice.sample(sorted(near), dice.choice((1, 1, 2)))
+    who = dice.choice(("", NAMES[0], NAMES[0], NAMES[1], "researcher-3"))
+    task = dice.choice((*TASKS, "t9")) if dice.random() < 0.2 else ""
+    who = "" if task else who
+    # How many submissions a task or a study may have is looked at elsewhere, as a study's time is.
+    names = [one for one in names if who or one in ("tokens", "sandbox_seconds")] or ["tokens"]
+    limits = {one: max(near[one], 1) for one in names}
+    body = {"researcher": who, "task": task, "limits": limits, "reason": "x"}
+    study.say("reviewer-a", "budget-set", body)
+
+
+def use(study: Watched, who: str, dice: random.Random) -> None:
+    """A charge of sandboxes as the gateway would make it, or one that is wrong in a detail."""
+    account, task = study.projection.account, dice.choice(("", *TASKS, "t9"))
+    amount_ms = dice.choice((0, 5_000, 40_000))
+    known = who in account.used
+    limit, timely = sandbox_limit(account, who, task, amount_ms, study.now_ms) if known else ("", ())
+    used = {"total": (account.used[who].sandbox_ms if known else 0) + amount_ms, "limit": limit}
+    if timely and dice.random() < 0.5:
+        used["limit"] = timely[0]
+    if dice.random() < 0.1:
+        used |= dice.choice(({"total": 1}, {"limit": "minutes"}, {"limit": "sandbox-seconds"}))
+    body = {"researcher": who, "task": task, "what": "sandbox", "amount": amount_ms, "submission": -1}
+    study.say("gateway", "budget-charged", {**body, "usage": used})
 
 
 def pause_of(researcher: str) -> dict[str, Any]:
@@ -193,12 +231,13 @@ def spend(study: Watched, who: str, dice: random.Random) -> None:
     """A charge as the gateway would make it, or one that is wrong in a detail."""
     spending = study.projection.spending
     before = spending.spent[NAMES[0]].calls
-    limit = spending.reached(NAMES[0], {NAMES[0]: Spent(calls=1, tokens=1_100, dollars=CALL_DOLLARS)})
+    this, task = Spent(calls=1, tokens=1_100, dollars=CALL_DOLLARS), dice.choice(("", *TASKS, "t9"))
+    limit = spending.reached(NAMES[0], {NAMES[0]: this}) or spending.task_reached(task, this)
     told = usage(1, before=before, limit=limit)
     if dice.random() < 0.2:
         wrong: list[dict[str, Any]] = [{"dollars": "0.01"}, {"limit": "dollars"}, usage(1, before=before + 1)]
         told |= dice.choice(wrong)
-    study.say("gateway", "budget-charged", charge(who, dice.choice(("", *TASKS, "t9")), told))
+    study.say("gateway", "budget-charged", charge(who, task, told))
 
 
 @pytest.mark.parametrize("seed", range(6))

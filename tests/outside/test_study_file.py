@@ -409,9 +409,52 @@ def test_a_model_takes_the_place_of_every_researcher_that_the_file_says_nothing_
     assert study.with_budget(7, None).tokens == 7
 
 
+LIMITED = (
+    "[[researcher]]\nminutes = 1.5\nsandbox_seconds = 60\nsubmissions = 3\n[[researcher]]\n"
+    f"[[researcher]]\n{MODEL}\nminutes = 0.001\n[budget]\nsandbox_seconds = 90"
+)
+OF_A_TASK = '[[task]]\ntokens = 5\ndollars = "0.5"\nminutes = 2\nsandbox_seconds = 7'
+
+
+def test_limits_of_researchers_tasks_and_the_study_are_read_and_written_again() -> None:
+    text = with_team(LIMITED).replace("[[task]]", OF_A_TASK, 1)
+    study = parse_study(text, source="x", problems=PROBLEMS)
+    names = ["researcher-1", "researcher-2", "researcher-3"]
+    assert study.limits_of(names) == [
+        {"researcher": "", "limits": {"sandbox_seconds": 90}},
+        {"researcher": "researcher-1", "limits": {"seconds": 90, "sandbox_seconds": 60, "submissions": 3}},
+        {"researcher": "researcher-3", "limits": {"seconds": 1}},
+    ]
+    first, second, *_ = (task.as_body()["limits"] for task in study.tasks)
+    assert first == {"tokens": 5, "dollars": "0.50", "seconds": 120, "sandbox_seconds": 7}
+    assert second == {}
+    written = study.as_written()
+    assert parse_study(written.text, source="again", problems=PROBLEMS).as_written() == written
+    assert parse_study(default(), source="x", problems=PROBLEMS).limits_of(names) == []
+
+
+def test_a_study_without_models_may_bound_its_sandboxes() -> None:
+    study = parse_study(with_team("[budget]\nsandbox_seconds = 5"), source="x", problems=PROBLEMS)
+    assert (study.sandbox_seconds, study.tokens) == (5, 0)
+    assert parse_study(study.as_written().text, source="x", problems=PROBLEMS).sandbox_seconds == 5
+
+
+def test_limits_that_no_entry_can_say_together_are_refused_at_once() -> None:
+    each = f'[[researcher]]\n{MODEL}\ndollars = "600000000"\n'
+    with pytest.raises(StudyFileError, match=r"dollars of all models together: 1200000000.00, at most 99"):
+        parse_study(with_team(2 * each), source="x", problems=PROBLEMS)
+    parse_study(with_team(2 * each + "[budget]\ndollars = 9"), source="x", problems=PROBLEMS)
+
+
 @pytest.mark.parametrize(
     ("team", "says"),
     [
+        ("[[researcher]]\nminutes = 0", "minutes: got 0, want a number of minutes above 0"),
+        ("[[researcher]]\nsandbox_seconds = 1.5", "sandbox_seconds: got 1.5, want a whole number"),
+        ("[[researcher]]\nsubmissions = 0", "submissions: got 0"),
+        ("[budget]\nsandbox_seconds = 0", r"\[budget\]: sandbox_seconds: got 0"),
+        ("[budget]\nminutes = 5", "unknown minutes"),
+        ("[budget]\nsandbox_seconds = 5\ntokens = 5", "of researchers with a model: there is none"),
         (f'[[researcher]]\n{MODEL}\nprogram = "mine.py"', "a program or a model, not both"),
         ("[[researcher]]\ntokens = 5", "tokens and dollars are for a researcher with a model"),
         ('[[researcher]]\nmodel = "claude"', "want PROVIDER/NAME"),
@@ -430,6 +473,20 @@ def test_a_model_takes_the_place_of_every_researcher_that_the_file_says_nothing_
 def test_what_is_wrong_with_a_model_or_its_budget_is_said(team: str, says: str) -> None:
     with pytest.raises(StudyFileError, match=says):
         parse_study(with_team(team), source="x", problems=PROBLEMS)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("tokens = 0", "tokens: got 0"),
+        ('dollars = "x"', "want dollars such as"),
+        ("minutes = true", "minutes: got True"),
+        ("sandbox_seconds = -1", "sandbox_seconds: got -1"),
+    ],
+)
+def test_what_is_wrong_with_the_limits_of_a_task_is_said(line: str, says: str) -> None:
+    with pytest.raises(StudyFileError, match=rf"\[\[task\]\] 1: .*{says}"):
+        parse_study(default().replace("[[task]]", f"[[task]]\n{line}", 1), source="x", problems=PROBLEMS)
 
 
 # Which sandboxes.

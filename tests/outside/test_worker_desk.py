@@ -74,7 +74,7 @@ class Spending(Gateway):
         return spent.calls, spent.tokens, spent.dollars
 
     def set(self, researcher: str = ONE, **changes: Any) -> None:
-        body = {"researcher": researcher, "tokens": 100_000, "dollars": "1.00", "reason": "x", **changes}
+        body = {"researcher": researcher, "task": "", "limits": changes, "reason": "x"}
         self.say(self.signers, "reviewer-a", "budget-set", body)
         self.staff.enforce()
 
@@ -228,7 +228,7 @@ def test_a_lowered_limit_ends_the_lease_also_when_witnesses_are_late(
     gateway.call(1)
     monkeypatch.setattr(gateway.service, "acknowledge", late)
     chain = gateway.service.projection.chain("reviewer-a")
-    body: dict[str, Any] = {"researcher": ONE, "tokens": 10, "dollars": "1.00", "reason": "x"}
+    body: dict[str, Any] = {"researcher": ONE, "task": "", "limits": {"tokens": 10}, "reason": "x"}
     entry = Entry(ORIGIN, "reviewer-a", chain.seq, chain.prev, "budget-set", (), body, 1)
     signed = base64.b64encode(sign_entry(entry, gateway.signers["reviewer-a"]).data).decode()
     with pytest.raises(Refused, match="no witness"):
@@ -241,7 +241,7 @@ def test_a_lease_that_a_killed_gateway_had_not_ended_at_a_limit_is_ended_at_its_
 ) -> None:
     task, _plan = gateway.plan(ONE)
     gateway.call(1)
-    body = {"researcher": ONE, "tokens": 10, "dollars": "1.00", "reason": "x"}
+    body = {"researcher": ONE, "task": "", "limits": {"tokens": 10}, "reason": "x"}
     gateway.say(gateway.signers, "reviewer-a", "budget-set", body)
     gateway.restart()
     assert gateway.desks[TWO].lease({}, {})["task"]["task"] == task

@@ -17,11 +17,11 @@ from aar.verify.reader import RecordReader
 from aar.verify.study import verify_log, verify_study
 
 PROBLEM = "hard-2"
-DIGEST = "54696d7236615dbfa2587e597005a0546e938ee8fc37d9d199479a6d82210bdd"
+DIGEST = "b385fe31d39d4d4c401047ff7fd572ae589eca22a281a28c27ebe3d3da6ba935"
 ROOTS = [
-    "6e197158da6f988bac51f6d69622c350be089b38ad395579379b0caeaf2b64bf",
-    "fb19d157db18cbd75d1d352d9727b5df963617ace3ebed377aa923407d9a0913",
-    "fe115c430210d052e7c2be9b73c269fea7968bae3d5dd6355e8b66c81c20a108",
+    "79a39cc5d33f8f6ed89238e4bd7e46283d56a733b7f2bc1e5386f9153eed0051",
+    "a2549e22f95e3357d222d05164672268ccb3cf05dbc59ff3c29e2d9bbc4f528e",
+    "c0f275f6baa56661bedf0d4d2f54ee14621da86180969acbebfd3f109a7b0abc",
     "",
 ]
 

@@ -346,10 +346,13 @@ def test_no_researcher_has_the_monitor_s_name(tmp_path: Path) -> None:
 
 def test_a_reviewer_sets_the_monitor_s_limit(tmp_path: Path) -> None:
     forge = with_monitor(tokens=1_100)
-    body = {"researcher": "monitor", "tokens": 2_000, "dollars": "1.00", "reason": "it is worth it"}
+    body = {"researcher": "monitor", "task": "", "limits": {"tokens": 2_000}, "reason": "it is worth it"}
     forge.add("raised", "reviewer", "budget-set", body, before="submission-worse")
     spend(forge, before="submission-worse")
-    holds_up(forge, tmp_path)
+    holds_up(forge, tmp_path / "money")
+    forge["opened"].body["monitor"] = monitor()
+    body["limits"] = {"tokens": 2_000, "submissions": 3}
+    at(forge, tmp_path / "more", "raised", "tokens or dollars of the monitor", "BUDGET")
 
 
 def test_a_monitor_that_read_nothing_is_told(tmp_path: Path) -> None:

@@ -39,7 +39,8 @@ def spend(
 
 
 def raised(forge: Forge, before: str, **changes: Any) -> None:
-    body = {"researcher": "r1", "tokens": 5_000, "dollars": "1.00", "reason": "it is worth it", **changes}
+    body = {"researcher": "r1", "task": "", "reason": "it is worth it", "limits": {"tokens": 5_000}}
+    body |= changes
     forge.add("raised", "reviewer", "budget-set", body, before=before)
 
 
@@ -205,19 +206,22 @@ def test_a_raised_limit_lets_a_researcher_go_on(tmp_path: Path) -> None:
 def test_a_lowered_limit_holds_from_there_on(tmp_path: Path) -> None:
     forge = with_models()
     spend(forge, before="submission-worse")
-    raised(forge, "submission-worse", tokens=1_000)
+    raised(forge, "submission-worse", limits={"tokens": 1_000})
     raised(forge, "charge-sure")
     report = verdict_on(forge, tmp_path)
     assert_only(report, "BUDGET", forge.position("submission-worse"), "no submission of r1, which reached")
 
 
-@pytest.mark.parametrize("who", ["r2", "nobody"])
-def test_a_limit_is_set_of_a_model_or_of_the_study(who: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("who", "says"),
+    [("r2", "a limit of the study, or of r1"), ("nobody", "limits of the study or of a researcher of it")],
+)
+def test_a_limit_is_set_of_a_model_or_of_the_study(who: str, says: str, tmp_path: Path) -> None:
     forge = with_models()
     raised(forge, "submission-worse", researcher=STUDY)
     assert verdict_on(forge, tmp_path / "study").findings == []
     forge["raised"].body["researcher"] = who
-    at_charge(forge, tmp_path / "who", "a limit of the study, or of r1", label="raised")
+    at_charge(forge, tmp_path / "who", says, label="raised")
 
 
 def test_a_study_without_models_has_no_limit_to_set(tmp_path: Path) -> None:

@@ -146,12 +146,11 @@ def _set(study: StudyDirectory, projection: Projection, options: argparse.Namesp
         dollars = limit.dollars if options.dollars is None else dollars_of(options.dollars)
     except ValueError as error:
         raise CommandFailed(f"--dollars: {error}") from error
-    body = {
-        "researcher": name,
+    limits = {
         "tokens": limit.tokens if options.tokens is None else options.tokens,
         "dollars": format_dollars(dollars),
-        "reason": options.reason,
     }
+    body: dict[str, Any] = {"researcher": name, "task": "", "limits": limits, "reason": options.reason}
     signer = enrolled_signer(projection, options.key)
     with gateway_of(study, with_evaluator=False) as gateway:
         ack = gateway.append([signer], "budget-set", body)
@@ -161,7 +160,7 @@ def _set(study: StudyDirectory, projection: Projection, options: argparse.Namesp
         who = name or "all models together"
         say(
             terminal_safe(
-                f"{who}: at most {body['tokens']} tokens and {body['dollars']} dollars "
+                f"{who}: at most {limits['tokens']} tokens and {limits['dollars']} dollars "
                 f"(entry {ack['index']}, signed by {signer.name})"
             )
         )

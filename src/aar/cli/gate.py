@@ -163,6 +163,7 @@ def _task_body(options: argparse.Namespace, name: str, title: str | None, direct
         "steps": steps,
         "scope": _scope(options),
         "submissions": options.submissions,
+        "limits": {},
         "priority": options.priority,
         "risk": options.risk,
     }

@@ -26,11 +26,34 @@ PURPOSES = ("alignment", "capabilities")
 ACTIONS = ("notify", "require-review", "pause")
 TIERS = ("explore", "reproduce", "confirm", "heldout")
 # What is charged to a study's budget.
-CHARGES = ("submissions", "confirmations", "tokens")
+CHARGES = ("submissions", "confirmations", "tokens", "sandbox")
 # What a call of a model is paid for, each at a price of its own.
 TOKENS = ("input", "output", "cache_read", "cache_write")
-# Why a charge is the last one, or one beyond it: the limit that was reached, of the researcher or the study.
-LIMITS = ("", "tokens", "dollars", "study-tokens", "study-dollars")
+# What may be limited, by its field and in a word. A researcher's seconds are those for which it held a task,
+# a task's those for which somebody held it; a study's are of work.
+LIMIT_WORD = {
+    "tokens": "tokens",
+    "dollars": "dollars",
+    "sandbox_seconds": "sandbox-seconds",
+    "seconds": "minutes",
+    "submissions": "submissions",
+}
+# Why a charge is the last one, or one beyond it: the limit that was reached, of the researcher, its study or
+# its task. What is charged is tokens or processor time; of time that passed a charge may tell.
+LIMITS = (
+    "",
+    "tokens",
+    "dollars",
+    "sandbox-seconds",
+    "minutes",
+    "study-tokens",
+    "study-dollars",
+    "study-sandbox-seconds",
+    "task-tokens",
+    "task-dollars",
+    "task-sandbox-seconds",
+    "task-minutes",
+)
 HALVES = ("public", "sealed")
 RULES = ("ladder", "exact")
 INTERVALS = ("crossed-bootstrap", "t-over-seeds")
@@ -120,6 +143,19 @@ def _object(**fields: Check) -> Check:
     return check
 
 
+def _some_of(**fields: Check) -> Check:
+    """An object with one of these fields at least: what it does not name is as it was."""
+
+    def check(where: str, value: Value) -> None:
+        if not isinstance(value, dict) or not value or not set(value) <= set(fields):
+            got = sorted(value) if isinstance(value, dict) else value
+            raise _refuse(where, got, "an object with some of " + ", ".join(sorted(fields)))
+        for name, one in value.items():
+            fields[name](f"{where}.{name}", one)
+
+    return check
+
+
 def _empty_or(filled: Check) -> Check:
     def check(where: str, value: Value) -> None:
         if value != {}:
@@ -133,6 +169,13 @@ def _released(where: str, value: Value) -> None:
     if value != {}:
         confirms = isinstance(value, dict) and "difference" in value
         (_CONFIRMED if confirms else _RELEASED)(where, value)
+
+
+def _usage(where: str, value: Value) -> None:
+    """Nothing, what calls of a model used, or sandboxes; which one is told by what was charged."""
+    if value != {}:
+        is_of_sandboxes = isinstance(value, dict) and "calls" not in value
+        (_SANDBOX_USAGE if is_of_sandboxes else _USAGE)(where, value)
 
 
 def _check_fields(where: str, value: Value, fields: Mapping[str, Check]) -> None:
@@ -230,6 +273,11 @@ _USAGE = _object(
     limit=_one_of(*LIMITS),
     transcripts=_list(_TRANSCRIPT, most=64),
 )
+# Processor milliseconds of a researcher's own sandboxes in all, and where they stand.
+_SANDBOX_USAGE = _object(total=INDEX, limit=_one_of(*LIMITS))
+_MONEY = {"tokens": _integer(1), "dollars": DOLLARS}
+_TIME = {"seconds": _integer(1, 10_000_000), "sandbox_seconds": _integer(1, 1_000_000_000)}
+_SUBMISSIONS = {"submissions": _integer(1, 100_000)}
 _CHECKLIST = _list(_object(item=NAME, outcome=_one_of(*CHECKLIST_OUTCOMES), detail=TEXT), most=32)
 
 
@@ -284,6 +332,10 @@ KINDS: Mapping[str, Kind] = {
                 "programs": _list(_object(researcher=NAME, sha256=HEX32), most=512),
                 "models": _empty_or(_MODELS),
                 "monitor": _empty_or(_MODEL_MONITOR),
+                # Of single researchers, whatever each is; under "" of all of them together.
+                "limits": _list(
+                    _object(researcher=_text(64), limits=_some_of(**_TIME, **_SUBMISSIONS)), most=513
+                ),
                 "sandbox": _object(
                     backend=NAME,
                     verdict=_one_of("ok", "none"),
@@ -316,6 +368,8 @@ KINDS: Mapping[str, Kind] = {
                 "steps": _list(_STEP, most=64),
                 "scope": _empty_or(_SCOPE),
                 "submissions": _integer(1, 100_000),
+                # Further ones, that all who work on it share; it is closed when one is reached.
+                "limits": _empty_or(_some_of(**_MONEY, **_TIME)),
                 # A higher one is given out first.
                 "priority": _integer(0, 9),
                 "risk": _one_of(*RISKS),
@@ -370,19 +424,25 @@ KINDS: Mapping[str, Kind] = {
             "gateway",
             {
                 "researcher": NAME,
-                # Of tokens: the task that was worked on, if any.
+                # Of tokens and of sandboxes: the task that was worked on, if any.
                 "task": _text(64),
                 "what": _one_of(*CHARGES),
+                # Of sandboxes: in processor milliseconds.
                 "amount": _integer(),
                 "submission": _integer(-1),
-                "usage": _empty_or(_USAGE),
+                "usage": _usage,
             },
         ),
-        # From here on these are the limits of that researcher, or of all of them together.
+        # From here on these are limits of that researcher, of that task, or with neither of the study.
         _kind(
             "budget-set",
             "reviewer",
-            {"researcher": _text(64), "tokens": _integer(1), "dollars": DOLLARS, "reason": _text(least=1)},
+            {
+                "researcher": _text(64),
+                "task": _text(64),
+                "limits": _some_of(**_MONEY, **_TIME, **_SUBMISSIONS),
+                "reason": _text(least=1),
+            },
         ),
         _kind(
             "score-receipt",
@@ -529,21 +589,28 @@ def check_body(kind: str, body: Value) -> None:
             raise MalformedBody("task-opened.scope: a hybrid workflow has a scope, another one has none")
     if kind == "budget-charged" and isinstance(body, dict):
         _check_charge(body)
+    if kind == "budget-set" and isinstance(body, dict) and body["researcher"] != "" != body["task"]:
+        raise MalformedBody("budget-set: got a researcher and a task, want limits of one of them, or neither")
     if kind == "vote" and isinstance(body, dict) and body["value"] == 0:
         raise MalformedBody("vote.value: got 0, want 1 or -1")
 
 
 def _check_charge(body: Mapping[str, Value]) -> None:
     usage = body["usage"] if isinstance(body["usage"], dict) else {}
-    is_of_tokens = body["what"] == "tokens"
-    if is_of_tokens != (usage != {}) or is_of_tokens != (body["submission"] == -1):
+    is_of_tokens, is_of_sandboxes = body["what"] == "tokens", body["what"] == "sandbox"
+    is_of_use = is_of_tokens or is_of_sandboxes
+    if is_of_use != (usage != {}) or is_of_use != (body["submission"] == -1):
         raise MalformedBody(
-            "budget-charged: tokens have a usage and no submission, runs have it the other way"
+            "budget-charged: tokens and sandboxes have a usage and no submission, runs have it the other way"
         )
-    if body["task"] != "" or not is_of_tokens:
+    if is_of_use and is_of_tokens != ("calls" in usage):
+        raise MalformedBody(f"budget-charged.usage: got that of another charge than of {body['what']}")
+    if body["task"] != "" or not is_of_use:
         NAME("budget-charged.task", body["task"])
-    if not is_of_tokens:
+    if not is_of_use:
         _integer(1)("budget-charged.amount", body["amount"])
+    elif not is_of_tokens:
+        return
     elif body["amount"] != sum(usage[one] for one in TOKENS):  # type: ignore[misc]
         raise MalformedBody(
             f"budget-charged.amount: got {body['amount']}, want the sum of the usage's tokens"

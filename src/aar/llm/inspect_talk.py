@@ -235,7 +235,7 @@ class Talk:
         elif self._same >= MAX_SAME:
             self.ending = Ending("failed", f"it made the same calls {self._same} turns in a row")
         elif self.turns >= self.max_turns:
-            self.ending = Ending("budget", f"it took {self.turns} turns")
+            self.ending = Ending("failed", f"it took {self.turns} turns")
         if self.ending is not None or not await self._may_go_on():
             return False
         return state

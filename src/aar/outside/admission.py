@@ -16,8 +16,10 @@ from aar.formats.errors import FormatError
 from aar.formats.keys import VerifierKey, parse_vkey
 from aar.formats.kinds import Kind, check_body, isolation_of, kind_named
 from aar.outside.projection import Projection, Task
+from aar.verify.budget_check import is_at_its_end, set_faults, stopping_limit
 from aar.verify.decisions import CITABLE, claimed_by, faults, states
 from aar.verify.holds import alarm_faults, hold_faults, release_faults
+from aar.verify.limits import limit_faults, sandbox_faults
 from aar.verify.spending import charge_faults, model_faults
 from aar.verify.splits import run_label
 from aar.verify.workflow import STRICT_ENOUGH, order_faults, plan_faults, submission_faults
@@ -147,8 +149,9 @@ def _need(condition: bool, code: str, message: str, *, is_alarm: bool = False) -
         raise Refused(code, message, is_alarm=is_alarm)
 
 
-def _check_paused(projection: Projection, what: str, researcher: str) -> None:
-    """Nothing new where the queue is paused, or that researcher is stopped or at a limit of its budget."""
+def _check_paused(projection: Projection, what: str, entry: Entry, body: Mapping[str, Any]) -> None:
+    """Nothing new where the queue is paused, that researcher is stopped, or it or the task is at a limit."""
+    researcher = body["researcher"]
     _need(
         projection.paused < 0,
         "paused",
@@ -161,11 +164,12 @@ def _check_paused(projection: Projection, what: str, researcher: str) -> None:
         "stopped",
         f"{researcher} is stopped since entry {stop}: no {what} until a reviewer lifts it",
     )
-    limit = projection.spending.reached(researcher)
+    limit = stopping_limit(projection.spending, projection.account, what, body, entry.at)
+    who = f"task {body['task']}" if limit.startswith("task-") else researcher
     _need(
         not limit,
         "budget",
-        f"{researcher} reached its limit, {limit}: no {what} until a reviewer raises it with aar budget set",
+        f"{who} reached its limit, {limit}: no {what} until a reviewer raises it with aar budget set",
     )
 
 
@@ -240,7 +244,7 @@ def _task_leased(projection: Projection, entry: Entry, body: Mapping[str, Any]) 
     task = projection.tasks.get(body["task"])
     # To take a task from somebody is no new work.
     if body["until_ms"] > entry.at:
-        _check_paused(projection, "lease", body["researcher"])
+        _check_paused(projection, "lease", entry, body)
     if task is None or task.outcome:
         raise Refused("no-task", f"task {body['task']} is not open")
     _need(body["epoch"] == task.epoch + 1, "epoch", f"lease epoch {body['epoch']}, next is {task.epoch + 1}")
@@ -254,9 +258,15 @@ def _task_leased(projection: Projection, entry: Entry, body: Mapping[str, Any]) 
     )
 
 
-def _task_closed(projection: Projection, _entry: Entry, body: Mapping[str, Any]) -> None:
+def _task_closed(projection: Projection, entry: Entry, body: Mapping[str, Any]) -> None:
     task = projection.tasks.get(body["task"])
     _need(task is not None and not task.outcome, "no-task", f"task {body['task']} is not open")
+    _need(
+        body["outcome"] != "budget" or is_at_its_end(projection.spending, projection.account, body, entry.at),
+        "budget",
+        f"no limit of {body['task']}, of {body['researcher'] or 'who has it'} or of the study was reached: "
+        "it is done or failed",
+    )
 
 
 def _plan_declared(projection: Projection, entry: Entry, body: Mapping[str, Any]) -> None:
@@ -279,9 +289,9 @@ def _plan_declared(projection: Projection, entry: Entry, body: Mapping[str, Any]
             )
 
 
-def _submission(projection: Projection, _entry: Entry, body: Mapping[str, Any]) -> None:
+def _submission(projection: Projection, entry: Entry, body: Mapping[str, Any]) -> None:
     researcher, task = body["researcher"], projection.tasks.get(body["task"])
-    _check_paused(projection, "submission", researcher)
+    _check_paused(projection, "submission", entry, body)
     if task is None or task.researcher != researcher or task.outcome:
         raise Refused("not-leased", f"{researcher} does not hold a lease on task {body['task']}")
     _need(
@@ -340,30 +350,31 @@ def check_step_order(projection: Projection, task_name: str, step: str) -> None:
 def _study_opened(_projection: Projection, _entry: Entry, body: Mapping[str, Any]) -> None:
     for expected, got in model_faults(body):
         raise Refused("models", f"want {expected}; got {got}")
+    for expected, got in limit_faults(body):
+        raise Refused("limits", f"want {expected}; got {got}")
 
 
 def _budget_set(projection: Projection, _entry: Entry, body: Mapping[str, Any]) -> None:
-    _need(
-        body["researcher"] in projection.spending.limits,
-        "no-researcher",
-        f"{body['researcher'] or 'the study'} has no budget of tokens: "
-        f"models are {', '.join(projection.spending.models) or 'none'}",
-    )
+    for expected, got in set_faults(projection.spending, projection.account, body):
+        raise Refused("no-limit", f"want {expected}; got {got}")
 
 
-def _tokens_charged(projection: Projection, body: Mapping[str, Any]) -> None:
+def _use_charged(projection: Projection, entry: Entry, body: Mapping[str, Any]) -> None:
     _need(
         body["task"] in ("", *projection.tasks),
         "no-task",
-        f"tokens of task {body['task']}, which nobody opened",
+        f"a charge for task {body['task']}, which nobody opened",
     )
-    for expected, got in charge_faults(projection.spending, body):
+    found = charge_faults(projection.spending, body)
+    if body["what"] == "sandbox":
+        found = sandbox_faults(projection.account, body, entry.at)
+    for expected, got in found:
         raise Refused("budget", f"the charge is not as it should be: want {expected}; got {got}")
 
 
-def _budget_charged(projection: Projection, _entry: Entry, body: Mapping[str, Any]) -> None:
-    if body["what"] == "tokens":
-        _tokens_charged(projection, body)
+def _budget_charged(projection: Projection, entry: Entry, body: Mapping[str, Any]) -> None:
+    if body["what"] in ("tokens", "sandbox"):
+        _use_charged(projection, entry, body)
         return
     submission = projection.submissions.get(body["submission"])
     _need(
@@ -375,7 +386,7 @@ def _budget_charged(projection: Projection, _entry: Entry, body: Mapping[str, An
     )
     if submission is None or body["what"] == "submissions":
         return
-    _check_paused(projection, "confirmation", body["researcher"])
+    _check_paused(projection, "confirmation", entry, body)
     _check_not_held(projection, submission.index, "confirmation")
     explored = submission.receipts.get("explore", -1)
     _need(

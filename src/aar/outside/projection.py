@@ -16,12 +16,10 @@ from aar.formats.entry import Leaf
 from aar.formats.keys import VerifierKey, parse_vkey
 from aar.verify.decisions import Basis, basis_of, claimed_by
 from aar.verify.holds import Holds
-from aar.verify.spending import Spending
+from aar.verify.limits import Account
+from aar.verify.spending import STUDY, Spending
 from aar.verify.splits import run_label
 from aar.verify.statistics import detectable_difference
-
-# A gap between two entries longer than this is not working time: the study was stopped in between.
-IDLE_GAP_MS = 20_000
 
 # Asked for at every look at a study.
 _detectable = lru_cache(maxsize=8)(detectable_difference)
@@ -138,10 +136,10 @@ class Projection:
         self.stops: dict[str, int] = {}
         self.spending = Spending()
         self.holds = Holds()
+        self.account = Account()
         self.charged = 0
         self.confirmed = 0
         self.redacted: set[str] = set()
-        self.active_ms = 0
         self.last_received_ms = 0
 
     @classmethod
@@ -159,8 +157,7 @@ class Projection:
         """Take in the next entry, which was admitted: nothing is checked here."""
         entry = leaf.signed.entry
         body: Mapping[str, Any] = entry.body
-        if self.last_received_ms:
-            self.active_ms += min(max(leaf.received_ms - self.last_received_ms, 0), IDLE_GAP_MS)
+        self.account.pass_time(leaf.received_ms)
         self.last_received_ms = leaf.received_ms
         self.tree_size = leaf.index + 1
         self.kinds[leaf.index] = entry.kind
@@ -177,6 +174,7 @@ class Projection:
         self.origin = leaf.signed.entry.origin
         self.opened = body
         self.spending.open(body["models"], body["monitor"])
+        self.account.open(body)
         for key in body["keys"]:
             self.roles[key["name"]] = key["role"]
             self.keys[key["name"]] = parse_vkey(key["vkey"])
@@ -197,6 +195,8 @@ class Projection:
             priority=body["priority"],
             risk=body["risk"],
         )
+        self.spending.open_task(body)
+        self.account.open_task(body)
 
     def _fold_task_proposed(self, leaf: Leaf, body: Mapping[str, Any]) -> None:
         self.proposals[leaf.index] = {
@@ -214,6 +214,7 @@ class Projection:
         self.proposals[body["proposal"]]["state"] = "refused"
 
     def _fold_task_leased(self, leaf: Leaf, body: Mapping[str, Any]) -> None:
+        self.account.lease(body)
         task = self.tasks[body["task"]]
         task.researcher = body["researcher"]
         task.lease_until_ms = body["until_ms"]
@@ -229,6 +230,7 @@ class Projection:
             self.leases.append(Lease(body["researcher"], body["task"], body["direction"]))
 
     def _fold_task_closed(self, _leaf: Leaf, body: Mapping[str, Any]) -> None:
+        self.account.close_task(body)
         task = self.tasks[body["task"]]
         task.outcome = body["outcome"]
         task.reason = body["reason"]
@@ -241,12 +243,16 @@ class Projection:
         self._remember(leaf)
 
     def _fold_submission(self, leaf: Leaf, body: Mapping[str, Any]) -> None:
+        self.account.submit(body)
         self.submissions[leaf.index] = Submission(index=leaf.index, received_ms=leaf.received_ms, body=body)
         self.requests[body["researcher"], body["request"]] = leaf.index
 
     def _fold_budget_charged(self, leaf: Leaf, body: Mapping[str, Any]) -> None:
         if body["what"] == "tokens":
             self.spending.charge(body)
+            return
+        if body["what"] == "sandbox":
+            self.account.charge(body)
             return
         if body["what"] == "confirmations":
             self.confirmed += body["amount"]
@@ -307,6 +313,10 @@ class Projection:
 
     def _fold_budget_set(self, _leaf: Leaf, body: Mapping[str, Any]) -> None:
         self.spending.set(body)
+        self.account.set(body)
+        if body["task"]:
+            task = self.tasks[body["task"]]
+            task.submissions = body["limits"].get("submissions", task.submissions)
 
     def _fold_redaction(self, _leaf: Leaf, body: Mapping[str, Any]) -> None:
         self.redacted.add(body["sha256"])
@@ -327,10 +337,18 @@ class Projection:
         return list(self.opened.get("researchers", []))
 
     @property
+    def active_ms(self) -> int:
+        """How long the study was worked on, until its last entry."""
+        return self.account.active_ms
+
+    def most_of(self, what: str) -> int:
+        """What of the study's own budget may be used as it is set now: "seconds" or "submissions"."""
+        return self.account.limits[STUDY][what] if self.opened else 0
+
+    @property
     def submissions_left(self) -> int:
         """Official runs that the study's budget still allows."""
-        budget: int = self.opened["budget"]["submissions"] if self.opened else 0
-        return budget - self.charged
+        return self.most_of("submissions") - self.charged
 
     @property
     def confirmations_left(self) -> int:
@@ -355,8 +373,7 @@ class Projection:
         """Working time left in the study's budget, in seconds, as of now."""
         if not self.opened:
             return 0.0
-        since = min(max(now_ms - self.last_received_ms, 0), IDLE_GAP_MS)
-        return float(self.opened["budget"]["seconds"]) - (self.active_ms + since) / 1000
+        return float(self.most_of("seconds")) - self.account.active_until_ms(now_ms) / 1000
 
     def pending_submissions(self) -> list[int]:
         """Submissions that have no explore receipt yet and are not held, oldest first."""

@@ -36,10 +36,14 @@ tools = "mcp"              # its tools as MCP, too, on /run/gw/mcp.sock; wants t
 model = "anthropic/claude-sonnet-4-5"
 tokens = 2_000_000         # of this one; both limits have a default
 dollars = "5.00"
+minutes = 30               # for which it holds a task; these three are for any researcher, and have none
+sandbox_seconds = 600      # of processor time in its own sandboxes
+submissions = 10
 
 [budget]                   # of all models together; default: the sums of theirs
 tokens = 4_000_000
 dollars = "10.00"
+sandbox_seconds = 3_600    # of all researchers together
 
 [llm]
 prices = "my-prices.toml"  # dollars for a million tokens, before those of aar.outside.prices
@@ -64,6 +68,10 @@ title = "..."
 workflow = "fixed"         # or "free", or "hybrid" with a [task.scope]
 direction = "..."
 submissions = 12
+tokens = 500_000           # what all who work on it may use together, each of these if you like
+dollars = "2.00"
+minutes = 20               # for which somebody holds it
+sandbox_seconds = 300
 priority = 0               # up to 9, which goes out first
 risk = "low"               # or "medium", "high": wants a stricter workflow under "risk-tiered"
 [[task.step]]              # a fixed workflow's steps, in the human's order
@@ -82,7 +90,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from importlib import resources
@@ -115,6 +123,10 @@ MODEL_DOLLARS = Fraction(5)
 MAX_TOKENS = 10**12
 # How often a monitor that is a model reads when nobody says otherwise.
 EVERY_TURNS = 10
+# What an entry can say.
+MAX_DOLLARS = Fraction("999999999.99")
+MAX_SANDBOX_SECONDS = 10**9
+MAX_SUBMISSIONS = 100_000
 # An entry has at most 65,535 bytes; signatures and frame want some of them.
 MAX_TASK_BYTES = 60_000
 
@@ -147,6 +159,7 @@ MAX_DIRECTIONS = 64
 MAX_DIRECTION_CHARACTERS = 2_000
 MAX_DIRECTIONS_CHARACTERS = 16_000
 _TASK_KEYS = ("task", "title", "direction", "workflow", "submissions", "priority", "risk")
+_LIMIT_KEYS = ("tokens", "dollars", "minutes", "sandbox_seconds", "submissions")
 
 
 class StudyFileError(ValueError):
@@ -172,6 +185,32 @@ class Scope:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a human allows of a researcher, of a task or of a study; 0 or `None` where nothing is said."""
+
+    tokens: int = 0
+    dollars: Fraction | None = None
+    minutes: float = 0.0
+    sandbox_seconds: int = 0
+    submissions: int = 0
+
+    def as_body(self) -> dict[str, Any]:
+        """As the record has them: what is said alone, in whole seconds and decimal dollars."""
+        told: dict[str, Any] = {name: getattr(self, name) for name in ("tokens", "sandbox_seconds")}
+        told |= {"seconds": seconds_of(self.minutes), "submissions": self.submissions}
+        told = {name: value for name, value in told.items() if value}
+        return told if self.dollars is None else {**told, "dollars": format_dollars(self.dollars)}
+
+    def lines(self) -> list[str]:
+        """As the study file has them."""
+        told = {key: getattr(self, key) for key in _LIMIT_KEYS if getattr(self, key)}
+        return [f"{key} = {_toml(_plain(value))}" for key, value in told.items()]
+
+
+NO_LIMITS = Limits()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskSpec:
     """A task as the human wrote it."""
 
@@ -184,6 +223,8 @@ class TaskSpec:
     scope: Scope | None = None
     priority: int = 0
     risk: str = "low"
+    # Beside its submissions.
+    limits: Limits = NO_LIMITS
 
     def as_body(self) -> dict[str, Any]:
         """The body of `task-opened`."""
@@ -204,6 +245,7 @@ class TaskSpec:
                 "submissions": self.scope.submissions,
             },
             "submissions": self.submissions,
+            "limits": self.limits.as_body(),
             "priority": self.priority,
             "risk": self.risk,
         }
@@ -244,8 +286,8 @@ class AnchorSpec:
 class ResearcherSpec:
     """One researcher as the human wrote it: a program of the human's, a model, or none of both.
 
-    `seed` is -1 for one of its own. `tokens` and `dollars`, exact, are limits of a model. `tools`: whether it
-    has them as MCP, too.
+    `seed` is -1 for one of its own. `tokens` and `dollars`, exact, are limits of a model; `limits` are those
+    that any may have. `tools`: whether it has them as MCP, too.
     """
 
     program: str = ""
@@ -254,6 +296,7 @@ class ResearcherSpec:
     tokens: int = 0
     dollars: Fraction = Fraction()
     tools: str = REST
+    limits: Limits = NO_LIMITS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,6 +339,8 @@ class StudyFile:
     # Of all models together; 0 where there is none.
     tokens: int = 0
     dollars: Fraction = Fraction()
+    # Of all researchers' sandboxes together; 0 for any.
+    sandbox_seconds: int = 0
     # Paths of the user's own prices and template, or "".
     prices: str = ""
     brief: str = ""
@@ -318,6 +363,12 @@ class StudyFile:
     def submissions(self) -> int:
         """The study's budget of official runs: what its tasks ask for, or more, for tasks opened later."""
         return max(sum(task.submissions for task in self.tasks), self.least_submissions)
+
+    def limits_of(self, researchers: Sequence[str]) -> list[dict[str, Any]]:
+        """What `study-opened` says of limits beside the study's budget and those of models."""
+        told = [("", Limits(sandbox_seconds=self.sandbox_seconds))]
+        told += [(name, one.limits) for name, one in zip(researchers, self.team, strict=False)]
+        return [{"researcher": name, "limits": one.as_body()} for name, one in told if one.as_body()]
 
     def with_researchers(self, count: int) -> StudyFile:
         """The same study for `count` researchers: tasks without steps are reused so that all have work."""
@@ -382,11 +433,14 @@ class StudyFile:
     def with_budget(self, tokens: int, dollars: Fraction | None) -> StudyFile:
         """The same study with limits of all models together; 0 and `None` are the sums of theirs."""
         models = [one for one in self.team if one.model]
-        return replace(
-            self,
-            tokens=tokens or sum(one.tokens for one in models),
-            dollars=sum((one.dollars for one in models), Fraction()) if dollars is None else dollars,
-        )
+        if dollars is None:
+            dollars = sum((one.dollars for one in models), Fraction())
+            if dollars > MAX_DOLLARS:
+                raise StudyFileError(
+                    f"dollars of all models together: {format_dollars(dollars)}, at most "
+                    f"{format_dollars(MAX_DOLLARS)}: give each less, or say how many in [budget]"
+                )
+        return replace(self, tokens=tokens or sum(one.tokens for one in models), dollars=dollars)
 
     def with_llm_files_from(self, directory: Path) -> StudyFile:
         """The same study; relative paths to its prices and its brief are from `directory`."""
@@ -426,8 +480,11 @@ class StudyFile:
             lines += [f"tools = {_toml(one.tools)}"] if one.tools != REST else []
             if one.model:
                 lines += [f"model = {_toml(one.model)}", *_budget_lines(one.tokens, one.dollars)]
-        if self.models:
-            lines += ["", "[budget]", *_budget_lines(self.tokens, self.dollars)]
+            lines += one.limits.lines()
+        if self.models or self.sandbox_seconds:
+            lines += ["", "[budget]"]
+            lines += _budget_lines(self.tokens, self.dollars) if self.models else []
+            lines += Limits(sandbox_seconds=self.sandbox_seconds).lines()
         if self.prices or self.brief or self.fresh:
             lines += ["", "[llm]"]
             lines += [f"prices = {_toml(self.prices)}"] if self.prices else []
@@ -443,6 +500,7 @@ class StudyFile:
         for task in self.tasks:
             lines += ["", "[[task]]"]
             lines += [f"{key} = {_toml(getattr(task, key))}" for key in _TASK_KEYS]
+            lines += task.limits.lines()
             for step in task.steps:
                 lines += ["[[task.step]]", f"name = {_toml(step.name)}", f"what = {_toml(step.what)}"]
                 lines.append(f"pipelines = {_toml(list(step.pipelines))}")
@@ -527,7 +585,8 @@ def parse_study(text: str, *, source: str, problems: tuple[str, ...]) -> StudyFi
         monitor=_monitor(document, source),
     )
     tokens, dollars = _budget(document, source, has_models=bool(study_file.models))
-    return study_file.with_budget(tokens, dollars)
+    limits = _limits(document.get("budget", {}), f"{source} [budget]", ("sandbox_seconds",))
+    return replace(study_file, sandbox_seconds=limits.sandbox_seconds).with_budget(tokens, dollars)
 
 
 def _llm(document: Mapping[str, Any], key: str, source: str) -> str:
@@ -571,11 +630,37 @@ def _budget(document: Mapping[str, Any], source: str, *, has_models: bool) -> tu
     if "budget" not in document:
         return 0, None
     table, where = _table(document, "budget", source), f"{source} [budget]"
-    _only(table, {"tokens", "dollars"}, where)
-    if not has_models:
+    _only(table, {"tokens", "dollars", "sandbox_seconds"}, where)
+    if not has_models and set(table) != {"sandbox_seconds"}:
         raise StudyFileError(f"{where}: tokens and dollars are of researchers with a model: there is none")
     tokens = _integer(table, "tokens", where, None, MAX_TOKENS) if "tokens" in table else 0
     return tokens, _dollars(table, where) if "dollars" in table else None
+
+
+def _limits(table: Mapping[str, Any], where: str, keys: Collection[str]) -> Limits:
+    """The limits of these keys that a table has."""
+    told: dict[str, Any] = {}
+    most = {"tokens": MAX_TOKENS, "sandbox_seconds": MAX_SANDBOX_SECONDS, "submissions": MAX_SUBMISSIONS}
+    for key in keys:
+        if key not in table:
+            continue
+        if key == "dollars":
+            told[key] = _dollars(table, where)
+        elif key == "minutes":
+            told[key] = _minutes(table[key], f"{where}: minutes")
+        else:
+            told[key] = _integer(table, key, where, None, most[key])
+    return Limits(**told)
+
+
+def seconds_of(minutes: float) -> int:
+    """A limit on time as the record has it: whole seconds, and one at least of what is more than nothing."""
+    return max(int(minutes * 60), 1) if minutes else 0
+
+
+def _plain(value: object) -> object:
+    """What TOML can say: dollars as a text."""
+    return format_dollars(value) if isinstance(value, Fraction) else value
 
 
 def _dollars(table: Mapping[str, Any], where: str) -> Fraction:
@@ -632,7 +717,8 @@ def _team(value: object, count: int, source: str) -> tuple[ResearcherSpec, ...]:
     team = []
     for number, table in enumerate(value, 1):
         where = f"{source} [[researcher]] {number}"
-        _only(table, {"program", "seed", "model", "tokens", "dollars", "tools"}, where)
+        limits = ("minutes", "sandbox_seconds", "submissions")
+        _only(table, {"program", "seed", "model", "tokens", "dollars", "tools", *limits}, where)
         program = _string(table, "program", where) if "program" in table else ""
         if program and not program.endswith(".py"):
             raise StudyFileError(f"{where}: program: {program!r:.80}: want a single .py file")
@@ -642,7 +728,8 @@ def _team(value: object, count: int, source: str) -> tuple[ResearcherSpec, ...]:
             raise StudyFileError(
                 f'{where}: tools: got {tools!r:.40}, want "rest", or "mcp" for a researcher with a program'
             )
-        team.append(_with_model(ResearcherSpec(program=program, seed=seed, tools=tools), table, where))
+        spec = ResearcherSpec(program=program, seed=seed, tools=tools, limits=_limits(table, where, limits))
+        team.append(_with_model(spec, table, where))
     return tuple(team)
 
 
@@ -820,7 +907,8 @@ def _witnesses(value: object, source: str) -> tuple[WitnessSpec, ...]:
 def _task(value: object, where: str) -> TaskSpec:
     if not isinstance(value, dict):
         raise StudyFileError(f"{where}: want a table")
-    _only(value, {*_TASK_KEYS, "step", "scope"}, where)
+    limits = ("tokens", "dollars", "minutes", "sandbox_seconds")
+    _only(value, {*_TASK_KEYS, *limits, "step", "scope"}, where)
     workflow = _string(value, "workflow", where)
     if workflow not in WORKFLOWS:
         raise StudyFileError(f"{where}: workflow {workflow!r:.60}, want one of {', '.join(WORKFLOWS)}")
@@ -842,6 +930,7 @@ def _task(value: object, where: str) -> TaskSpec:
         scope=_scope(value["scope"], f"{where} scope") if workflow == "hybrid" else None,
         priority=_integer(value, "priority", where, 0, 9, least=0),
         risk=risk,
+        limits=_limits(value, where, limits),
     )
     check_task(spec.as_body(), where)
     return spec

@@ -25,7 +25,7 @@ from aar.outside.sandbox.doctor import DoctorReport
 from aar.outside.sandbox.interface import BARE
 from aar.outside.staff_client import GatewayGone
 from aar.outside.study_directory import StudyDirectory
-from aar.outside.study_file import StudyFile, StudyFileError
+from aar.outside.study_file import StudyFile, StudyFileError, seconds_of
 from aar.outside.study_programs import check_programs, digests_of, kept_programs, over_mcp, researcher_names
 from aar.outside.worker_process import PROGRAM as WORKER_PROGRAM
 from aar.outside.worker_process import WorkerProcess, WorkerRefused
@@ -183,6 +183,16 @@ def check_monitor(opened: Mapping[str, Any], study_file: StudyFile, terms: Model
             )
 
 
+def check_limits(opened: Sequence[Mapping[str, Any]], mine: Sequence[Mapping[str, Any]]) -> None:
+    """Raise `StudyFileError` unless a study file has the limits that were opened with."""
+    if list(opened) != list(mine):
+        raise StudyFileError(
+            f"the study was opened with other limits than these: {list(opened)!r:.100}, here "
+            f"{list(mine)!r:.100}; put back what was changed, or name a new --dir; aar budget DIR set "
+            "changes limits"
+        )
+
+
 def check_models(
     opened: Mapping[str, Any], study_file: StudyFile, researchers: Sequence[str], terms: ModelTerms | None
 ) -> None:
@@ -261,6 +271,7 @@ class StudyRun:
             check_models(self._models, study_file, self._researchers, models)
             self._monitor = dict(self._before.opened["monitor"])
             check_monitor(self._monitor, study_file, models)
+            check_limits(self._before.opened["limits"], study_file.limits_of(self._researchers))
         else:
             self._models = models_of(study_file, self._researchers, models)
             self._monitor = monitor_of(study_file, models)
@@ -443,7 +454,7 @@ class StudyRun:
             "budget": {
                 "submissions": file.submissions,
                 "confirmations": file.confirmations,
-                "seconds": max(int(file.minutes * 60), 1),
+                "seconds": seconds_of(file.minutes),
             },
             "commitments": material["commitments"],
             "pool": pool,
@@ -471,6 +482,7 @@ class StudyRun:
             "programs": digests_of(self._programs),
             "models": self._models,
             "monitor": self._monitor,
+            "limits": file.limits_of(self._researchers),
             "sandbox": {
                 "backend": self._doctor.backend,
                 "verdict": self._doctor.verdict,

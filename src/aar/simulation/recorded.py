@@ -229,6 +229,7 @@ class RecordedStudy:
             "programs": [],
             "models": {},
             "monitor": {},
+            "limits": [],
             "sandbox": {
                 "backend": "none",
                 "verdict": "ok",
@@ -260,6 +261,7 @@ class RecordedStudy:
             "steps": steps if is_fixed else [],
             "scope": {},
             "submissions": self.arm.submissions,
+            "limits": {},
             "priority": 0,
             "risk": "low",
         }

@@ -124,7 +124,7 @@ class Claims:
                 return
             self._digests[leaf.index] = leaf.signed.text_digest
             self._queue.check(leaf.index, entry)
-            self._budget.check(leaf.index, entry)
+            self._budget.check(leaf.index, entry, leaf.received_ms)
             handler = getattr(self, "_check_" + entry.kind.replace("-", "_"), None)
             if handler is not None:
                 handler(leaf.index, leaf, body)
@@ -256,14 +256,12 @@ class Claims:
             self._add("BUDGET", index, "a submission to an open task", f"task {body['task']}")
             return
         self._used[body["task"]] = self._used.get(body["task"], 0) + 1
-        if self._used[body["task"]] > task["submissions"]:
-            self._add(
-                "BUDGET", index, f"at most {task['submissions']} submissions to {body['task']}", "one more"
-            )
-        if len(self._submissions) > self._opened["budget"]["submissions"]:
-            self._add(
-                "BUDGET", index, f"at most {self._opened['budget']['submissions']} submissions", "one more"
-            )
+        most = self._budget.most_submissions(body["task"])
+        if self._used[body["task"]] > most:
+            self._add("BUDGET", index, f"at most {most} submissions to {body['task']}", "one more")
+        most = self._budget.most_submissions()
+        if len(self._submissions) > most:
+            self._add("BUDGET", index, f"at most {most} submissions", "one more")
         if self._plans.get(body["plan"]) != (body["researcher"], body["task"]):
             self._add(
                 "BODY", index, f"a plan of {body['researcher']} for {body['task']}", f"entry {body['plan']}"
@@ -282,7 +280,7 @@ class Claims:
             )
 
     def _check_budget_charged(self, index: int, _leaf: Leaf, body: Any) -> None:
-        if body["what"] == "tokens":
+        if body["what"] in ("tokens", "sandbox"):
             return
         submission = self._submissions.get(body["submission"])
         if submission is None or (submission["researcher"], submission["task"]) != (

@@ -58,7 +58,7 @@ class Spent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """How much may be spent: by a researcher, or by all of a study's together."""
+    """How much may be spent: by a researcher, by all of a study's together, or on a task."""
 
     tokens: int
     dollars: Fraction
@@ -69,6 +69,15 @@ class Limit:
             return "tokens"
         return "dollars" if spent.dollars >= self.dollars else ""
 
+    def changed(self, limits: Body) -> Limit:
+        """The same but for what these name."""
+        dollars = Fraction(limits["dollars"]) if "dollars" in limits else self.dollars
+        return Limit(tokens=limits.get("tokens", self.tokens), dollars=dollars)
+
+
+# More than any entry can say.
+NO_LIMIT = Limit(tokens=2**53, dollars=Fraction(10**9))
+
 
 @dataclass(slots=True)
 class Spending:
@@ -77,6 +86,9 @@ class Spending:
     models: dict[str, Body] = field(default_factory=dict)
     limits: dict[str, Limit] = field(default_factory=dict)
     spent: dict[str, Spent] = field(default_factory=dict)
+    # By task: of all who worked on it.
+    task_limits: dict[str, Limit] = field(default_factory=dict)
+    spent_on: dict[str, Spent] = field(default_factory=dict)
     transcripts: dict[tuple[str, str], Body] = field(default_factory=dict)
 
     def open(self, models: Body, monitor: Body) -> None:
@@ -98,9 +110,19 @@ class Spending:
         """The researchers that are models, in their order; the monitor is none."""
         return [name for name in self.models if name != MONITOR]
 
+    def open_task(self, body: Body) -> None:
+        """Take in a `task-opened`; one that is opened a second time keeps what it had."""
+        if body["task"] not in self.spent_on:
+            self.task_limits[body["task"]] = NO_LIMIT.changed(body["limits"])
+            self.spent_on[body["task"]] = Spent()
+
     def set(self, body: Body) -> None:
-        """Take in a `budget-set`."""
-        self.limits[body["researcher"]] = _limit(body)
+        """Take in a `budget-set`: what it does not name stays."""
+        limits, name = self.limits, body["researcher"]
+        if body["task"]:
+            limits, name = self.task_limits, body["task"]
+        if name in limits:
+            limits[name] = limits[name].changed(body["limits"])
 
     def charge(self, body: Body) -> None:
         """Take in a `budget-charged` of tokens."""
@@ -109,6 +131,9 @@ class Spending:
         self.spent[researcher] = Spent(
             calls=total["calls"], tokens=total["tokens"], dollars=Fraction(total["dollars"])
         )
+        if body["task"] in self.spent_on:
+            this = Spent(calls=usage["calls"], tokens=body["amount"], dollars=Fraction(usage["dollars"]))
+            self.spent_on[body["task"]] += this
         for one in usage["transcripts"]:
             self.transcripts[researcher, one["name"]] = one
 
@@ -129,6 +154,13 @@ class Spending:
         more_of_all = sum((spent for name, spent in also.items() if name != MONITOR), Spent())
         everybody = self.limits[STUDY].reached(self.spent_of(STUDY) + more_of_all)
         return f"study-{everybody}" if everybody else ""
+
+    def task_reached(self, task: str, more: Spent | None = None) -> str:
+        """The limit that ends the work on a task, of `kinds.LIMITS`; `more` is spent on it beside this."""
+        if task not in self.spent_on:
+            return ""
+        word = self.task_limits[task].reached(self.spent_on[task] + (more or Spent()))
+        return f"task-{word}" if word else ""
 
 
 def charge_faults(spending: Spending, body: Body) -> Iterator[tuple[str, str]]:
@@ -153,9 +185,9 @@ def charge_faults(spending: Spending, body: Body) -> Iterator[tuple[str, str]]:
         )
     if Fraction(total["dollars"]) != after.dollars:
         yield f"{format_dollars(after.dollars)} dollars of {researcher} in all", total["dollars"]
-    limit = spending.reached(researcher, {researcher: this})
+    limit = spending.reached(researcher, {researcher: this}) or spending.task_reached(body["task"], this)
     if usage["limit"] != limit:
-        yield f"limit {limit!r}, by what {researcher} and the study spent", repr(usage["limit"])
+        yield f"limit {limit!r}, by what {researcher}, its task and the study spent", repr(usage["limit"])
     names = [one["name"] for one in usage["transcripts"]]
     taken = [one for one in names if (researcher, one) in spending.transcripts]
     if taken or len(set(names)) < len(names):
@@ -179,8 +211,9 @@ def model_faults(opened: Body) -> Iterator[tuple[str, str]]:
 
 def overspent(spending: Spending) -> Iterator[str]:
     """A line for each limit that what was spent is beyond: the turn that reaches a limit is paid for, too."""
-    for name, limit in spending.limits.items():
-        spent, who = spending.spent_of(name), name or "the study"
+    rows = [(name or "the study", one, spending.spent_of(name)) for name, one in spending.limits.items()]
+    rows += [(f"task {name}", one, spending.spent_on[name]) for name, one in spending.task_limits.items()]
+    for who, limit, spent in rows:
         if spent.tokens > limit.tokens:
             yield f"{who} spent {spent.tokens} tokens, {spent.tokens - limit.tokens} over its limit"
         if spent.dollars > limit.dollars:

@@ -351,7 +351,7 @@ OPERATIONS: tuple[Operation, ...] = (
     _say("comment", "Comment on an entry.", COMMENT, "no-entry", "refs"),
     _say("vote", "Vote on another's finding, once.", VOTE, "no-finding", "own-vote", "voted", "refs"),
     _say("propose", "Propose a task to the human.", PROPOSAL),
-    _say("done", "Hand a task back.", DONE, "not-leased", "no-task"),
+    _say("done", "Hand a task back.", DONE, "not-leased", "no-task", "budget"),
     _get(
         "snapshot",
         "The files of anybody's submission.",

@@ -54,6 +54,7 @@ def _terms_of(leaves: Sequence[Leaf]) -> Mapping[str, object]:
         "programs": opened["programs"],
         "models": opened["models"],
         "monitor": opened["monitor"],
+        "limits": opened["limits"],
         "budget": opened["budget"],
         "seeds and replicates": opened["runs"],
         "draws": opened["interval"]["draws"],
@@ -72,6 +73,7 @@ def _terms_wanted(study_file: StudyFile) -> Mapping[str, object]:
         "programs": [],
         "models": {},
         "monitor": {},
+        "limits": [],
         "budget": {
             "submissions": budget.submissions,
             "confirmations": study_file.confirmations,

@@ -351,6 +351,7 @@ def _differences(body: Any, study_file: StudyFile | None) -> list[str]:
         ("witness", [one.vkey for one in study_file.witnesses], body["witnesses"][1:]),
         ("anchor", anchors, body["anchors"]),
         ("study.anchors", study_file.anchors_needed, body["anchors_needed"]),
+        ("limits", study_file.limits_of(body["researchers"]), body["limits"]),
         ("oversight", terms_as_body(study_file.oversight), body["oversight"]),
     )
     return [key for key, given, has in pairs if given != has]

@@ -217,8 +217,8 @@ def charge_twice(copy: Forgery, dice: Random) -> int:
 
 @attack("charge-nothing", "BUDGET", "charge for what is not a submission", keys=GATEWAY, index="the charge")
 def charge_nothing(copy: Forgery, dice: Random) -> int:
-    # Tokens of a model are charged for no submission at all.
-    charges = [at for at, entry in copy.entries("budget-charged") if entry.body["what"] != "tokens"]
+    # Tokens of a model, and sandboxes, are charged for no submission at all.
+    charges = [at for at, entry in copy.entries("budget-charged") if entry.body["submission"] != -1]
     index = int(pick(dice, [at for at in charges if copy.can_rewrite(at)], "a charge of a run"))
     submissions = {at for at, _entry in copy.entries("submission")}
     return _changed(
