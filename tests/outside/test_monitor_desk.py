@@ -283,8 +283,16 @@ READING = {"researcher": ONE, "file": "a.json", "sha256": "0b" * 32, "bytes": 1,
 
 def test_who_works_beside_the_monitor_and_when_it_is_to_end_is_passed_on(gateway: Watched) -> None:
     assert gateway.desk.unread({}, {})["is_last"] is False
-    gateway.desk.unread({}, {"is_alone": "1"})
-    assert gateway.control.status({}, {})["monitor"]["is_alone"] == 1
+    gateway.desk.unread({}, {"alone_pid": "77"})
+    assert gateway.control.status({}, {})["monitor"]["alone_pid"] == 77
     gateway.control.last_reading({}, {})
-    assert gateway.desk.unread({}, {"is_alone": "0"})["is_last"] is True
-    assert gateway.control.status({}, {})["monitor"]["is_alone"] == 0
+    assert gateway.desk.unread({}, {})["is_last"] is True
+    assert gateway.control.status({}, {})["monitor"]["alone_pid"] == 0
+
+
+@pytest.mark.parametrize("is_done", [True, False])
+def test_a_study_that_ends_before_its_monitor_has_read_all_says_so(is_done: bool, gateway: Watched) -> None:
+    gateway.desk.unread({}, {"is_done": str(int(is_done))})
+    gateway.control.start_closing({"reason": "stopped"}, {})
+    told = [] if is_done else ["monitor-unread"]
+    assert [one.body["code"] for one in gateway.of("alarm")] == told

@@ -6,6 +6,7 @@ not acknowledge is told again under the same id until it does: the id is charged
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Mapping
@@ -90,7 +91,7 @@ class WorkerDesk:
 
         Raises `GatewayGone`, as all of these do, when nobody answers.
         """
-        flags = f"is_alone={int(is_alone)}&is_done={int(is_done)}"
+        flags = f"alone_pid={os.getpid() if is_alone else 0}&is_done={int(is_done)}"
         return self._insist(f"/v1/unread?since={since}&{flags}", None)
 
     def files(self, submission: int) -> dict[str, str]:

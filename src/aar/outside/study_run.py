@@ -534,10 +534,10 @@ class StudyRun:
         stops = [told["stop"] for name, told in status["spending"].items() if name]
         return any(stop in ("", "paused") for stop in stops)
 
-    @staticmethod
-    def _is_alone(status: Mapping[str, Any]) -> bool:
-        """Whether the worker reads on as the monitor, and no researcher works there any more."""
-        return bool(status["monitor"].get("is_alone", 0))
+    def _is_alone(self, status: Mapping[str, Any]) -> bool:
+        """Whether this worker, not one before it, reads on as the monitor and no researcher works there."""
+        pid = 0 if self._worker is None else self._worker.pid
+        return pid > 0 and status["monitor"].get("alone_pid", 0) == pid
 
     def _refuse_without_monitor(self, worker: WorkerProcess) -> None:
         """Raise `WorkerRefused` where the worker was given up that the monitor is in: nobody reads then."""

@@ -104,7 +104,7 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int:
-        """For tests that kill it; 0 when it does not run."""
+        """Its process; 0 when it does not run."""
         return 0 if self._process is None else self._process.pid
 
     def wake(

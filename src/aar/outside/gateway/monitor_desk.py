@@ -50,14 +50,14 @@ class MonitorDesk:
     def unread(self, _payload: Any, query: Mapping[str, str]) -> dict[str, Any]:
         """What researchers said and handed in from an index on, as much as one answer takes.
 
-        `is_alone`: whether no model works beside the monitor any more; `is_last`: whether it is to end when
-        it has read what is left, and `is_done` whether it has.
+        `alone_pid`: the worker's process, when nothing but the monitor works in it any more. The answer says
+        with `is_last` that it is to end when it has read what is left, it with `is_done` that it has.
         """
         self._check_there_is_one()
-        since, is_alone = whole_number(query, "since", 0), whole_number(query, "is_alone", 0)
+        since, alone_pid = whole_number(query, "since", 0), whole_number(query, "alone_pid", 0)
         with self._service.lock:
             projection = self._service.projection
-            self._staff.is_monitor_alone = bool(is_alone)
+            self._staff.alone_pid = alone_pid
             self._staff.is_all_read = bool(whole_number(query, "is_done", 0))
             entries: list[dict[str, Any]] = []
             upto = projection.tree_size

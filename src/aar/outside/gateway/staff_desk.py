@@ -50,9 +50,10 @@ class Staff:
         # What a monitor that is a model spent; runs of these submissions that were begun, with their labels.
         self.spent_by_monitor: Callable[[], dict[str, Any]] = dict
         self.begun: Callable[[Collection[int]], list[tuple[int, str]]] = lambda _submissions: []
-        # Whether the monitor is asked to read what is left; whether no model works beside it any more.
+        # Whether the monitor is asked to read what is left; the process in which nothing else is done
+        # any more, 0 for none; whether all is read.
         self.is_last_reading = False
-        self.is_monitor_alone = False
+        self.alone_pid = 0
         self.is_all_read = False
 
     def take_entry(self, payload: Any, *, who: str) -> dict[str, Any]:
@@ -376,7 +377,7 @@ class ControlDesk:
                 "refusals": {name: dict(desk.refusals) for name, desk in self._desks.items()},
                 "events": _latest_events(service, 6),
                 "spending": spending,
-                "monitor": monitor and {**monitor, "is_alone": int(self._staff.is_monitor_alone)},
+                "monitor": monitor and {**monitor, "alone_pid": self._staff.alone_pid},
             }
 
     def reproduce(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
