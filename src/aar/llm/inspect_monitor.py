@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+from anyio.abc import TaskGroup
 from inspect_ai._util.error import PrerequisiteError
 from inspect_ai.model import (
     ChatMessage,
@@ -25,6 +26,8 @@ from inspect_ai.model import (
     ChatMessageSystem,
     ChatMessageTool,
     ChatMessageUser,
+    ContentReasoning,
+    ContentText,
     GenerateConfig,
     Model,
     ModelOutput,
@@ -64,7 +67,10 @@ CALL_AT_THE_END_S = 60
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 60.0
 # At the end of a study a provider that fails is not waited for any longer.
 MAX_FAILURES_AT_THE_END = 2
-ANSWER_TOKENS = 4_000
+# With what a model thinks before it answers.
+ANSWER_TOKENS = 8_000
+# Researchers that are read at once.
+AT_ONCE = 4
 # So many entries without a submission among them are read together.
 MOST_ENTRIES = 8
 WORD_BYTES = 16
@@ -98,6 +104,8 @@ class ModelMonitor:
     _pause_until_s: float = 0.0
     _stumbles: int = 0
     _is_spent: bool = False
+    # Researchers that are being read.
+    _busy: set[str] = field(default_factory=set)
 
     def prepare(self) -> None:
         """Find the model; raises `ModelUnusable`."""
@@ -156,57 +164,75 @@ class ModelMonitor:
     # Reading.
 
     async def run(self) -> None:
-        """Read until the study ends and nothing is left; never raises but when it is cancelled."""
-        while not self.is_stopping and not self.refused:
-            try:
-                if await self._step():
-                    return
-                self._stumbles = 0
-            except ModelUnusable as error:
-                self.refused = str(error)
-                return
-            except GatewayGone as error:
-                self.say(f"monitor: {one_line(error)}")
-                return
-            except Exception as error:  # noqa: BLE001 - a fault in reading one ends neither the others' work nor it
-                self._stumbles += 1
-                self.say(f"monitor: {type(error).__name__}: {one_line(error)}")
-                if self._stumbles >= MAX_STUMBLES:
-                    self.refused = f"the monitor stumbles: {type(error).__name__}: {one_line(error)}"
-                await anyio.sleep(LOOK_S)
+        """Read until the study ends and nothing is left, of some researchers at once; raises nothing."""
+        async with anyio.create_task_group() as group:
+            while not self.is_stopping and not self.refused:
+                try:
+                    if await self._step(group):
+                        return
+                except ModelUnusable as error:
+                    self.refused = str(error)
+                except GatewayGone as error:
+                    self.say(f"monitor: {one_line(error)}")
+                    break
+                except Exception as error:  # noqa: BLE001 - it ends neither the others' work nor the reading
+                    await self._stumbled(error)
+            # Who has to stop waits for no answer any more.
+            group.cancel_scope.cancel()
 
-    async def _step(self) -> bool:
-        """One look and, where something is due, one reading; true when all is read and nothing will come."""
+    async def _step(self, group: TaskGroup) -> bool:
+        """One look, and what is due is begun to be read; true when all is read and nothing will come."""
         await self._look()
-        backlog = next_to_read(
-            list(self._backlogs.values()),
-            every_turns=self.told["every_turns"],
-            most_entries=MOST_ENTRIES,
-            is_last=self._is_last and self.is_alone,
-        )
         is_over = self._is_last and self.is_alone
-        if backlog is None:
-            if is_over:
-                # With this the gateway knows that all was read: else it says so when the study closes.
-                await in_thread(partial(self.desk.unread, self._since, is_alone=True, is_done=True))
-                return True
-            await anyio.sleep(LOOK_S)
-            return False
-        if time.monotonic() < self._pause_until_s and not is_over:
-            await anyio.sleep(LOOK_S)
-            return False
-        standing = await in_thread(partial(self.desk.standing, MONITOR))
-        if standing.stop:
-            if not self._is_spent:
-                self.say(f"monitor: it reads no more: {standing.stop}")
-            self._is_spent = True
-            if is_over:
-                return True
-            await anyio.sleep(LOOK_S)
-            return False
-        self._is_spent = False
-        await self._read(backlog)
+        while len(self._busy) < AT_ONCE and (time.monotonic() >= self._pause_until_s or is_over):
+            backlog = next_to_read(
+                [one for one in self._backlogs.values() if one.researcher not in self._busy],
+                every_turns=self.told["every_turns"],
+                most_entries=MOST_ENTRIES,
+                is_last=is_over,
+            )
+            if backlog is None:
+                if is_over and not self._busy:
+                    # With this the gateway knows that all was read: else it says so when the study closes.
+                    await in_thread(partial(self.desk.unread, self._since, is_alone=True, is_done=True))
+                    return True
+                break
+            if await self._is_at_its_limit():
+                if is_over and not self._busy:
+                    return True
+                break
+            self._busy.add(backlog.researcher)
+            group.start_soon(self._read_one, backlog)
+        await anyio.sleep(LOOK_S)
         return False
+
+    async def _is_at_its_limit(self) -> bool:
+        standing = await in_thread(partial(self.desk.standing, MONITOR))
+        if standing.stop and not self._is_spent:
+            self.say(f"monitor: it reads no more: {standing.stop}")
+        self._is_spent = bool(standing.stop)
+        return self._is_spent
+
+    async def _read_one(self, backlog: Backlog) -> None:
+        """One reading, and what goes wrong with it."""
+        try:
+            await self._read(backlog)
+            self._stumbles = 0
+        except ModelUnusable as error:
+            self.refused = str(error)
+        except GatewayGone as error:
+            self.say(f"monitor: {one_line(error)}")
+        except Exception as error:  # noqa: BLE001 - it ends neither the others' work nor the reading
+            await self._stumbled(error)
+        finally:
+            self._busy.discard(backlog.researcher)
+
+    async def _stumbled(self, error: Exception) -> None:
+        self._stumbles += 1
+        self.say(f"monitor: {type(error).__name__}: {one_line(error)}")
+        if self._stumbles >= MAX_STUMBLES:
+            self.refused = f"the monitor stumbles: {type(error).__name__}: {one_line(error)}"
+        await anyio.sleep(LOOK_S)
 
     async def _read(self, backlog: Backlog) -> None:
         """One reading: ask, read the answer, keep the file, tell the gateway."""
@@ -215,29 +241,29 @@ class ModelMonitor:
         submissions = sorted(backlog.submissions)
         text = self._page(backlog, items, submissions)
         said: list[str] = []
+        answer: Answer | None = None
         try:
             answer, notes = await self._asked(text, items, submissions, said)
+            self._failures = 0
         except _Unasked as error:
             self._failures += 1
             self.say(f"monitor: {backlog.researcher} is not read yet: {error}")
-            if not (self._is_last and self.is_alone) or self._failures < MAX_FAILURES_AT_THE_END:
+            is_over = self._is_last and self.is_alone
+            if not is_over or self._failures < MAX_FAILURES_AT_THE_END:
                 pause_s = min(FIRST_PAUSE_S * 2 ** min(self._failures, 8), LONGEST_PAUSE_S)
                 self._pause_until_s = time.monotonic() + pause_s
-                if self._is_last:
-                    await anyio.sleep(FIRST_PAUSE_S)
+                await anyio.sleep(FIRST_PAUSE_S if is_over else 0)
                 return
             # There is no later: the record says that nobody read this.
             count, items = len(backlog.unread), list(backlog.unread)
-            answer, notes = None, [f"the model could not be asked: {error}"]
-        else:
-            self._failures = 0
+            notes = [f"the model could not be asked: {error}"]
         alarms = [] if answer is None else [_told(one) for one in answer.alarms]
         if notes:
             alarms.append(_unread(items, notes))
         for line in notes:
             self.say(f"monitor: {backlog.researcher}: {line}")
         await self._keep(backlog.researcher, items, text, said, alarms)
-        await in_thread(partial(backlog.done, count))
+        backlog.done(count)
 
     def _page(self, backlog: Backlog, items: Sequence[Item], submissions: Sequence[int]) -> str:
         while True:
@@ -359,19 +385,30 @@ class ModelMonitor:
 
 
 def shown(message: ChatMessage) -> Item:
-    """A message of a conversation as the monitor is shown it."""
+    """A message of a conversation as the monitor is shown it, thoughts too where they are told."""
     try:
+        text = clean(_text_of(message))
         if isinstance(message, ChatMessageAssistant):
             calls = [{"tool": one.function, "arguments": one.arguments} for one in message.tool_calls or ()]
-            return message_item(role=message.role, text=clean(message.text), calls=calls)
+            return message_item(role=message.role, text=text, calls=calls)
         if isinstance(message, ChatMessageTool):
-            text = (
-                message.text if message.error is None else f"[error] {message.error.message}\n{message.text}"
-            )
-            return message_item(role=message.role, text=clean(text), tool=clean(message.function or "tool"))
-        return message_item(role=message.role, text=clean(message.text))
+            return message_item(role=message.role, text=text, tool=clean(message.function or "tool"))
+        return message_item(role=message.role, text=text)
     except (RecursionError, TypeError, ValueError) as error:
         return message_item(role=message.role, text=f"[it cannot be shown: {type(error).__name__}]")
+
+
+def _text_of(message: ChatMessage) -> str:
+    parts = []
+    if isinstance(message, ChatMessageTool) and message.error is not None:
+        parts.append(f"[error] {message.error.message}")
+    for one in [message.content] if isinstance(message.content, str) else message.content:
+        if isinstance(one, (str, ContentText, ContentReasoning)):
+            parts.append(one if isinstance(one, str) else one.text)
+        else:
+            # An image, a document: that it is there is all that is told of it.
+            parts.append(f"[{one.type}, not shown]")
+    return "\n".join(part for part in parts if part)
 
 
 def _told(alarm: Alarm) -> dict[str, Any]:

@@ -114,7 +114,8 @@ def page_of(items: Sequence[Item]) -> int:
 
 def page(items: Sequence[Item], *, researcher: str, submissions: Collection[int], word: str) -> str:
     """What is asked of these items, which are quoted between two lines with `word`."""
-    lines = [shown_json(one) for one in items]
+    # A text with half of a character in it is none that a provider takes.
+    lines = [shown_json(one).encode("utf-8", "backslashreplace").decode() for one in items]
     if any(word in line for line in lines):
         raise ValueError("the word stands in what is quoted: take another")
     flags = sorted({flag for one in items for flag in one.get("flags", ())})
