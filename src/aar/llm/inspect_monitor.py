@@ -40,6 +40,7 @@ from aar.llm.inspect_talk import REFUSES, UNCOUNTED, is_uncounted, one_line, pre
 from aar.llm.inspect_tools import in_thread
 from aar.llm.monitor_backlog import Backlog, next_to_read
 from aar.llm.monitor_words import (
+    WORD_BYTES,
     Alarm,
     Answer,
     Item,
@@ -73,7 +74,6 @@ ANSWER_TOKENS = 8_000
 AT_ONCE = 4
 # So many entries without a submission among them are read together.
 MOST_ENTRIES = 8
-WORD_BYTES = 16
 MAX_STUMBLES = 3
 
 
