@@ -100,9 +100,12 @@ def test_a_dry_run_of_a_mixed_team_counts_only_what_its_models_do(
     somewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (somewhere / "prices.toml").write_text(OWN)
-    text = '[[researcher]]\nmodel = "test/one"\n[llm]\nprices = "prices.toml"'
+    limits = "minutes = 1.5\nsandbox_seconds = 60\nsubmissions = 4\n[budget]\nsandbox_seconds = 70"
+    text = f'[[researcher]]\nmodel = "test/one"\n{limits}\n[llm]\nprices = "prices.toml"'
     assert main(["run", study_file(somewhere, text), "--dry-run"]) == 0
     told = capsys.readouterr().out
+    assert "of all researchers: 6 submissions, 6 confirmations, 70 CPU-s of sandboxes, 2 minutes" in told
+    assert "of researcher-1: 1.5 minutes, 60 CPU-s of sandboxes, 4 submissions" in told
     # 2 tasks and 6 submissions are 68 turns, of which the model does half; each costs 0.007 dollars.
     assert "expected: about 0.24 dollars and 703800 tokens; at most 5.00 dollars" in told
 

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,13 @@ from aar.cli.main import main
 from aar.cli.read import poll_leaves
 from aar.formats.keys import Signer, format_skey
 from aar.lab.problems import STUDY_PROBLEMS
+from aar.outside.allocation import MAX_HOLDERS
 from aar.outside.projection import Projection
 from aar.outside.sandbox.doctor import DoctorReport
+from aar.outside.staff_client import GatewayRefused
 from aar.outside.study_directory import StudyDirectory, service_uids
 from aar.outside.study_file import StudyFile, parse_study
+from aar.outside.study_programs import keep_programs
 from aar.outside.study_run import ModelTerms, Moment, StudyRun, StudyStopped
 from aar.verify.report import Report
 from aar.verify.study import verify_study
@@ -41,15 +45,30 @@ model = "test/steady"
 model = "test/greedy"
 tokens = 5_000
 
+[[researcher]]
+submissions = 5
+
+[[researcher]]
+program = "burning.py"
+sandbox_seconds = 2
+
 [budget]
 dollars = "1.50"
+sandbox_seconds = 9_000
 """
 # So much to do that the study lasts until all of it has happened.
 TASKS = "".join(
     f'\n[[task]]\ntask = "x{number}"\ntitle = "x"\nworkflow = "free"\ndirection = "d"\nsubmissions = 1\n'
     for number in range(8)
 )
-STUDY = SMALL.replace("researchers = 2", "researchers = 3") + TASKS + TEAM
+STUDY = SMALL.replace("researchers = 2", "researchers = 4") + TASKS + TEAM
+BURNING = """
+from aar.inside.gateway_client import GatewayClient
+
+GatewayClient("/run/gw/gw.sock").lease()
+while True:
+    pass
+"""
 TOKENS = sum(USED.values())
 
 
@@ -69,9 +88,12 @@ class Ran:
         self.pids: list[int] = []
         self.is_second = False
         self.done: list[str] = []
+        self.limited_task = ""
         self.raised: subprocess.CompletedProcess[str] | None = None
         file = parse_study(STUDY, source="models", problems=STUDY_PROBLEMS).as_written()
         self.study.create(file.text, service_uids())
+        keep_programs(self.study.programs, {"researcher-4": BURNING.encode()})
+        self.states: set[str] = set()
         self.study.lock()
         with pytest.raises(StudyStopped):
             self.start(file)
@@ -102,6 +124,8 @@ class Ran:
 
     def look(self, moment: Moment) -> None:
         worker, spending = self.run._worker, moment.status["spending"]
+        if self.is_second and moment.phase == "running":
+            self.states.add(moment.fleet["researcher-4"])
         if self.killed and self.raised is None and moment.phase == "running":
             self.account = self.commands.json("budget", str(self.study.path), "--json")
             self.raised = self.budget("set", "--dollars", "1.25", "--reason", "it goes well")
@@ -109,7 +133,7 @@ class Ran:
             # As Ctrl-C does.
             raise KeyboardInterrupt
         if self.is_second and worker is not None and moment.phase == "running":
-            self.change(spending)
+            self.change(moment.status)
         if worker is None or self.killed or spending["researcher-1"]["calls"] < 3:
             return
         pids = {**self.run.plane.pids(), "worker": worker.pid}
@@ -117,13 +141,28 @@ class Ran:
         self.killed = worker.pid
         os.kill(worker.pid, signal.SIGKILL)
 
-    def change(self, spending: Mapping[str, Any]) -> None:
-        """One after the other: raise the limit that was reached, stop the other model, let it go on."""
-        if not self.done:
+    def change(self, status: Mapping[str, Any]) -> None:
+        """One after the other: limit a task to less than it took, raise the limit that was reached, stop the
+        other model, let it go on.
+        """
+        spending = status["spending"]
+        if not self.limited_task:
+            self.limit_a_task(status)
+        elif not self.done:
             self.say("budget", "set", "researcher-2", "--tokens", "9000")
             self.say("stop", "researcher-1")
         elif len(self.done) == 2 and spending["researcher-2"]["calls"] > 5:
             self.say("resume", "researcher-1")
+
+    def limit_a_task(self, status: Mapping[str, Any]) -> None:
+        """Not through a command, which takes longer than the steady one may need for its task."""
+        for one in status["tasks"]:
+            if one["held"] and one["researcher"] == "researcher-1":
+                body = {"researcher": "", "task": one["task"], "limits": {"tokens": 1}, "reason": "enough"}
+                # It may just have been handed back.
+                with suppress(GatewayRefused):
+                    self.run.plane.control.append([self.reviewer], "budget-set", body)
+                    self.limited_task = one["task"]
 
     def say(self, command: str, *words: str) -> None:
         told = [command, str(self.study.path), *words, "--reason", "it is time", "--key", str(self.key)]
@@ -193,10 +232,66 @@ def test_who_had_to_end_goes_on_when_a_reviewer_changes_it_on_a_running_study(ra
 
 
 def test_the_task_of_who_is_at_a_limit_goes_to_another(ran: Ran) -> None:
-    holders = [task.holders for task in ran.projection.tasks.values() if "researcher-2" in task.holders]
-    assert holders
-    assert all(one[-1] != "researcher-2" for one in holders)
-    assert all(task.outcome == "done" for task in ran.projection.tasks.values())
+    had = [task for task in ran.projection.tasks.values() if "researcher-2" in task.holders]
+    assert had
+    tasks = ran.projection.tasks.items()
+    # Of one that three had, of whom two or three reached a limit, nobody else is to be the next.
+    others = [task for name, task in tasks if name != ran.limited_task and len(task.holders) < MAX_HOLDERS]
+    assert all(task.researcher != "researcher-2" for task in had if task in others)
+    assert all(task.outcome == "done" for task in others)
+
+
+def test_a_task_at_a_limit_set_while_it_is_worked_on_is_closed_and_its_model_goes_on(ran: Ran) -> None:
+    task = ran.projection.tasks[ran.limited_task]
+    assert (task.outcome, task.reason) == ("budget", "it reached its limit, task-tokens: 1 tokens")
+    closed = next(
+        leaf.index
+        for leaf in ran.leaves
+        if leaf.signed.entry.kind == "task-closed" and leaf.signed.entry.body["task"] == task.name
+    )
+    leases = [leaf for leaf in ran.leaves[closed:] if leaf.signed.entry.kind == "task-leased"]
+    assert "researcher-1" in {leaf.signed.entry.body["researcher"] for leaf in leases}
+    assert task.name not in {leaf.signed.entry.body["task"] for leaf in leases}
+
+
+def test_a_scripted_researcher_at_its_limit_on_sandboxes_is_ended_and_stays_so(ran: Ran) -> None:
+    used = ran.projection.account.used["researcher-4"]
+    charges = [
+        leaf
+        for leaf in ran.leaves
+        if leaf.signed.entry.kind == "budget-charged" and leaf.signed.entry.body["what"] == "sandbox"
+    ]
+    bodies: list[Any] = [leaf.signed.entry.body for leaf in charges]
+    limits = [one["usage"]["limit"] for one in bodies if one["researcher"] == "researcher-4"]
+    assert [one for one in limits if one] == ["sandbox-seconds"]
+    # It is looked at every second, and its process ended then; it may use both processors until that.
+    assert 2_000 <= used.sandbox_ms < 2_000 + 5_000
+    reached = next(leaf.index for leaf, one in zip(charges, bodies, strict=True) if one["usage"]["limit"])
+    after: list[Any] = [leaf.signed.entry for leaf in ran.leaves[reached + 1 :]]
+    assert not [one for one in after if one.author == "researcher-4"]
+    about = {one.kind for one in after if one.body.get("researcher") == "researcher-4"}
+    assert about <= {"task-leased", "budget-charged", "score-receipt"}
+    leases = [
+        one.body for one in after if one.kind == "task-leased" and one.body["researcher"] == "researcher-4"
+    ]
+    assert all(one["until_ms"] <= entry.at for one in leases for entry in after if entry.body is one)
+    # In the study's second life it was never started.
+    assert ran.states == {"at its limit: sandbox-seconds"}
+
+
+def test_who_may_hand_in_so_many_hands_in_no_more(ran: Ran) -> None:
+    assert 0 < ran.projection.account.used["researcher-3"].submissions <= 5
+
+
+def test_what_the_sandboxes_of_each_researcher_used_is_in_the_record(ran: Ran) -> None:
+    used = ran.projection.account.used
+    assert all(used[name].sandbox_ms > 100 for name in ("researcher-1", "researcher-3", "researcher-4"))
+    usage = (
+        json.loads((ran.study.operator / "usage.json").read_text())
+        if (ran.study.operator / "usage.json").exists()
+        else {}
+    )
+    assert usage == {} or used["researcher-3"].sandbox_ms < 1000 * usage["sandboxes_cpu_s"]
 
 
 def test_a_transcript_stands_in_the_record_once_by_its_digest(ran: Ran) -> None:
@@ -236,12 +331,16 @@ def test_the_worker_ends_in_order_when_the_study_is_interrupted_and_nothing_is_l
 
 def test_the_account_of_a_running_study_counts_calls_that_no_entry_has_yet(ran: Ran) -> None:
     assert ran.account["is_live"]
-    first, second, third = ran.account["researchers"]
+    first, second, third, fourth = ran.account["researchers"]
     assert first["tokens"]["spent"] == first["calls"] * TOKENS > 0
     assert first["tokens"]["left"] == 2_000_000 - first["tokens"]["spent"]
     assert first["tokens"]["per_hour"] > 0
     assert (second["stop"], second["tokens"]["left"]) == ("tokens", 0)
     assert (third["model"], "tokens" in third) == ("", False)
+    assert third["used"]["sandbox_seconds"]["used"] > 0
+    assert third["used"]["seconds"]["per_hour"] > 0
+    assert fourth["used"]["sandbox_seconds"]["limit"] == 2
+    assert ran.account["tasks"]["x0"]["state"]
     in_all = ran.account["in_all"]
     assert in_all["tokens"]["spent"] == first["tokens"]["spent"] + second["tokens"]["spent"]
     assert in_all["dollars"]["limit"] == "1.50"
@@ -251,10 +350,11 @@ def test_the_account_of_a_running_study_counts_calls_that_no_entry_has_yet(ran: 
 def test_a_limit_set_on_a_running_study_stands_in_its_record(ran: Ran) -> None:
     assert ran.raised is not None
     assert ran.raised.returncode == 0, ran.raised.stderr
-    assert "all models together: at most 2005000 tokens and 1.25 dollars (entry " in ran.raised.stdout
+    assert "all models together: at most 1.25 dollars (entry " in ran.raised.stdout
     bodies = [one.signed.entry.body for one in ran.leaves if one.signed.entry.kind == "budget-set"]
-    assert [one["researcher"] for one in bodies] == ["", "researcher-2"]
-    assert bodies[0] == {"researcher": "", "tokens": 2_005_000, "dollars": "1.25", "reason": "it goes well"}
+    assert [one["researcher"] or one["task"] for one in bodies] == ["", ran.limited_task, "researcher-2"]
+    of_study = {"researcher": "", "task": "", "limits": {"dollars": "1.25"}, "reason": "it goes well"}
+    assert bodies[0] == of_study
     assert ran.projection.spending.limits[""].dollars == Fraction("1.25")
 
 
@@ -266,13 +366,33 @@ def test_the_account_of_a_study_at_rest_is_a_table_from_its_record(ran: Ran) -> 
     assert rows[1].split()[:6] == ["researcher-2", "test/greedy", "9", "9540", "9000", "0"]
     assert rows[1].endswith("stopped: tokens")
     assert rows[2].split()[:2] == ["researcher-3", "(scripted)"]
+    assert rows[3].endswith("stopped: sandbox-seconds")
+    uses = rows[rows.index("") + 1 :]
+    assert uses[0].split()[:3] == ["researcher", "minutes", "of"]
+    assert uses[4].split()[5:7] == ["2", "0"]
+    of_tasks = uses[uses.index("") + 1 :]
+    told_of_task = next(one.split() for one in of_tasks if one.startswith(f"{ran.limited_task} "))
+    assert (told_of_task[1], told_of_task[3:5]) == ("budget", ["1", "0"])
     assert "seconds: " in told.stdout
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["set", "--reason", "x"], "wants --tokens N or --dollars D"),
+        (
+            ["set", "--reason", "x"],
+            "wants --tokens, --dollars, --minutes, --sandbox-seconds or --submissions",
+        ),
+        (["set", "researcher-1", "--task", "x1", "--minutes", "5"], "a RESEARCHER or --task TASK, not both"),
+        (
+            ["set", "nobody", "--minutes", "5", "--reason", "x"],
+            "no researcher nobody; there is: researcher-1",
+        ),
+        (["set", "--task", "x99", "--minutes", "5", "--reason", "x"], "no task x99; there is: walk"),
+        (["set", "--task", "x1", "--minutes", "5", "--reason", "x"], "task x1 is closed (done)"),
+        (["set", "--minutes", "0", "--reason", "x"], "--minutes 0: want more than 0"),
+        (["set", "--sandbox-seconds", "0", "--reason", "x"], "--sandbox-seconds 0: want 1 to"),
+        (["set", "--submissions", "0", "--reason", "x"], "--submissions 0: want 1 to 100000"),
         (["set", "--dollars", "9"], "wants --reason TEXT"),
         (["set", "researcher-3", "--tokens", "9", "--reason", "x"], "researcher-3 has no limit"),
         (["set", "--tokens", "9", "--reason", "x"], "is closed: nothing is spent any more"),

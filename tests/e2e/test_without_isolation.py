@@ -102,7 +102,9 @@ def test_every_entry_says_so_and_the_record_holds(study: Bare) -> None:
 def test_the_program_leases_plans_and_posts_and_what_it_hands_in_is_refused(study: Bare) -> None:
     kinds = [entry["kind"] for entry in study.commands.entries(str(study.path))]
     assert kinds.count("plan-declared") == kinds.count("finding") == kinds.count("task-leased") == 2
-    assert not {"submission", "score-receipt", "score-revealed", "budget-charged"} & set(kinds)
+    assert not {"submission", "score-receipt", "score-revealed"} & set(kinds)
+    charges = study.commands.entries(str(study.path), "--kind", "budget-charged")
+    assert {one["body"]["what"] for one in charges} <= {"sandbox"}
     (said,) = (study.path / "log").glob("researcher-1.*.stderr")
     words = said.read_text()
     assert words.count("REFUSED no-isolation this study runs without a sandbox") == 2

@@ -906,6 +906,9 @@ def test_a_task_at_its_limit_takes_nothing_more_and_may_be_closed_as_that() -> N
     with refused("budget"):
         study.lease("researcher-1", epoch=2)
     study.say("gateway", "task-closed", closed)
+    with refused("no-limit"):
+        more = {"researcher": "", "task": "t1", "limits": {"sandbox_seconds": 3}, "reason": "x"}
+        study.say("reviewer-a", "budget-set", more)
 
 
 def test_how_many_submissions_there_may_be_is_as_it_was_set_last() -> None:

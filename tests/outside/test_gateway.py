@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +36,21 @@ class Gateway:
     """A record service with its desks; a thread publishes, as in the process."""
 
     def __init__(
-        self, directory: Path, *, submissions: int = 4, is_watched: bool = False, **changes: Any
+        self,
+        directory: Path,
+        *,
+        submissions: int = 4,
+        is_watched: bool = False,
+        of_task: Mapping[str, Any] | None = None,
+        **changes: Any,
     ) -> None:
+        # So much later it is than the clock says.
+        self.later_ms = 0
         keyring = Keyring(
             directory / "keys", lambda count: bytes(count - 1) + bytes([len(keyring.signers) + 100])
         )
         self.signers = signers = {name: keyring.open(name) for name in ROLES}
-        clock = FrozenClock(lambda: time.time_ns() // 1_000_000)
+        clock = FrozenClock(lambda: time.time_ns() // 1_000_000 + self.later_ms)
         self.sequencer = Sequencer.open(
             public=directory / "record",
             private=directory / "private",
@@ -73,6 +82,7 @@ class Gateway:
                 "workflow": "free",
                 "steps": [],
                 **TASK_TERMS,
+                "limits": dict(of_task or {}),
             }
             self.say(signers, "reviewer-a", "task-opened", {**task, "submissions": submissions})
         self.desks = {

@@ -22,7 +22,7 @@ class Watched(Spending):
 
     def __init__(self, directory: Path, **terms: Any) -> None:
         self.terms = monitor(**terms)
-        super().__init__(directory, monitor_terms=self.terms)
+        super().__init__(directory, study={"monitor": self.terms})
         self.evaluator = EvaluatorDesk(self.staff)
         self.control = ControlDesk(self.staff, self.desks, stop=lambda: None)
 

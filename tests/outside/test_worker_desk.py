@@ -17,6 +17,7 @@ from aar.formats.entry import Entry, sign_entry
 from aar.outside.admission import Refused
 from aar.outside.gateway import worker_desk
 from aar.outside.gateway.ledger import Ledger, LedgerUnusable
+from aar.outside.gateway.meter import METER, Meter, MeterUnusable
 from aar.outside.gateway.server import WORKER_CONNECTIONS, UnixServer, serve_in_thread
 from aar.outside.gateway.staff_desk import ControlDesk
 from aar.outside.gateway.worker_desk import CALLS_PER_ENTRY, WorkerDesk
@@ -35,11 +36,16 @@ class Spending(Gateway):
     """A gateway with a worker's desk; `restart` is what a new process finds after kill -9."""
 
     def __init__(
-        self, directory: Path, *, monitor_terms: Mapping[str, Any] | None = None, **limits: Any
+        self,
+        directory: Path,
+        *,
+        study: Mapping[str, Any] | None = None,
+        of_task: Mapping[str, Any] | None = None,
+        **limits: Any,
     ) -> None:
-        terms = dict(monitor_terms or {})
-        super().__init__(directory, models=models(ONE, TWO, **limits), monitor=terms)
+        super().__init__(directory, of_task=of_task, models=models(ONE, TWO, **limits), **(study or {}))
         self.path = directory / "private" / "calls.jsonl"
+        self.meter = directory / "private" / METER
         self.attach()
 
     def restart(self) -> None:
@@ -50,7 +56,12 @@ class Spending(Gateway):
         self.attach()
 
     def attach(self) -> None:
-        self.worker = WorkerDesk(self.service, Ledger(self.path), is_closing=lambda: bool(self.staff.closing))
+        self.worker = WorkerDesk(
+            self.service,
+            Ledger(self.path),
+            is_closing=lambda: bool(self.staff.closing),
+            meter=Meter(self.meter),
+        )
         self.staff.service = self.service
         self.staff.settle, self.staff.enforce = self.worker.settle, self.worker.enforce
         for desk in self.desks.values():
@@ -409,3 +420,235 @@ def test_many_at_once_tell_of_their_calls_and_each_counts_once(gateway: Spending
     count = threads // 2 * calls
     assert gateway.spent() == (count, count * TOKENS, count * CALL_DOLLARS)
     assert gateway.fatal == []
+
+
+# Limits of time, of sandboxes, of submissions and of tasks.
+
+
+def limited(directory: Path, of_task: dict[str, Any] | None = None, **limits: int) -> Spending:
+    """A gateway in whose study the first researcher has these limits, and each task those."""
+    told = [{"researcher": ONE, "limits": limits}] if limits else []
+    return Spending(directory, study={"limits": told}, of_task=of_task or {})
+
+
+def use(gateway: Spending, ms: int, researcher: str = ONE, life: str = "one") -> None:
+    gateway.worker.measured({"life": life, "used_ms": {researcher: ms}}, {})
+
+
+def of_sandboxes(gateway: Spending, researcher: str = ONE) -> list[tuple[str, int, int, str]]:
+    """Task, amount, total and limit of each charge."""
+    bodies: list[Any] = [leaf.signed.entry.body for leaf in gateway.service.leaves]
+    return [
+        (one["task"], one["amount"], one["usage"]["total"], one["usage"]["limit"])
+        for one in bodies
+        if one.get("what") == "sandbox" and one["researcher"] == researcher
+    ]
+
+
+def is_held(gateway: Spending, task: str) -> bool:
+    told = gateway.service.projection.tasks[task]
+    return not told.outcome and told.lease_until_ms > gateway.service.now_ms()
+
+
+def test_what_sandboxes_used_is_summed_up_and_told_again_counts_once(gateway: Spending) -> None:
+    task, _plan = gateway.plan(ONE)
+    for ms in (10_000, 29_999, 29_999, 20_000):
+        use(gateway, ms)
+    assert of_sandboxes(gateway) == []
+    use(gateway, 31_000)
+    assert of_sandboxes(gateway) == [(task, 31_000, 31_000, "")]
+    # Another life of the launcher counts from nothing.
+    use(gateway, 30_500, life="two")
+    assert of_sandboxes(gateway)[1:] == [(task, 30_500, 61_500, "")]
+
+
+def test_what_sandboxes_used_and_no_entry_had_is_charged_after_kill_9_and_when_a_task_ends(
+    gateway: Spending,
+) -> None:
+    task, _plan = gateway.plan(ONE)
+    use(gateway, 1_500)
+    gateway.restart()
+    assert of_sandboxes(gateway) == [(task, 1_500, 1_500, "")]
+    use(gateway, 1_700)
+    gateway.desks[ONE].done({"task": task, "outcome": "done", "reason": ""}, {})
+    use(gateway, 1_800)
+    gateway.restart()
+    assert of_sandboxes(gateway)[1:] == [(task, 200, 1_700, ""), ("", 100, 1_800, "")]
+
+
+def test_a_meter_that_was_lost_forgets_what_no_entry_had_and_nothing_else(gateway: Spending) -> None:
+    gateway.plan(ONE)
+    use(gateway, 30_000)
+    use(gateway, 31_000)
+    gateway.meter.unlink()
+    gateway.restart()
+    assert gateway.service.projection.account.used[ONE].sandbox_ms == 30_000
+    gateway.meter.write_text("{}")
+    with pytest.raises(MeterUnusable, match="put back the file that was there"):
+        gateway.restart()
+
+
+@pytest.mark.parametrize(
+    ("payload", "code"),
+    [
+        ({"life": "x", "used_ms": {"researcher-9": 1}}, "no-researcher"),
+        ({"life": "x", "used_ms": {ONE: -1}}, "bad-request"),
+        ({"life": "x", "used_ms": {ONE: 1.5}}, "bad-request"),
+        ({"life": "x", "used_ms": []}, "bad-request"),
+    ],
+)
+def test_readings_that_are_none_are_refused(gateway: Spending, payload: Any, code: str) -> None:
+    with pytest.raises(Refused) as refused:
+        gateway.worker.measured(payload, {})
+    assert refused.value.code == code
+
+
+def test_a_limit_on_sandboxes_ends_the_lease_at_once_and_after_a_restart(tmp_path: Path) -> None:
+    gateway = limited(tmp_path, sandbox_seconds=2)
+    task, plan = gateway.plan(ONE)
+    use(gateway, 1_999)
+    assert gateway.worker.limits({}, {"researcher": ONE})["stop"] == ""
+    assert gateway.worker.limits({}, {"researcher": ONE})["left"]["sandbox_seconds"] == 0
+    use(gateway, 2_100)
+    assert of_sandboxes(gateway) == [(task, 2_100, 2_100, "sandbox-seconds")]
+    for _life in range(2):
+        assert gateway.worker.limits({}, {"researcher": ONE})["stop"] == "sandbox-seconds"
+        assert gateway.desks[ONE].lease({}, {})["task"] is None
+        with pytest.raises(Refused, match="its limit, sandbox-seconds"):
+            gateway.submit(ONE, task, plan, "more")
+        gateway.restart()
+    assert gateway.worker.use()["researchers"][ONE]["stop"] == "sandbox-seconds"
+    assert gateway.desks[TWO].lease({}, {})["task"]["task"] == task
+    gateway.set(sandbox_seconds=3)
+    assert gateway.worker.limits({}, {"researcher": ONE})["stop"] == ""
+
+
+def test_a_limit_on_all_sandboxes_ends_everybodys_leases(gateway: Spending) -> None:
+    tasks = [gateway.plan(one)[0] for one in (ONE, TWO)]
+    gateway.set("", sandbox_seconds=2)
+    use(gateway, 1_000)
+    use(gateway, 1_000, TWO)
+    assert {one[-1] for name in (ONE, TWO) for one in of_sandboxes(gateway, name)} == {
+        "",
+        "study-sandbox-seconds",
+    }
+    assert not any(is_held(gateway, task) for task in tasks)
+    assert gateway.worker.limits({}, {"researcher": TWO})["stop"] == "sandbox-seconds"
+
+
+def test_a_limit_on_minutes_ends_the_lease_and_is_told_once(tmp_path: Path) -> None:
+    gateway = limited(tmp_path, seconds=10)
+    task, _plan = gateway.plan(ONE)
+    gateway.later_ms += 9_000
+    use(gateway, 1)
+    assert is_held(gateway, task)
+    assert gateway.worker.limits({}, {"researcher": ONE})["left"]["seconds"] == 0
+    gateway.later_ms += 1_500
+    use(gateway, 2)
+    use(gateway, 3)
+    assert not is_held(gateway, task)
+    assert [one[-1] for one in of_sandboxes(gateway)] == ["", "minutes"]
+    gateway.restart()
+    assert gateway.worker.limits({}, {"researcher": ONE})["stop"] == "minutes"
+    assert gateway.desks[ONE].lease({}, {})["task"] is None
+    gateway.set(seconds=99)
+    assert gateway.desks[ONE].lease({}, {})["task"]["task"] == task
+
+
+def test_a_limit_on_minutes_is_noticed_between_two_readings_when_a_model_asks(tmp_path: Path) -> None:
+    gateway = limited(tmp_path, seconds=10)
+    task, _plan = gateway.plan(ONE)
+    gateway.later_ms += 10_500
+    assert gateway.worker.limits({}, {"researcher": ONE})["stop"] == "minutes"
+    assert not is_held(gateway, task)
+
+
+def test_no_gap_is_too_long_to_be_time_where_time_counts(tmp_path: Path) -> None:
+    gateway = limited(tmp_path, seconds=999)
+    gateway.plan(ONE)
+    began = gateway.service.projection.account.held_ms(ONE, gateway.service.now_ms())
+    for _second in range(60):
+        gateway.later_ms += 1_000
+        gateway.worker.measured({"life": "one", "used_ms": {}}, {})
+    account = gateway.service.projection.account
+    assert account.held_ms(ONE, gateway.service.now_ms()) - began >= 60_000
+    assert len(of_sandboxes(gateway)) == 4
+
+
+def test_a_limit_on_submissions_lets_what_was_handed_in_be_written_up(tmp_path: Path) -> None:
+    gateway = limited(tmp_path, submissions=1)
+    task, plan = gateway.plan(ONE)
+    gateway.submit(ONE, task, plan, "first")
+    with pytest.raises(Refused, match="its limit, submissions"):
+        gateway.submit(ONE, task, plan, "second")
+    told = gateway.worker.limits({}, {"researcher": ONE})
+    assert (told["stop"], told["left"]["submissions"]) == ("", 0)
+    assert gateway.worker.use()["researchers"][ONE]["stop"] == ""
+    gateway.worker.enforce()
+    assert gateway.desks[ONE].lease({}, {})["task"]["task"] == task
+    gateway.desks[ONE].done({"task": task, "outcome": "done", "reason": ""}, {})
+    assert gateway.worker.limits({}, {"researcher": ONE})["stop"] == "submissions"
+    assert gateway.worker.use()["researchers"][ONE]["stop"] == "submissions"
+    assert gateway.desks[ONE].lease({}, {}) == {"task": None, "study_open": True}
+
+
+@pytest.mark.parametrize(
+    ("limit", "word", "reason"),
+    [
+        ({"tokens": 2 * TOKENS}, "task-tokens", f"{2 * TOKENS} tokens"),
+        ({"dollars": "0.009"}, "task-dollars", "0.009 dollars"),
+        ({"sandbox_seconds": 2}, "task-sandbox-seconds", "2 seconds of sandboxes"),
+        ({"seconds": 9}, "task-minutes", "9 seconds for which it is held"),
+    ],
+)
+def test_a_task_at_its_limit_is_closed_with_its_reason_and_its_model_is_told_in_the_turn(
+    tmp_path: Path, limit: dict[str, Any], word: str, reason: str
+) -> None:
+    gateway = limited(tmp_path, limit)
+    task, plan = gateway.plan(ONE)
+    assert gateway.call(1)["stop"] == ""
+    use(gateway, 2_000)
+    gateway.later_ms += 10_000
+    assert gateway.call(2)["stop"] == word
+    closed = gateway.service.projection.tasks[task]
+    assert (closed.outcome, closed.reason) == ("budget", f"it reached its limit, {word}: {reason}")
+    gateway.restart()
+    assert gateway.worker.limits({}, {"researcher": ONE})["stop"] == word
+    # Of the researcher that is no limit: it works on, on another task.
+    assert gateway.worker.use()["researchers"][ONE]["stop"] == ""
+    with pytest.raises(Refused) as refused:
+        gateway.submit(ONE, task, plan, "more")
+    assert refused.value.code == "budget"
+    gateway.desks[ONE].done({"task": task, "outcome": "budget", "reason": "x"}, {})
+    assert gateway.desks[ONE].lease({}, {})["task"]["task"] != task
+    assert gateway.worker.limits({}, {"researcher": ONE})["stop"] == ""
+
+
+def test_a_limit_of_a_task_set_below_what_was_used_closes_it_whoever_used_it(gateway: Spending) -> None:
+    task, _plan = gateway.plan(ONE)
+    use(gateway, 3_000)
+    body = {"researcher": "", "task": task, "limits": {"sandbox_seconds": 3}, "reason": "x"}
+    gateway.say(gateway.signers, "reviewer-a", "budget-set", body)
+    gateway.staff.enforce()
+    assert gateway.service.projection.tasks[task].outcome == "budget"
+
+
+def test_who_says_that_a_task_ended_for_a_budget_that_is_not_spent_is_refused(gateway: Spending) -> None:
+    task, _plan = gateway.plan(ONE)
+    with pytest.raises(Refused, match="no limit of .* was reached: it is done or failed"):
+        gateway.desks[ONE].done({"task": task, "outcome": "budget", "reason": "tired"}, {})
+    assert is_held(gateway, task)
+
+
+def test_the_account_of_use_has_researchers_tasks_and_the_study(tmp_path: Path) -> None:
+    gateway = limited(tmp_path, {"tokens": 9_000}, sandbox_seconds=60, submissions=4)
+    task, _plan = gateway.plan(ONE)
+    gateway.call(1)
+    use(gateway, 1_234)
+    told = gateway.worker.use()
+    assert told["researchers"][ONE]["sandbox_seconds"] == {"used": 1.2, "limit": 60, "left": 58.8}
+    assert told["researchers"][ONE]["submissions"] == {"used": 0, "limit": 4, "left": 4}
+    assert told["researchers"][ONE]["seconds"]["limit"] is None
+    assert told["tasks"][task]["tokens"] == {"used": TOKENS, "limit": 9_000, "left": 9_000 - TOKENS}
+    assert told["tasks"][task]["dollars"] == {"used": "0.0045", "limit": None, "left": None}
+    assert told["sandbox_seconds"] == {"used": 1.2, "limit": None, "left": None}

@@ -14,7 +14,7 @@ import pytest
 from aar.outside.sandbox import groups as of_groups
 from aar.outside.sandbox.client import Launcher, LauncherClient, Output
 from aar.outside.sandbox.doctor import LIMITS, limits_of
-from aar.outside.sandbox.groups import CONTROLLERS, Groups, LimitNotHeld, new_name, owner
+from aar.outside.sandbox.groups import Groups, LimitNotHeld, new_name, owner
 from aar.outside.sandbox.groups import limits_of as limits_of_spec
 from aar.outside.sandbox.spec import SandboxSpec
 
@@ -57,7 +57,7 @@ def test_what_is_started_within_a_group_is_in_it_and_we_are_not(groups: Groups) 
     groups.make(name, LIMITS_HERE)
     with groups.entered(name):
         told = subprocess.check_output(["cat", "/proc/self/cgroup"], text=True)
-    assert told.count(f"/{name}") == (len(CONTROLLERS) if groups.version == 1 else 1)
+    assert told.count(f"/{name}") == (len(groups.directories) if groups.version == 1 else 1)
     assert Path("/proc/self/cgroup").read_text() == before
     groups.remove(name)
 
@@ -208,12 +208,15 @@ def test_a_sandbox_is_in_a_group_with_the_limits_of_its_spec(
         assert len(Path(where, "cgroup.procs").read_text().split()) >= 2
         held = {path.name: path.read_text().strip() for path in ROOT.glob(f"**/{name}/*.max")}
         held |= {
-            path.name: path.read_text().strip() for path in ROOT.glob(f"**/{name}/memory.limit_in_bytes")
+            path.name: path.read_text().strip() for path in ROOT.glob(f"**/{name}/memory.*limit_in_bytes")
         }
     limits = limits_of_spec(spec)
     assert limits == {"memory": (2 * 100 + 64) * MIB, "pids": 17}
     assert held["pids.max"] == "17"
     assert held.get("memory.limit_in_bytes", held.get("memory.max")) == str(limits["memory"])
+    # Where swap is counted at all there is none for it.
+    assert held.get("memory.memsw.limit_in_bytes", str(limits["memory"])) == str(limits["memory"])
+    assert held.get("memory.swap.max", "0") == "0"
 
 
 @pytest.mark.sandbox

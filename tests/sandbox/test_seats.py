@@ -10,6 +10,7 @@ import pytest
 
 from aar.outside.sandbox.argv import sandbox_python
 from aar.outside.sandbox.client import Launcher, LauncherClient
+from aar.outside.sandbox.groups import Groups
 from aar.outside.sandbox.researcher import researcher_spec
 from aar.outside.sandbox.spec import SandboxRefused, SandboxSpec
 
@@ -39,6 +40,57 @@ def test_its_own_researchers_sandbox_is_started(clients: tuple[Path, LauncherCli
     folder, _free, bound = clients
     with bound.start(asked(folder, "own", SLOT), stdin=b"") as running:
         assert running.wait(20).reason == "exited"
+
+
+@pytest.mark.sandbox
+def test_what_each_slot_used_is_told_to_whoever_started_the_launcher_alone(
+    clients: tuple[Path, LauncherClient, LauncherClient],
+) -> None:
+    folder, free, bound = clients
+    burn = "import time\nwhile time.process_time() < 0.6: pass\nprint(flush=True)\ntime.sleep(20)"
+    spec = dataclasses.replace(asked(folder, "own", SLOT), name="another-name")
+    spec = dataclasses.replace(spec, argv=(*sandbox_python(), "-c", burn))
+    before = free.used_by_slot()
+    with bound.start(spec, stdin=b"") as running:
+        assert running.stdout.readline() == b"\n"
+        alive = free.used_by_slot()
+        running.kill()
+        running.wait(20)
+    after = free.used_by_slot()
+    assert alive[SLOT] - before.get(SLOT, 0.0) >= 0.5
+    assert alive[SLOT] <= after[SLOT] < alive[SLOT] + 1
+    assert set(after) - set(before) <= {SLOT}
+    with pytest.raises(SandboxRefused, match="whoever started the launcher"):
+        bound.used_by_slot()
+
+
+# Children whose parent ignores that they end leave their time to nobody.
+FORGETTING = """
+import os, signal, time
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+for _child in range(12):
+    if os.fork() == 0:
+        while time.process_time() < 0.05: pass
+        os._exit(0)
+    time.sleep(0.06)
+"""
+
+
+@pytest.mark.sandbox
+def test_what_children_used_counts_whatever_their_parent_does_to_be_rid_of_it(
+    clients: tuple[Path, LauncherClient, LauncherClient],
+) -> None:
+    groups = Groups.find()
+    if groups is None:
+        pytest.skip("no control group counts here")
+    groups.close()
+    folder, free, bound = clients
+    spec = dataclasses.replace(asked(folder, "own", SLOT), argv=(*sandbox_python(), "-c", FORGETTING))
+    before = free.used_by_slot().get(SLOT, 0.0)
+    with bound.start(spec, stdin=b"") as running:
+        ended = running.wait(20)
+    assert free.used_by_slot()[SLOT] - before >= 0.5
+    assert ended.cpu_s >= 0.5
 
 
 @pytest.mark.sandbox

@@ -320,6 +320,12 @@ def test_a_limit_is_set_of_what_has_one(changes: dict[str, Any], says: str, tmp_
     at(forge, tmp_path / "wrong", "raised", says)
 
 
+def test_no_limit_is_set_of_a_task_that_was_closed(tmp_path: Path) -> None:
+    forge = limited()
+    raised(forge, "closed", {"seconds": 99}, researcher="", task="walk")
+    at(forge, tmp_path, "raised", "limits of a task that is open")
+
+
 @pytest.mark.parametrize("of", ["task", "study"])
 def test_how_many_submissions_there_may_be_is_as_it_was_set_last(of: str, tmp_path: Path) -> None:
     forge = honest()

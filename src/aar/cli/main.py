@@ -288,13 +288,23 @@ def _add_budget(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         nargs="?",
         default="show",
         choices=("show", "set"),
-        help="set: a reviewer changes limits of tokens and dollars, also of a study that runs",
+        help="set: a reviewer changes limits, also of a study that runs",
     )
     budget.add_argument(
-        "researcher", nargs="?", metavar="RESEARCHER", help="set: the limit of this one; default: of all"
+        "researcher",
+        nargs="?",
+        metavar="RESEARCHER",
+        help="set: the limit of this one; default: of the study",
     )
+    budget.add_argument("--task", metavar="TASK", help="set: the limit of this task, of all who work on it")
     budget.add_argument("--tokens", type=int, metavar="N", help="set: how many in all")
     budget.add_argument("--dollars", metavar="D", help="set: how many in all, such as 12.50")
+    held = "set: for which it holds a task, or the task is held; of the study: of work"
+    budget.add_argument("--minutes", type=float, metavar="M", help=held)
+    budget.add_argument(
+        "--sandbox-seconds", type=int, metavar="S", help="set: processor time of its own sandboxes"
+    )
+    budget.add_argument("--submissions", type=int, metavar="N", help="set: how many in all")
     budget.add_argument("--reason", metavar="TEXT", help="set: why; the record keeps it")
     budget.add_argument("--key", metavar="FILE")
     budget.add_argument("--json", action="store_true")

@@ -19,7 +19,7 @@ from aar.outside.keyring import write_durably
 from aar.outside.prices import Prices, price_of, read_prices
 from aar.outside.providers import environment_for, missing_key
 from aar.outside.study_directory import StudyDirectory
-from aar.outside.study_file import StudyFile
+from aar.outside.study_file import NO_LIMITS, Limits, StudyFile
 from aar.outside.study_programs import researcher_names
 from aar.outside.study_run import ModelTerms
 from aar.verify.spending import cost, format_dollars
@@ -108,7 +108,7 @@ def _say_brief(study_file: StudyFile, terms: ModelTerms) -> None:
 
 
 def limit_lines(study_file: StudyFile) -> list[str]:
-    """The limits of each model and of all together."""
+    """The limits of each model, of all together, and whatever else is limited of a researcher or a task."""
     rows = [
         [name, one.model, str(one.tokens), format_dollars(one.dollars)] for name, one in _team(study_file)
     ]
@@ -119,10 +119,32 @@ def limit_lines(study_file: StudyFile) -> list[str]:
         rows.append(["monitor, beside them", one.model, str(one.tokens), format_dollars(one.dollars)])
     lines = table_lines(["limits of", "model", "tokens", "dollars"], rows, left=2)
     runs = f"{study_file.submissions} submissions, {study_file.confirmations} confirmations"
+    if study_file.sandbox_seconds:
+        runs += f", {study_file.sandbox_seconds} CPU-s of sandboxes"
+    names = researcher_names(study_file.researchers)
+    told = [(name, one.limits) for name, one in zip(names, study_file.team, strict=False)]
+    told += [(f"task {one.task}", one.limits) for one in study_file.tasks]
     return [
         *lines,
         f"of all researchers: {runs}, {study_file.minutes:g} minutes",
+        *(f"of {who}: {limits_told(one)}" for who, one in told if one != NO_LIMITS),
     ]
+
+
+def limits_told(limits: Limits) -> str:
+    """Limits in words."""
+    told = []
+    if limits.tokens:
+        told.append(f"{limits.tokens} tokens")
+    if limits.dollars is not None:
+        told.append(f"{format_dollars(limits.dollars)} dollars")
+    if limits.minutes:
+        told.append(f"{limits.minutes:g} minutes")
+    if limits.sandbox_seconds:
+        told.append(f"{limits.sandbox_seconds} CPU-s of sandboxes")
+    if limits.submissions:
+        told.append(f"{limits.submissions} submissions")
+    return ", ".join(told)
 
 
 def estimate_lines(study_file: StudyFile, prices: Mapping[str, Prices], *, scripted: int) -> list[str]:

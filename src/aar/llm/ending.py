@@ -13,6 +13,12 @@ _WHY = {
     "dollars": "its limit on dollars was reached",
     "seconds": "the study's time was over",
     "submissions": "no submission was left",
+    "minutes": "its limit on minutes was reached",
+    "sandbox-seconds": "its limit on seconds of its sandboxes was reached",
+    "task-tokens": "the task's limit on tokens was reached",
+    "task-dollars": "the task's limit on dollars was reached",
+    "task-minutes": "the task's limit on minutes was reached",
+    "task-sandbox-seconds": "the task's limit on seconds of sandboxes was reached",
     "stopped": "it was stopped",
 }
 

@@ -111,6 +111,8 @@ class ControlPlane:
         self._runtime: Path | None = None
         self._launcher: Launcher | None = None
         self._usage: dict[str, float] = {}
+        # One life of the launcher, which counts what sandboxes use anew in each.
+        self._life = os.urandom(8).hex()
         self._services_cpu_s = 0.0
         self.log_key: VerifierKey | None = None
         self.witness_key: VerifierKey | None = None
@@ -374,6 +376,17 @@ class ControlPlane:
             shutil.rmtree(self._runtime, ignore_errors=True)
             self._runtime = None
         (self._study.path / "control.sock").unlink(missing_ok=True)
+
+    def tell_use(self) -> None:
+        """Tell the gateway what the sandboxes of each researcher used so far, as the launcher measured it.
+
+        Raises `GatewayGone` and `GatewayRefused`. That the launcher is gone is for `check` to say.
+        """
+        used_ms: dict[str, int] = {}
+        with contextlib.suppress(SandboxError, OSError):
+            used = self.launcher.used_by_slot()
+            used_ms = {self._researchers[slot]: int(1000 * cpu_s) for slot, cpu_s in used.items()}
+        self.control.post("/v1/used", {"life": self._life, "used_ms": used_ms})
 
     @property
     def sandboxes_cpu_s(self) -> float:

@@ -18,6 +18,8 @@ MAX_STARTS = 4
 POLL_S = 0.001
 # The state of one that a human stopped.
 HELD = "stopped by a human"
+# The state of one at a limit of its budget begins with it.
+AT_A_LIMIT = "at its limit: "
 # What `aar.inside.researcher` ends with when the record contradicted itself, its witnesses or its own words.
 EXIT_MISBEHAVED = 5
 # Where a program of the user's lies in its sandbox.
@@ -78,23 +80,26 @@ class Fleet:
         self._held: set[str] = set()
         self._offered: set[tuple[str, int]] = set()
 
-    def start(self, held: Collection[str] = ()) -> None:
-        """Start all but those that are stopped."""
-        self._held = set(held)
+    def start(self, stopped: Collection[str] = (), limits: Mapping[str, str] | None = None) -> None:
+        """Start all but those that are stopped or, by name, at a limit."""
+        states = _held_states(stopped, limits or {})
+        self._held = set(states)
         for member in self.members:
             if member.name in self._held:
-                member.state = HELD
+                member.state = states[member.name]
             else:
                 self._start(member)
 
-    def hold(self, names: Collection[str]) -> None:
-        """End those of these names, and start no process of theirs until they are no longer among them."""
-        self._held = set(names)
+    def hold(self, stopped: Collection[str], limits: Mapping[str, str] | None = None) -> None:
+        """End those that are stopped or, by name, at a limit; start none of them until it is so no longer."""
+        states = _held_states(stopped, limits or {})
+        self._held = set(states)
         for member in self.members:
+            is_held = member.state == HELD or member.state.startswith(AT_A_LIMIT)
             is_well = member.running is not None or member.state in ("new", "finished")
-            if member.name in self._held and is_well:
-                self._end(member, HELD)
-            elif member.name not in self._held and member.state == HELD:
+            if member.name in self._held and (is_well or is_held):
+                self._end(member, states[member.name])
+            elif member.name not in self._held and is_held:
                 self._start(member, is_again=True)
 
     def watch(self) -> list[str]:
@@ -188,6 +193,10 @@ class Fleet:
         )
         for stream in (member.running.stdout, member.running.stderr):
             os.set_blocking(stream.fileno(), False)
+
+
+def _held_states(stopped: Collection[str], limits: Mapping[str, str]) -> dict[str, str]:
+    return {name: f"{AT_A_LIMIT}{limit}" for name, limit in limits.items()} | dict.fromkeys(stopped, HELD)
 
 
 def seed_of(name: str, seed: str) -> int:

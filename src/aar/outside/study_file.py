@@ -127,6 +127,7 @@ EVERY_TURNS = 10
 MAX_DOLLARS = Fraction("999999999.99")
 MAX_SANDBOX_SECONDS = 10**9
 MAX_SUBMISSIONS = 100_000
+MAX_MINUTES = 60 * 24 * 30
 # An entry has at most 65,535 bytes; signatures and frame want some of them.
 MAX_TASK_BYTES = 60_000
 
@@ -1035,9 +1036,9 @@ def _integer(
 
 
 def _minutes(value: object, where: str) -> float:
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value <= 60 * 24 * 30:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value <= MAX_MINUTES:
         raise StudyFileError(
-            f"{where}: got {value!r:.60}, want a number of minutes above 0, at most {60 * 24 * 30}"
+            f"{where}: got {value!r:.60}, want a number of minutes above 0, at most {MAX_MINUTES}"
         )
     return float(value)
 

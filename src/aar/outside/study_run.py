@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -23,7 +24,7 @@ from aar.outside.prices import Prices
 from aar.outside.projection import Projection
 from aar.outside.sandbox.doctor import DoctorReport
 from aar.outside.sandbox.interface import BARE
-from aar.outside.staff_client import GatewayGone
+from aar.outside.staff_client import GatewayGone, GatewayRefused
 from aar.outside.study_directory import StudyDirectory
 from aar.outside.study_file import StudyFile, StudyFileError, seconds_of
 from aar.outside.study_programs import check_programs, digests_of, kept_programs, over_mcp, researcher_names
@@ -225,6 +226,12 @@ def refuse_when_all_stopped(stopped: Mapping[str, Mapping[str, Any]], researcher
         raise StudyStopped(f"every researcher is stopped ({'; '.join(reasons)[:200]})")
 
 
+def limits_reached(status: Mapping[str, Any]) -> dict[str, str]:
+    """By researcher, the limit that it is at."""
+    told = status["use"]["researchers"]
+    return {name: one["stop"] for name, one in told.items() if one["stop"]}
+
+
 class StudyRun:
     """One `aar run`: the control plane, the fleet, and the loop over them."""
 
@@ -327,15 +334,16 @@ class StudyRun:
                 seed=self._researchers_seed,
                 elsewhere=[one["researcher"] for one in self._models.get("researchers", ())],
             )
-            stopped = self.plane.control.get("/v1/status")["stopped"]
-            refuse_when_all_stopped(stopped, self._researchers)
-            self._fleet.start(stopped)
+            status = self.plane.control.get("/v1/status")
+            refuse_when_all_stopped(status["stopped"], self._researchers)
+            self._fleet.start(status["stopped"], limits_reached(status))
             if self._models or self._monitor:
                 self._worker = self._worker_process()
                 self._worker.start()
             reason = self._watch(self._fleet)
             self._read_what_is_left()
             self._stop_researchers()
+            self.plane.tell_use()
             self._close(reason)
         except KeyboardInterrupt as error:
             raise StudyStopped from error
@@ -346,6 +354,9 @@ class StudyRun:
             # A second Ctrl-C while the worker is given its time leaves no service behind.
             try:
                 self._stop_researchers()
+                # What was used is charged however the study ends; a gateway that is gone cannot be told.
+                with suppress(GatewayGone, GatewayRefused):
+                    self.plane.tell_use()
             finally:
                 self.plane.stop()
 
@@ -506,8 +517,10 @@ class StudyRun:
             now = time.monotonic()
             if now - last_status >= STATUS_EVERY_S or fleet.is_over:
                 last_status = now
+                self.plane.tell_use()
                 status = self._look("running")
-                fleet.hold(status["stopped"])
+                limits = limits_reached(status)
+                fleet.hold(status["stopped"], limits)
                 seconds = status["budgets"]["seconds"]
                 # First: a researcher that is told of it hands its task back, and that task is not done.
                 if seconds["used"] >= seconds["budget"]:
@@ -524,7 +537,7 @@ class StudyRun:
                     self._worker.let_go_on(stops)
                 if fleet.is_over and not self._is_thinking(status) and not status["pending"]:
                     refuse_when_all_stopped(status["stopped"], self._researchers)
-                    return "budget" if self._is_money_out(status) else "stopped"
+                    return "budget" if limits else "stopped"
             time.sleep(POLL_S)
 
     def _is_thinking(self, status: Mapping[str, Any]) -> bool:
@@ -561,9 +574,6 @@ class StudyRun:
             time.sleep(POLL_S)
         if self._worker.is_running:
             self._on_warning(f"the monitor did not read all that was left within {LAST_READING_S:.0f} s")
-
-    def _is_money_out(self, status: Mapping[str, Any]) -> bool:
-        return any(told["stop"] in ("tokens", "dollars") for name, told in status["spending"].items() if name)
 
     def _look(self, phase: str) -> Mapping[str, Any]:
         status = self.plane.control.get("/v1/status")

@@ -32,7 +32,7 @@ MAX_STARTS = 4
 # What it ends with when starting it again is no use: its configuration, or what a provider says of a model.
 FOR_A_HUMAN = (2, 7)
 # What ends a researcher in the worker, until a reviewer changes it; a pause is only waited for.
-FOR_GOOD = ("stopped", "tokens", "dollars")
+FOR_GOOD = ("stopped", "tokens", "dollars", "minutes", "sandbox-seconds", "submissions")
 # A worker that lived so long was well: what ended it then is not held against the next one.
 WELL_S = 300.0
 STOP_TIMEOUT_S = 10.0

@@ -145,6 +145,8 @@ def set_faults(spending: Spending, account: Account, body: Body) -> Iterator[tup
     if task:
         if task not in account.task_limits:
             yield "limits of a task that was opened", task
+        elif task in account.closed:
+            yield "limits of a task that is open", f"{task}, which was closed"
         return
     money = sorted({"tokens", "dollars"} & set(body["limits"]))
     if researcher == MONITOR and MONITOR in spending.models:

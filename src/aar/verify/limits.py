@@ -59,6 +59,7 @@ class Account:
     used_on: dict[str, Used] = field(default_factory=dict)
     # By researcher and task, "" for none: processor milliseconds.
     sandbox_ms: dict[tuple[str, str], int] = field(default_factory=dict)
+    closed: set[str] = field(default_factory=set)
     submissions: int = 0
     active_ms: int = 0
     last_ms: int = 0
@@ -102,6 +103,7 @@ class Account:
 
     def close_task(self, body: Body) -> None:
         """Take in a `task-closed`."""
+        self.closed.add(body["task"])
         self._holds.pop(body["task"], None)
 
     def submit(self, body: Body) -> None:

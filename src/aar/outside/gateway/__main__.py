@@ -17,6 +17,7 @@ from aar.formats.keys import format_vkey, parse_vkey
 from aar.outside.gateway.blobs import Blobs
 from aar.outside.gateway.kept import Kept
 from aar.outside.gateway.ledger import LEDGER, Ledger, LedgerUnusable
+from aar.outside.gateway.meter import METER, Meter, MeterUnusable
 from aar.outside.gateway.monitor_desk import MonitorDesk
 from aar.outside.gateway.record_service import FrozenClock, RecordService
 from aar.outside.gateway.researcher_desk import ResearcherDesk
@@ -111,13 +112,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in ("gateway", "monitor", *names):
         keyring.open(name)
     try:
-        worker = WorkerDesk(service, Ledger(Path("gateway") / LEDGER), is_closing=lambda: bool(staff.closing))
-    except LedgerUnusable as error:
+        worker = WorkerDesk(
+            service,
+            Ledger(Path("gateway") / LEDGER),
+            is_closing=lambda: bool(staff.closing),
+            meter=Meter(Path("gateway") / METER),
+        )
+    except (LedgerUnusable, MeterUnusable) as error:
         halt(EXIT_REFUSED, str(error))
         raise
     staff.settle, staff.spending, staff.enforce = worker.settle, worker.spending, worker.enforce
     staff.spent_by_monitor = worker.spent_by_monitor
     monitor = MonitorDesk(staff, worker)
+    staff.measured, staff.use = worker.measured, worker.use
     desks = {
         name: ResearcherDesk(
             service,

@@ -17,7 +17,7 @@ from typing import Any
 from aar.formats.canonical import format_canonical
 from aar.formats.entry import Entry, format_leaf
 from aar.formats.errors import FormatError
-from aar.formats.kinds import NAME
+from aar.formats.kinds import LIMIT_WORD, NAME
 from aar.lab.protocol.operations import MAX_KEPT_BYTES, MAX_KEPT_FILES, MAX_WAIT_S
 from aar.lab.snapshot import families_of
 from aar.outside.admission import Refused
@@ -42,6 +42,7 @@ VISIBLE_KINDS = (
     "decision",
 )
 LEASE_MS = 10 * 60_000
+SUBMISSIONS = LIMIT_WORD["submissions"]
 # Words cost nothing and stay for ever: room for a finding, a comment and a vote on each of hundreds of runs.
 MAX_SAID = 2_000
 
@@ -133,7 +134,7 @@ class ResearcherDesk:
                 "statement": opened["statement"],
                 "researcher": self._researcher,
                 "budget": {
-                    "submissions": opened["budget"]["submissions"],
+                    "submissions": service.projection.most_of("submissions"),
                     "submissions_left": service.projection.submissions_left,
                     "confirmations": opened["budget"]["confirmations"],
                     "confirmations_left": service.projection.confirmations_left,
@@ -298,11 +299,20 @@ class ResearcherDesk:
         if self._service.projection.chain(self._researcher).seq >= MAX_SAID:
             raise Refused("said-enough", f"{self._researcher} has said {MAX_SAID} things: no more is taken")
 
-    def _is_out(self) -> bool:
+    def _is_out(self, now_ms: int) -> bool:
         """Whether it is stopped, or at a limit of its budget: its leases were ended then."""
-        projection = self._service.projection
-        is_spent = projection.spending.reached(self._researcher) != ""
-        return self._researcher in projection.stops or is_spent
+        projection, name = self._service.projection, self._researcher
+        limit = projection.spending.reached(name) or projection.account.reached(name, now_ms)
+        return name in projection.stops or limit not in ("", SUBMISSIONS)
+
+    def _may_have_a_task(self, now_ms: int) -> bool:
+        """Who has handed in all that it may keeps what it holds, to write it up, and gets nothing more."""
+        projection, name = self._service.projection, self._researcher
+        if self._is_out(now_ms):
+            return False
+        held = [one for one in projection.tasks.values() if one.researcher == name and not one.outcome]
+        has_all = projection.account.reached(name, now_ms) == SUBMISSIONS
+        return not has_all or any(one.lease_until_ms > now_ms for one in held)
 
     def lease(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
         fields(payload)
@@ -314,7 +324,7 @@ class ResearcherDesk:
             now_ms = service.now_ms()
             left_s = projection.seconds_left(now_ms)
             # Who is stopped or at a limit is offered nothing; a pause of everybody is said as a refusal.
-            may_have = left_s > 0 and not self._is_out()
+            may_have = left_s > 0 and self._may_have_a_task(now_ms)
             offer = next_offer(projection, self._researcher, now_ms=now_ms) if may_have else None
             if offer is None:
                 return {"task": None, "study_open": left_s > 0}
@@ -454,7 +464,7 @@ class ResearcherDesk:
                 raise Refused(
                     "not-leased", f"{self._researcher} does not hold a lease on task {body['task']!r:.80}"
                 )
-            if self._is_out() and not task.outcome:
+            if self._is_out(service.now_ms()) and not task.outcome:
                 # It is open for another: who has to stop ends nothing.
                 raise Refused("not-leased", f"the lease of {self._researcher} on {task.name} was ended")
             if task.outcome:

@@ -55,6 +55,9 @@ class Staff:
         self.is_last_reading = False
         self.alone_pid = 0
         self.is_all_read = False
+        # Takes in what sandboxes used; tells what was used of whatever may be limited.
+        self.measured: Verb = lambda _payload, _query: {}
+        self.use: Callable[[], dict[str, Any]] = dict
 
     def take_entry(self, payload: Any, *, who: str) -> dict[str, Any]:
         """Admit a signed entry and the blobs it names; refusals that look like attempts become alarms."""
@@ -346,6 +349,7 @@ class ControlDesk:
             ("POST", "/v1/heldout"): self.heldout,
             ("POST", "/v1/gone"): self.gone,
             ("POST", "/v1/last-reading"): self.last_reading,
+            ("POST", "/v1/used"): self._staff.measured,
             ("POST", "/v1/closing"): self.start_closing,
             ("GET", "/v1/close-material"): self.close_material,
             ("POST", "/v1/stop"): self.stop,
@@ -363,7 +367,8 @@ class ControlDesk:
 
     def status(self, _payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
         service = self._staff.service
-        spending, monitor = self._staff.spending(), self._staff.spent_by_monitor()
+        spending, use = self._staff.spending(), self._staff.use()
+        monitor = self._staff.spent_by_monitor()
         with service.lock:
             projection, now_ms = service.projection, service.now_ms()
             if self._rows[0] != projection.tree_size and projection.opened:
@@ -378,6 +383,7 @@ class ControlDesk:
                 "events": _latest_events(service, 6),
                 "spending": spending,
                 "monitor": monitor and {**monitor, "alone_pid": self._staff.alone_pid},
+                "use": use,
             }
 
     def reproduce(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
@@ -533,15 +539,15 @@ def summary(projection: Projection, *, now_ms: int) -> dict[str, Any]:
         "proposals": list(projection.proposals.values()),
         "researchers": [_researcher_told(projection, name) for name in projection.researchers],
         "budgets": {
-            "submissions": {"budget": opened["budget"]["submissions"], "used": projection.charged}
+            "submissions": {"budget": projection.most_of("submissions"), "used": projection.charged}
             if opened
             else {},
             "confirmations": {"budget": opened["budget"]["confirmations"], "used": projection.confirmed}
             if opened
             else {},
             "seconds": {
-                "budget": opened["budget"]["seconds"],
-                "used": round(opened["budget"]["seconds"] - projection.seconds_left(now_ms), 1),
+                "budget": projection.most_of("seconds"),
+                "used": round(projection.most_of("seconds") - projection.seconds_left(now_ms), 1),
             }
             if opened
             else {},

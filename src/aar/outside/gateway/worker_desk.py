@@ -3,6 +3,8 @@
 It tells what each call of a model used and asks what is left; the limits are kept here, not there. A call is
 on disk before it is answered, and in an entry soon after: with every tenth call, at a limit, when a task
 changes or ends, with a transcript, and when the gateway ends.
+
+What sandboxes used, of whatever researcher, is kept in the same account; the control plane tells of it.
 """
 
 from __future__ import annotations
@@ -14,27 +16,45 @@ from fractions import Fraction
 from typing import Any
 
 from aar.formats.errors import FormatError
-from aar.formats.kinds import DOLLARS, FILE_NAME, HEX32, INDEX, MONITOR, MONITOR_SPENT, TOKENS
+from aar.formats.kinds import DOLLARS, FILE_NAME, HEX32, INDEX, LIMIT_WORD, MONITOR, MONITOR_SPENT, TOKENS
 from aar.outside.admission import Refused
 from aar.outside.allocation import MAX_HOLDERS
+from aar.outside.budgets import Uncharged, told_of_use, use_of
 from aar.outside.gateway.ledger import Call, Ledger, LedgerUnusable, RepeatedCall
+from aar.outside.gateway.meter import Meter
 from aar.outside.gateway.record_service import Draft, RecordService
 from aar.outside.gateway.requests import fields
 from aar.outside.gateway.researcher_desk import Verb
-from aar.outside.projection import Projection
+from aar.outside.projection import Projection, Task
+from aar.verify.limits import sandbox_limit
 from aar.verify.spending import STUDY, Spent, cost, format_dollars
 
 CALLS_PER_ENTRY = 10
 MAX_TOKENS_PER_CALL = 10**9
 MAX_CALL_ID = 128
+# What sandboxes used is an entry when it is so much of one researcher, and earlier where something is over.
+SANDBOX_MS_PER_ENTRY = 30_000
+MAX_SANDBOX_MS = 2**50
+# Of a longer gap between two entries not all is time: while one counts and something is held, none is longer.
+LONGEST_GAP_MS = 15_000
+SUBMISSIONS = LIMIT_WORD["submissions"]
 
 
 class WorkerDesk:
     """Serves the worker; every public method that takes a payload is one verb."""
 
-    def __init__(self, service: RecordService, ledger: Ledger, *, is_closing: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        service: RecordService,
+        ledger: Ledger,
+        *,
+        is_closing: Callable[[], bool],
+        meter: Meter | None = None,
+    ) -> None:
+        """`meter`: where what sandboxes used is kept; without one it is kept in memory alone."""
         self._service = service
         self._ledger = ledger
+        self._meter = meter or Meter()
         self._is_closing = is_closing
         # Taken before the service's lock, never after it.
         self._lock = threading.RLock()
@@ -75,14 +95,16 @@ class WorkerDesk:
             except RepeatedCall as error:
                 raise Refused("repeated", str(error)) from error
             self._settle_when_due(researcher)
-            return self._told(researcher)
+            return self._told(researcher, of_task=True)
 
     def limits(self, _payload: Any, query: Mapping[str, str]) -> dict[str, Any]:
         """What `usage` answers, without a call."""
         researcher = query.get("researcher", "")
         self._model(researcher)
         with self._lock:
-            return self._told(researcher)
+            # Time passes without a call.
+            self._enforce_when_due(researcher)
+            return self._told(researcher, of_task=True)
 
     def transcript(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
         """Enter the digest of a finished transcript, with the calls that are not charged yet."""
@@ -108,24 +130,77 @@ class WorkerDesk:
         # Not under the lock: witnesses may take their time, and others have calls to tell of.
         return service.acknowledge(index)
 
+    def measured(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
+        """Take in what sandboxes used in this life of the launcher; told again, it counts once.
+
+        A verb of the staff: neither a worker nor a sandbox says what it used.
+        """
+        wanted = fields(payload, life=str, used_ms=dict)
+        used_ms, service = wanted["used_ms"], self._service
+        for name, ms in used_ms.items():
+            if name not in service.projection.account.used:
+                raise Refused("no-researcher", f"{name!r:.80} is not a researcher of this study")
+            if type(ms) is not int or not 0 <= ms <= MAX_SANDBOX_MS:
+                raise Refused("bad-request", f"used_ms of {name}: got {ms!r:.40}, want 0 to {MAX_SANDBOX_MS}")
+        with self._lock, service.lock:
+            self._meter.take(wanted["life"], used_ms, lambda name: _task_of(service.projection, name))
+            self.enforce()
+            waiting = self._unmetered()
+            for name in sorted({name for name, _task in waiting}):
+                rows = {task: ms for (who, task), ms in waiting.items() if who == name}
+                if sum(rows.values()) >= SANDBOX_MS_PER_ENTRY or len(rows) > 1:
+                    self._charge_sandboxes(name)
+            self._let_time_pass()
+        return {}
+
     def settle(self, researcher: str = STUDY) -> None:
         """Charge what is not charged yet: of one researcher, or of all."""
         with self._lock:
-            for name in [researcher] if researcher else list(self._service.projection.spending.models):
-                if name in self._service.projection.spending.models:
-                    self._charge(name)
+            projection = self._service.projection
+            for name in [researcher] if researcher else [*projection.account.used, MONITOR]:
+                self._charge_calls(name)
+                self._charge_sandboxes(name)
 
     def enforce(self) -> None:
-        """Enter what is spent of each researcher at a limit, and end its leases."""
+        """Enter what is spent of each researcher at a limit, end its leases; close each task at its limit."""
         with self._lock, self._service.lock:
             projection = self._service.projection
-            for name in projection.spending.models:
+            if not projection.opened or projection.closed:
+                return
+            if self._limit_of(MONITOR):
+                # It holds no task, and its limit is nobody else's.
+                self._charge_calls(MONITOR)
+            for name in projection.account.used:
                 # Counted anew for each: what was entered for the one before waits no more.
-                limit = projection.spending.reached(name, self._uncharged())
-                if limit:
+                limit = self._limit_of(name)
+                if limit and self._is_told(name, limit):
+                    # What a sandbox that is being ended still uses is not an entry each time.
+                    self._charge_calls(name)
+                elif limit:
                     # A limit of the study is reached by what all of them spent: all of it is entered.
                     self.settle(STUDY if limit.startswith("study") else name)
+                # Who has handed in all that it may is let write it up.
+                if limit and limit != SUBMISSIONS:
+                    self._say_of_time(name, limit)
                     end_leases(self._service, name)
+            for task in list(projection.tasks.values()):
+                limit = "" if task.outcome else self._limit_of_task(task.name)
+                if limit:
+                    self.settle()
+                    self._say_of_time(task.researcher, limit, task.name)
+                    self._close(task, limit)
+
+    def use(self) -> dict[str, Any]:
+        """What each researcher, each task and the study used of what may be limited, and what stops them."""
+        with self._lock, self._service.lock:
+            projection = self._service.projection
+            waiting = Uncharged(self._unmetered(), self._waiting_by_task())
+            told = told_of_use(projection, self._service.now_ms(), waiting)
+            for name, one in told["researchers"].items():
+                limit = self._limit_of(name)
+                is_writing_up = limit == SUBMISSIONS and _task_of(projection, name) != ""
+                one["stop"] = "" if is_writing_up else limit
+            return told
 
     def spending(self) -> dict[str, Any]:
         """What each researcher that is a model spent so far and what stops it, and the study under ""."""
@@ -167,32 +242,96 @@ class WorkerDesk:
         except FormatError as error:
             raise Refused("bad-request", f"more than a charge can say: {error}") from error
 
-    def _told(self, researcher: str) -> dict[str, Any]:
-        """Why the researcher has to stop, if it has to, and what is left of each budget."""
+    def _told(self, researcher: str, *, of_task: bool = False) -> dict[str, Any]:
+        """Why the researcher has to stop, if it has to, and what is left of each budget.
+
+        With `of_task` also, that the task that it had last was closed at its limit.
+        """
+        if researcher == MONITOR:
+            return self._told_monitor()
         service = self._service
         with service.lock:
             projection, now_ms = service.projection, service.now_ms()
             more = self._uncharged()
             spending = projection.spending
-            limit = spending.reached(researcher, more)
+            limit = self._limit_of(researcher)
             left = []
-            for name in (researcher,) if researcher == MONITOR else (researcher, STUDY):
+            for name in (researcher, STUDY):
                 spent = spending.spent_of(name) + (more[name] if name else _of_all(more))
                 allowed = spending.limits[name]
                 left.append((allowed.tokens - spent.tokens, allowed.dollars - spent.dollars))
+            task = _task_of(projection, researcher)
+            if task:
+                spent, allowed = spending.spent_on[task], spending.task_limits[task]
+                spent += self._uncharged_on(task)
+                left.append((allowed.tokens - spent.tokens, allowed.dollars - spent.dollars))
             seconds = projection.seconds_left(now_ms)
-            submissions = _submissions_left(projection, researcher)
+            stop = stop_of(
+                projection, researcher, limit=limit, seconds=seconds, is_closing=self._is_closing()
+            )
+            if of_task and not stop:
+                stop = _limit_it_lost_its_task_to(projection, researcher)
+            use = use_of(projection, researcher, task, now_ms, Uncharged(self._unmetered()))
             return {
-                "stop": stop_of(
-                    projection, researcher, limit=limit, seconds=seconds, is_closing=self._is_closing()
-                ),
+                "stop": stop,
                 "left": {
                     "tokens": max(min(tokens for tokens, _ in left), 0),
                     "dollars": format_dollars(max(min(dollars for _, dollars in left), Fraction())),
-                    "seconds": max(int(seconds), 0),
-                    "submissions": submissions,
+                    "seconds": max(min(int(seconds), use.seconds_left), 0),
+                    "submissions": _submissions_left(projection, researcher),
+                    **({} if use.sandbox_left is None else {"sandbox_seconds": use.sandbox_left}),
                 },
             }
+
+    def _told_monitor(self) -> dict[str, Any]:
+        """The same of the monitor: its own limits alone; neither a pause nor the time that is over stops it."""
+        with self._service.lock:
+            projection = self._service.projection
+            allowed = projection.spending.limits[MONITOR]
+            spent = projection.spending.spent[MONITOR] + self._uncharged()[MONITOR]
+            is_over = bool(projection.closed) or self._is_closing()
+            return {
+                "stop": "stopped" if is_over else allowed.reached(spent),
+                "left": {
+                    "tokens": max(allowed.tokens - spent.tokens, 0),
+                    "dollars": format_dollars(max(allowed.dollars - spent.dollars, Fraction())),
+                },
+            }
+
+    def _limit_of(self, researcher: str) -> str:
+        """The limit that a researcher is at now, in a word; what no entry has yet counts, too."""
+        projection = self._service.projection
+        more_ms: dict[str, int] = {}
+        for (name, _task), ms in self._unmetered().items():
+            more_ms[name] = more_ms.get(name, 0) + ms
+        return projection.spending.reached(researcher, self._uncharged()) or projection.account.reached(
+            researcher, self._service.now_ms(), more_ms=more_ms
+        )
+
+    def _limit_of_task(self, task: str) -> str:
+        """The limit that a task is at now, in a word."""
+        projection = self._service.projection
+        more_ms = sum(ms for (_name, on), ms in self._unmetered().items() if on == task)
+        return projection.spending.task_reached(
+            task, self._uncharged_on(task)
+        ) or projection.account.task_reached(task, self._service.now_ms(), more_ms=more_ms)
+
+    def _unmetered(self) -> Mapping[tuple[str, str], int]:
+        """By researcher and task, processor milliseconds of sandboxes that no entry has yet."""
+        account = self._service.projection.account
+        waiting = self._meter.uncharged(account.sandbox_ms)
+        return {key: ms for key, ms in waiting.items() if key[0] in account.used}
+
+    def _uncharged_on(self, task: str) -> Spent:
+        """What calls for a task came to that no entry has yet."""
+        return self._waiting_by_task().get(task, Spent())
+
+    def _waiting_by_task(self) -> dict[str, Spent]:
+        spent: dict[str, Spent] = {}
+        for name, model in self._service.projection.spending.models.items():
+            for call in self.waiting(name):
+                spent[call.task] = spent.get(call.task, Spent()) + _sum(model, [call])
+        return spent
 
     def _uncharged(self) -> dict[str, Spent]:
         """By researcher, what its calls came to that no entry has yet."""
@@ -211,12 +350,19 @@ class WorkerDesk:
     def _settle_when_due(self, researcher: str) -> None:
         """A limit is an entry at once: who asks for work next is judged by the record alone."""
         with self._service.lock:
-            spending, waiting = self._service.projection.spending, self.waiting(researcher)
-            limit = spending.reached(researcher, self._uncharged())
-            if limit:
-                self.enforce()
-            elif len(waiting) >= CALLS_PER_ENTRY or len({one.task for one in waiting}) > 1:
+            waiting = self.waiting(researcher)
+            is_due = len(waiting) >= CALLS_PER_ENTRY or len({one.task for one in waiting}) > 1
+            if not self._enforce_when_due(researcher) and is_due:
                 self._charge(researcher)
+
+    def _enforce_when_due(self, researcher: str) -> bool:
+        """Enforce limits where that researcher, or what it works on, is at one."""
+        with self._service.lock:
+            task = _task_of(self._service.projection, researcher)
+            is_due = self._limit_of(researcher) != "" or (task != "" and self._limit_of_task(task) != "")
+            if is_due:
+                self.enforce()
+            return is_due
 
     def _charge(
         self, researcher: str, transcript: Mapping[str, Any] | None = None, *, task: str = ""
@@ -237,6 +383,84 @@ class WorkerDesk:
                 body = charge_body(service.projection, researcher, name, calls, kept)
                 charge = Draft(author="gateway", kind="budget-charged", body=body)
                 service.append([charge, *spent_alarm(service.projection, body)])
+
+    def _is_told(self, researcher: str, limit: str) -> bool:
+        """Whether the record alone says that it is at that limit, and nothing is to be taken from it."""
+        projection, now_ms = self._service.projection, self._service.now_ms()
+        told = projection.spending.reached(researcher) or projection.account.reached(researcher, now_ms)
+        return told == limit and (limit == SUBMISSIONS or not _holds(projection, researcher, now_ms))
+
+    def _charge_calls(self, researcher: str) -> None:
+        if researcher in self._service.projection.spending.models:
+            self._charge(researcher)
+
+    def _charge_sandboxes(self, researcher: str) -> None:
+        """Enter what a researcher's sandboxes used and no entry has yet, that of each task apart."""
+        rows = [(task, ms) for (name, task), ms in self._unmetered().items() if name == researcher]
+        for task, ms in rows:
+            self._enter_use(researcher, task, ms)
+
+    def _say_of_time(self, researcher: str, limit: str, task: str = "") -> None:
+        """A limit of time stands in the record with its reason, as others do: with who was at it, once."""
+        if limit.endswith(LIMIT_WORD["seconds"]) and researcher:
+            held = _holds(self._service.projection, researcher, self._service.now_ms())
+            if task in held or (not task and held):
+                self._enter_use(researcher, task or held[0], 0, limit)
+
+    def _enter_use(self, researcher: str, task: str, ms: int, limit: str = "") -> None:
+        service = self._service
+        with service.lock:
+            projection = service.projection
+            if not projection.opened or projection.closed:
+                return
+            total = projection.account.used[researcher].sandbox_ms + ms
+            reached, _timely = sandbox_limit(projection.account, researcher, task, ms)
+            body = {
+                "researcher": researcher,
+                "task": task if task in projection.tasks else "",
+                "what": "sandbox",
+                "amount": ms,
+                "submission": -1,
+                "usage": {"total": total, "limit": reached or limit},
+            }
+            service.append([Draft(author="gateway", kind="budget-charged", body=body)])
+
+    def _let_time_pass(self) -> None:
+        """An entry before a gap becomes too long to be time, where time counts and somebody works."""
+        service = self._service
+        projection, now_ms = service.projection, service.now_ms()
+        account = projection.account
+        is_late = now_ms - projection.last_received_ms >= LONGEST_GAP_MS
+        if not is_late or projection.paused >= 0 or self._is_closing():
+            return
+        for name in account.used:
+            held = _holds(projection, name, now_ms)
+            limits = [account.limits[name], *(account.task_limits[task] for task in held)]
+            if held and (projection.spending.models or any("seconds" in one for one in limits)):
+                waiting = self._unmetered().get((name, held[0]), 0)
+                self._enter_use(name, held[0], waiting)
+                return
+
+    def _close(self, task: Task, limit: str) -> None:
+        """Close a task at its limit, for whoever has it."""
+        projection = self._service.projection
+        word = limit.removeprefix("task-")
+        account, money = projection.account, projection.spending.task_limits[task.name]
+        most = {
+            "tokens": f"{money.tokens} tokens",
+            "dollars": f"{format_dollars(money.dollars)} dollars",
+            **{
+                LIMIT_WORD[key]: f"{account.task_limits[task.name].get(key, 0)} seconds {what}"
+                for key, what in (("seconds", "for which it is held"), ("sandbox_seconds", "of sandboxes"))
+            },
+        }
+        body = {
+            "task": task.name,
+            "researcher": task.researcher,
+            "outcome": "budget",
+            "reason": f"it reached its limit, {limit}: {most[word]}",
+        }
+        self._service.append([Draft(author="gateway", kind="task-closed", body=body, refs=(task.index,))])
 
     def _entry_of(self, researcher: str, name: str) -> int:
         with self._service.lock:
@@ -280,7 +504,7 @@ def charge_body(
             **{one: sum(call.tokens[one] for call in calls) for one in TOKENS},
             "dollars": format_dollars(this.dollars),
             "total": (spending.spent[researcher] + this).as_body(),
-            "limit": spending.reached(researcher, {researcher: this}),
+            "limit": spending.reached(researcher, {researcher: this}) or spending.task_reached(task, this),
             "transcripts": [dict(one) for one in transcripts],
         },
     }
@@ -308,20 +532,17 @@ def stop_of(projection: Projection, researcher: str, *, limit: str, seconds: flo
     """
     if researcher in projection.stops or projection.closed:
         return "stopped"
-    if limit:
+    if limit and limit != SUBMISSIONS:
         return limit.removeprefix("study-")
-    if seconds <= 0 and researcher != MONITOR:
+    if seconds <= 0:
         return "seconds"
     if is_closing:
         return "stopped"
-    if researcher == MONITOR:
-        # It reads on while the queue is paused, and what is left when the study's time is over.
-        return ""
     if projection.paused >= 0:
         return "paused"
     # Who holds a task still has something to write up.
-    is_spent = projection.submissions_left <= 0 and not _task_of(projection, researcher)
-    return "submissions" if is_spent else ""
+    is_spent = projection.submissions_left <= 0 or limit == SUBMISSIONS
+    return SUBMISSIONS if is_spent and not _task_of(projection, researcher) else ""
 
 
 def end_leases(service: RecordService, researcher: str) -> None:
@@ -377,7 +598,32 @@ def _task_of(projection: Projection, researcher: str) -> str:
     return next(held, "")
 
 
+def _holds(projection: Projection, researcher: str, now_ms: int) -> list[str]:
+    """The tasks that it has a lease on."""
+    return [
+        one.name
+        for one in projection.tasks.values()
+        if one.researcher == researcher and not one.outcome and one.lease_until_ms > now_ms
+    ]
+
+
+def _limit_it_lost_its_task_to(projection: Projection, researcher: str) -> str:
+    """The limit for which the task that it leased last was closed, if it was; until it leases another."""
+    leases = [one for one in projection.leases if one.researcher == researcher]
+    task = projection.tasks[leases[-1].task] if leases else None
+    if task is None or task.outcome != "budget" or task.researcher != researcher:
+        return ""
+    account, spending = projection.account, projection.spending
+    return spending.task_reached(task.name) or account.task_reached(task.name)
+
+
 def _submissions_left(projection: Projection, researcher: str) -> int:
+    left = [projection.submissions_left]
     task = projection.tasks.get(_task_of(projection, researcher))
-    left = projection.submissions_left
-    return max(left if task is None else min(left, task.submissions_left), 0)
+    if task is not None:
+        left.append(task.submissions_left)
+    account = projection.account
+    own = account.limits[researcher].get("submissions")
+    if own is not None:
+        left.append(own - account.used[researcher].submissions)
+    return max(min(left), 0)

@@ -96,6 +96,10 @@ class Bare:
         os.set_blocking(status_fd, False)
         return Started(process.pid, status_fd, (base,), is_program=True)
 
+    def cpu_s(self, _started: Started) -> float:
+        """Nobody counts it but the processes themselves."""
+        return 0.0
+
     def named(self, started: Started) -> None:
         """Nothing is mounted for it."""
 

@@ -141,6 +141,10 @@ class Bubblewrap:
             return self.layouts[kind]
         return grown(self.trees[kind], self.stage, number, staged)
 
+    def cpu_s(self, started: Started) -> float:
+        """As its control group counts it; 0 without one."""
+        return 0.0 if self.groups is None else self.groups.cpu_s(started.group)
+
     def named(self, started: Started) -> None:
         """It has mounts of its own since before it was named: those here would be copied for all others."""
         for place in started.staged:

@@ -210,6 +210,25 @@ class LauncherClient:
             answer.settimeout(_ANSWER_S)
             return {name: float(value) for name, value in json.loads(answer.recv(REQUEST_BYTES)).items()}
 
+    def used_by_slot(self) -> dict[int, float]:
+        """Processor seconds so far of the researchers' sandboxes in each slot, those that run included.
+
+        For whoever started the launcher: anybody else gets `SandboxRefused`. Raises `SandboxUnavailable` when
+        it is gone.
+        """
+        with self._ask(json.dumps({"do": "used"}).encode(), [], opening=False) as answer:
+            answer.settimeout(_ANSWER_S)
+            try:
+                packet = answer.recv(REQUEST_BYTES)
+            except (ConnectionError, TimeoutError) as error:
+                raise SandboxUnavailable(
+                    f"the launcher does not answer ({error}): start a new one"
+                ) from error
+        told: dict[str, Any] = json.loads(packet) if packet else {"refused": "the launcher is gone"}
+        if "refused" in told:
+            raise SandboxRefused(told["refused"])
+        return {int(slot): float(cpu_s) for slot, cpu_s in told["used"]}
+
     def close(self) -> None:
         """Let go of the launcher, which ends with its last client; what was started here keeps running."""
         self._socket.close()

@@ -1,5 +1,7 @@
 """Control groups: bounds on memory and processes that hold a whole sandbox, where groups can be made here.
 
+They also count its processor time, to the end and whatever its processes do to be forgotten by their parents.
+
 Version 1 has a directory tree for each controller, version 2 one for all. A sandbox's group is made in the
 launcher's own (version 1) or at the top (version 2, where a group that holds processes gives its own none of
 the controllers). Whoever reads its name learns nothing: not the launcher's number, nor how many there were.
@@ -23,6 +25,8 @@ from aar.outside.sandbox.spec import SandboxError, SandboxSpec
 
 PREFIX = "aar"
 CONTROLLERS = ("memory", "pids")
+# Of version 1, where it can be had: version 2 counts in every group.
+METER = "cpuacct"
 # bubblewrap's own processes, and what starts and reaps: the program's own count is held inside.
 SPARE_PROCESSES = 8
 _MIB = 1 << 20
@@ -33,6 +37,8 @@ _LIMIT_FILES = {
     1: {"memory": "memory.limit_in_bytes", "pids": "pids.max"},
     2: {"memory": "memory.max", "pids": "pids.max"},
 }
+# Version 1 counts memory and swap together, version 2 swap alone; where swap is not counted there is no file.
+_SWAP_FILES = {1: "memory.memsw.limit_in_bytes", 2: "memory.swap.max"}
 _OURSELVES = "0"
 _MACHINE_ID = Path("/etc/machine-id")
 _SWEEPS, _SWEEP_PAUSE_S = 50, 0.01
@@ -104,6 +110,8 @@ class Groups:
                 homes[controller] = os.open(own, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                 place = tree if version == 2 else own
                 opened[controller] = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            if version == 1:
+                _add_meter(opened, homes)
             groups = cls(version, opened, homes)
             groups._sweep()
             name = new_name()
@@ -128,11 +136,10 @@ class Groups:
             for directory in self._distinct():
                 os.mkdir(name, 0o755, dir_fd=directory)
             for controller, wanted in limits.items():
-                path = f"{name}/{_LIMIT_FILES[self.version][controller]}"
-                self._write(controller, path, str(wanted))
-                told = self._read(controller, path)
-                if told != str(wanted):
-                    raise LimitNotHeld(f"{controller} of a control group: {told}, want {wanted}")
+                self._limit(controller, f"{name}/{_LIMIT_FILES[self.version][controller]}", wanted)
+            with contextlib.suppress(FileNotFoundError):
+                no_swap = limits["memory"] if self.version == 1 else 0
+                self._limit("memory", f"{name}/{_SWAP_FILES[self.version]}", no_swap)
         except BaseException:
             self.remove(name)
             raise
@@ -150,6 +157,16 @@ class Groups:
         finally:
             for home in set(self.homes.values()):
                 _write_at(home, members, _OURSELVES)
+
+    def cpu_s(self, name: str) -> float:
+        """Processor seconds of all that ever ran in the group; 0 where nobody counts them."""
+        with contextlib.suppress(OSError, ValueError):
+            if self.version == 1 and METER in self.directories:
+                return int(self._read(METER, f"{name}/{METER}.usage")) / 1e9
+            if self.version == 2:
+                told = dict(line.split() for line in self._read("memory", f"{name}/cpu.stat").splitlines())
+                return int(told.get("usage_usec", 0)) / 1e6
+        return 0.0
 
     def oom_kills(self, name: str) -> int:
         """How often the kernel ended something in the group for want of memory."""
@@ -170,6 +187,12 @@ class Groups:
     def _distinct(self) -> Iterator[int]:
         yield from self.directories.values() if self.version == 1 else [self.directories["memory"]]
 
+    def _limit(self, controller: str, path: str, wanted: int) -> None:
+        self._write(controller, path, str(wanted))
+        told = self._read(controller, path)
+        if told != str(wanted):
+            raise LimitNotHeld(f"{controller} of a control group: {told}, want {wanted}")
+
     def _write(self, controller: str, path: str, text: str) -> None:
         _write_at(self.directories[controller], path, text)
 
@@ -187,6 +210,24 @@ class Groups:
                 if name.removeprefix(f"{PREFIX}-").rpartition("-")[0] not in living:
                     _end_all(name, directory)
                     _is_removed(name, directory)
+
+
+def _add_meter(opened: dict[str, int], homes: dict[str, int]) -> None:
+    """Add where processor time is counted, if groups can be made there: nothing is bounded by it."""
+    name, found = new_name(), list[int]()
+    try:
+        for _both in range(2):
+            place = _ROOT / METER / _own_group(METER)
+            found.append(os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        os.mkdir(name, 0o755, dir_fd=found[0])
+        _write_at(found[0], f"{name}/tasks", _OURSELVES)
+        _write_at(found[1], "tasks", _OURSELVES)
+        os.rmdir(name, dir_fd=found[0])
+    except OSError:
+        for descriptor in found:
+            os.close(descriptor)
+        return
+    opened[METER], homes[METER] = found
 
 
 def _end_all(name: str, directory: int) -> None:

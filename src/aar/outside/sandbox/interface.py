@@ -47,6 +47,10 @@ class Backend(Protocol):
         """
         ...
 
+    def cpu_s(self, started: Started) -> float:
+        """Processor seconds of all that ever ran in it, as the kernel counts them; 0 where it does not."""
+        ...
+
     def named(self, started: Started) -> None:
         """Its first process has been named: what it has a copy of may go from the launcher's own view."""
         ...

@@ -97,6 +97,10 @@ class _Launcher:
     runs: list[_Run] = field(default_factory=list)
     started: int = 0
     finished_cpu_s: float = 0.0
+    # The client that is told what each researcher's sandboxes used: whoever started us, never a seat's.
+    owner: socket.socket | None = None
+    # By slot: of researchers' sandboxes that have ended.
+    researchers_cpu_s: dict[int, float] = field(default_factory=dict)
     next_look_s: float = 0.0
 
     def add_client(self, sock: socket.socket, profiles: frozenset[str]) -> None:
@@ -154,12 +158,16 @@ class _Launcher:
             if request["do"] == "usage":
                 _answer(control, self._usage())
                 control.close()
+            elif request["do"] == "used":
+                self._check_owner(client)
+                _answer(control, {"used": [list(one) for one in self._used().items()]})
+                control.close()
             elif request["do"] == "start":
                 spec = parse_spec(request["spec"])
                 self._check_seat(client, spec)
                 self._start(spec, control, handed, self.clients[client])
             else:
-                raise SandboxRefused(f"request {request['do']!r}: want start or usage")
+                raise SandboxRefused(f"request {request['do']!r}: want start, usage or used")
         except (SandboxError, OSError, ValueError, KeyError, TypeError) as error:
             _answer(control, {"refused": f"{error}" or type(error).__name__})
             control.close()
@@ -181,6 +189,22 @@ class _Launcher:
         # One, and one that is about to end: whoever took the client over could leave nobody else a place.
         if sum((run.spec.uid_slot, run.spec.gateway_dir) == seat for run in self.runs) >= MAX_IN_A_SEAT:
             raise SandboxRefused(f"slot {spec.uid_slot} has {MAX_IN_A_SEAT} sandboxes: wait for one to end")
+
+    def _check_owner(self, client: socket.socket) -> None:
+        """Raise `SandboxRefused` unless that is the client that started us."""
+        if client is not self.owner:
+            raise SandboxRefused(
+                "what each slot used is told to whoever started the launcher, and nobody else"
+            )
+
+    def _used(self) -> dict[int, float]:
+        """Processor seconds of the sandboxes of each researcher's slot so far, those that run included."""
+        used = dict(self.researchers_cpu_s)
+        for run in self.runs:
+            if run.spec.profile == "researcher":
+                self._count_cpu(run)
+                used[run.spec.uid_slot] = used.get(run.spec.uid_slot, 0.0) + run.seen_cpu_s
+        return used
 
     def _usage(self) -> dict[str, float]:
         alive = sum(processes.tree_cpu_s(run.root()) for run in self.runs)
@@ -335,10 +359,14 @@ class _Launcher:
             if descriptor is not None:
                 self._forget(descriptor)
                 os.close(descriptor)
+        # The kernel forgets the time of what dies with its namespace, or has a parent that ignores its
+        # end: what we saw last stands, or what the control group counted.
+        run.cpu_s = max(run.cpu_s, run.seen_cpu_s, self.backend.cpu_s(run.child))
         self.backend.release(run.child)
-        # The kernel forgets the time of processes that die with their namespace: what we saw last stands.
-        run.cpu_s = max(run.cpu_s, run.seen_cpu_s)
         self.finished_cpu_s += run.cpu_s
+        if run.spec.profile == "researcher":
+            slot = run.spec.uid_slot
+            self.researchers_cpu_s[slot] = self.researchers_cpu_s.get(slot, 0.0) + run.cpu_s
         if run.stopped is None and run.exit_code == _OUT_OF_CPU:
             # The kernel's own limit was quicker than our look: it is the same limit.
             run.stopped = "cpu"
@@ -355,7 +383,7 @@ class _Launcher:
 
     def _measure(self, run: _Run) -> processes.Use:
         use = processes.tree_use(run.root(), run.init)
-        run.seen_cpu_s = max(run.seen_cpu_s, use.cpu_s)
+        run.seen_cpu_s = max(run.seen_cpu_s, use.cpu_s, self.backend.cpu_s(run.child))
         return use
 
     def _is_walled(self, run: _Run, use: processes.Use, now: float, *, at_once: bool = False) -> bool:
@@ -368,7 +396,8 @@ class _Launcher:
         return missing is None
 
     def _count_cpu(self, run: _Run) -> None:
-        run.seen_cpu_s = max(run.seen_cpu_s, processes.tree_cpu_s(run.root()))
+        tree_cpu_s, all_cpu_s = processes.tree_cpu_s(run.root()), self.backend.cpu_s(run.child)
+        run.seen_cpu_s = max(run.seen_cpu_s, tree_cpu_s, all_cpu_s)
 
     def _sweep(self) -> None:
         """End what bubblewrap left to us before it could name it: killed early, it leaves a waiting child."""
@@ -424,7 +453,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="aar.outside.sandbox.launcher")
     parser.add_argument("--ready", type=int, required=True, help="descriptor for one line of JSON")
     parser.add_argument("--backend", choices=BACKENDS, default=DEFAULT_BACKEND)
-    parser.add_argument("--client", action="append", required=True, metavar="FD:PROFILE,PROFILE")
+    parser.add_argument(
+        "--client", action="append", required=True, metavar="FD:PROFILE,PROFILE", help="the first one owns it"
+    )
     parser.add_argument("--seats", type=json.loads, metavar="[[SLOT,DIR]...]", help="of the last client")
     chosen = parser.parse_args(argv)
     # An interrupt at the terminal is for whoever started us. One that is killed closes every control socket,
@@ -444,6 +475,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             number, _, profiles = word.partition(":")
             client = socket.socket(fileno=int(number))
             launcher.add_client(client, frozenset(profiles.split(",")))
+            launcher.owner = launcher.owner or client
         if chosen.seats:
             launcher.seats[client] = frozenset((slot, folder) for slot, folder in chosen.seats)
         json.dump({"ready": True}, ready)

@@ -4,7 +4,8 @@ A request is JSON with, as its first descriptor, the socket for its answers. "st
 output and error, then one descriptor for each file in the order of the spec. Answers: {"refused": why}, or
 {"started": name} and at the end {"exit": [...]}. A word back on that socket, "kill" or "output", or its end,
 kills the sandbox; "begin" starts the clocks of one that waits, and once its walls are seen is answered with
-{"begun": name}.
+{"begun": name}. "usage" is answered with what all sandboxes used, "used", to the launcher's owner alone, with
+what those of each researcher's slot did.
 """
 
 from __future__ import annotations
