@@ -284,7 +284,7 @@ class WorkerDesk:
             }
 
     def _told_monitor(self) -> dict[str, Any]:
-        """The same of the monitor: its own limits alone; neither a pause nor the time that is over stops it."""
+        """The same of the monitor: its own limits alone; neither a pause nor time that is over stops it."""
         with self._service.lock:
             projection = self._service.projection
             allowed = projection.spending.limits[MONITOR]
