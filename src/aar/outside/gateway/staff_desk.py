@@ -606,11 +606,12 @@ def _researcher_told(projection: Projection, name: str) -> dict[str, Any]:
         (one for one in projection.tasks.values() if one.researcher == name and not one.outcome), None
     )
     waiting = bool(mine) and "explore" not in mine[-1].receipts
+    is_held = waiting and not projection.holds.may_end(mine[-1].index, "explore")
     return {
         "researcher": name,
         "task": task.name if task else "",
         "workflow": task.workflow if task else "",
-        "state": "running" if waiting else ("thinking" if task else "idle"),
+        "state": "held" if is_held else "running" if waiting else ("thinking" if task else "idle"),
         "step": mine[-1].body["step"] if mine else "",
         "method": mine[-1].body["name"] if mine else "",
         "submissions": len(mine),
