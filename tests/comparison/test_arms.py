@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from aar.lab.problems import STUDY_PROBLEMS
 from aar.outside.comparison.arms import budget_of, deal, studies_of
 from aar.outside.comparison.plan import PlanError
-from aar.outside.study_file import AnchorSpec, Step, StudyFile, parse_study
+from aar.outside.study_file import AnchorSpec, Limits, ResearcherSpec, Step, StudyFile, parse_study
 
 PROBLEMS, ARMS = ("claims", "digits", "overlap"), ("fixed", "free", "hybrid")
 
@@ -73,6 +73,21 @@ def test_a_template_without_steps_or_without_an_open_goal_takes_the_embedded_one
     for tasks in (template.tasks[:1], tuple(free)):
         study = studies_of(replace(template, tasks=tasks), embedded(), ("digits",), ARMS)["digits", "fixed"]
         assert study.submissions == 12
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        replace(embedded(), sandbox_seconds=9),
+        replace(embedded(), team=(ResearcherSpec(limits=Limits(submissions=3)),)),
+        replace(embedded(), tasks=(replace(embedded().tasks[0], limits=Limits(minutes=3)),)),
+    ],
+)
+def test_limits_that_the_arms_would_not_all_have_are_refused(template: StudyFile) -> None:
+    with pytest.raises(
+        PlanError, match="has limits beside submissions .*: a comparison cannot have that yet"
+    ):
+        studies_of(template, embedded(), PROBLEMS, ARMS)
 
 
 def test_what_runs_would_share_is_refused() -> None:

@@ -97,6 +97,8 @@ def test_a_marker_of_something_else_is_refused(commands: Commands) -> None:
         (("task", "{}", "approve", "0"), "not a proposed task"),
         (("task", "{}", "add"), "wants --title"),
         (("task", "{}", "add", "--title", "x", "--submissions", "0"), "at least 1"),
+        (("task", "{}", "add", "--title", "x", "--minutes", "0"), "--minutes 0: want more than 0"),
+        (("task", "{}", "add", "--title", "x", "--sandbox-seconds", "0"), "--sandbox-seconds 0: want 1 to"),
         (("task", "{}", "add", "--title", "x", "--workflow", "fixed"), "wants its steps"),
         (("task", "{}", "add", "--title", "x", "--workflow", "fixed", "--step", "s1=[["), "as JSON"),
         (("task", "{}", "add", "--title", "x", "--workflow", "hybrid"), "wants the families"),

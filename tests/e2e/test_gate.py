@@ -139,8 +139,13 @@ def test_a_task_added_to_a_stopped_study_is_worked_on_when_it_goes_on(commands: 
     added = commands.run(
         "task", study, "add", "--title", "while it rests", "--name", "rest", "--submissions", "1",
         "--workflow", "fixed", "--step", 's1=[["probe", {"l2_factor": 10}]]',
+        "--minutes", "1.5", "--dollars", "2",
     )  # fmt: skip
     assert added.returncode == 0, added.stderr
+    (opened,) = [
+        one for one in commands.entries(study, "--kind", "task-opened") if one["body"]["task"] == "rest"
+    ]
+    assert opened["body"]["limits"] == {"seconds": 90, "dollars": "2.00"}
     done = commands.run("run", "--dir", study, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["verdict"] == "ok"

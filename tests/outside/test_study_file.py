@@ -23,7 +23,7 @@ from aar.outside.study_file import (
     default_study_text,
     parse_study,
 )
-from aar.outside.study_run import ModelTerms, check_monitor, monitor_of
+from aar.outside.study_run import ModelTerms, check_limits, check_monitor, monitor_of
 from forge import opening
 
 PROBLEMS = ("digits",)
@@ -586,3 +586,12 @@ def test_a_study_goes_on_with_the_monitor_that_it_was_opened_with() -> None:
             check_monitor(opened, other, terms)
     with pytest.raises(StudyFileError, match="opened with another monitor than this"):
         check_monitor({}, study, TERMS)
+
+
+def test_a_study_goes_on_with_the_limits_that_it_was_opened_with_alone() -> None:
+    told = parse_study(with_team(LIMITED), source="x", problems=PROBLEMS)
+    opened = told.limits_of(["researcher-1", "researcher-2", "researcher-3"])
+    check_limits(opened, opened)
+    for mine in (opened[1:], [], [*opened[:-1], {"researcher": "researcher-3", "limits": {"seconds": 2}}]):
+        with pytest.raises(StudyFileError, match="opened with other limits than these"):
+            check_limits(opened, mine)

@@ -19,7 +19,7 @@ from aar.outside.gateway import worker_desk
 from aar.outside.gateway.ledger import Ledger, LedgerUnusable
 from aar.outside.gateway.meter import METER, Meter, MeterUnusable
 from aar.outside.gateway.server import WORKER_CONNECTIONS, UnixServer, serve_in_thread
-from aar.outside.gateway.staff_desk import ControlDesk
+from aar.outside.gateway.staff_desk import ControlDesk, EvaluatorDesk
 from aar.outside.gateway.worker_desk import CALLS_PER_ENTRY, WorkerDesk
 from aar.outside.projection import Projection
 from aar.outside.staff_client import StaffClient
@@ -65,7 +65,7 @@ class Spending(Gateway):
         self.staff.service = self.service
         self.staff.settle, self.staff.enforce = self.worker.settle, self.worker.enforce
         for desk in self.desks.values():
-            desk._service, desk._settle = self.service, self.worker.settle
+            desk._service, desk._settle = self.service, self.worker.settle_task
 
     def call(self, number: int, researcher: str = ONE, **changes: Any) -> dict[str, Any]:
         told = {"researcher": researcher, "call": f"{researcher}-{number}", "model": "test/one", **CALL}
@@ -462,6 +462,25 @@ def test_what_sandboxes_used_is_summed_up_and_told_again_counts_once(gateway: Sp
     assert of_sandboxes(gateway)[1:] == [(task, 30_500, 61_500, "")]
 
 
+def test_what_sandboxes_used_is_said_on_the_control_socket_alone(gateway: Spending) -> None:
+    gateway.staff.measured = gateway.worker.measured
+    desks = [gateway.worker, EvaluatorDesk(gateway.staff), *gateway.desks.values()]
+    assert not any(("POST", "/v1/used") in desk.verbs() for desk in desks)
+    control = ControlDesk(gateway.staff, gateway.desks, stop=lambda: None)
+    control.verbs()["POST", "/v1/used"]({"life": "one", "used_ms": {ONE: 30_000}}, {})
+    assert of_sandboxes(gateway) == [("", 30_000, 30_000, "")]
+
+
+def test_a_lease_of_who_came_to_its_limit_since_it_was_looked_at_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = limited(tmp_path, sandbox_seconds=1)
+    gateway.plan(ONE)
+    use(gateway, 1_000)
+    monkeypatch.setattr(gateway.desks[ONE], "_may_have_a_task", lambda _now_ms: True)
+    assert gateway.desks[ONE].lease({}, {}) == {"task": None, "study_open": True}
+
+
 def test_what_sandboxes_used_and_no_entry_had_is_charged_after_kill_9_and_when_a_task_ends(
     gateway: Spending,
 ) -> None:
@@ -585,6 +604,11 @@ def test_a_limit_on_submissions_lets_what_was_handed_in_be_written_up(tmp_path: 
     assert (told["stop"], told["left"]["submissions"]) == ("", 0)
     assert gateway.worker.use()["researchers"][ONE]["stop"] == ""
     gateway.worker.enforce()
+    # What it still uses is summed up as it always is.
+    for number in range(3):
+        gateway.call(number)
+        use(gateway, number)
+    assert gateway.charges() == of_sandboxes(gateway) == []
     assert gateway.desks[ONE].lease({}, {})["task"]["task"] == task
     gateway.desks[ONE].done({"task": task, "outcome": "done", "reason": ""}, {})
     assert gateway.worker.limits({}, {"researcher": ONE})["stop"] == "submissions"

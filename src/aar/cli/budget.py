@@ -11,6 +11,7 @@ from typing import Any
 
 from aar.cli.failures import CommandFailed
 from aar.cli.gate import enrolled_signer, gateway_of
+from aar.cli.limits import limits_given
 from aar.cli.main import EXIT_OK
 from aar.cli.output import say, say_json
 from aar.cli.read import read_leaves
@@ -22,14 +23,6 @@ from aar.outside.control_plane import attach
 from aar.outside.gateway.staff_desk import summary
 from aar.outside.projection import Projection
 from aar.outside.study_directory import StudyDirectory
-from aar.outside.study_file import (
-    MAX_MINUTES,
-    MAX_SANDBOX_SECONDS,
-    MAX_SUBMISSIONS,
-    MAX_TOKENS,
-    dollars_of,
-    seconds_of,
-)
 from aar.verify.spending import STUDY, Limit, Spending, Spent, format_dollars
 
 HOUR_S = 3600
@@ -208,7 +201,11 @@ def _task_row(told: Mapping[str, Any]) -> dict[str, Any]:
 
 def _set(study: StudyDirectory, projection: Projection, options: argparse.Namespace) -> int:
     _check_whose(projection, options)
-    limits = _limits_given(options)
+    limits = limits_given(options, ("tokens", "sandbox_seconds", "submissions"))
+    if not limits:
+        raise CommandFailed(
+            "budget set wants --tokens, --dollars, --minutes, --sandbox-seconds or --submissions"
+        )
     researcher, task = options.researcher or STUDY, options.task or ""
     money = [name for name in ("tokens", "dollars") if name in limits]
     if money and not task and researcher not in projection.spending.limits:
@@ -250,35 +247,6 @@ def _check_whose(projection: Projection, options: argparse.Namespace) -> None:
         raise CommandFailed(f"there is no task {options.task}; there is: {known}")
     if task.outcome:
         raise CommandFailed(f"task {options.task} is closed ({task.outcome}): open another with aar task add")
-
-
-def _limits_given(options: argparse.Namespace) -> dict[str, Any]:
-    """What the options set, as the record has it; raises `CommandFailed` for what cannot be."""
-    limits: dict[str, Any] = {}
-    for name, most in (
-        ("tokens", MAX_TOKENS),
-        ("sandbox_seconds", MAX_SANDBOX_SECONDS),
-        ("submissions", MAX_SUBMISSIONS),
-    ):
-        value = getattr(options, name)
-        if value is not None and not 1 <= value <= most:
-            option = name.replace("_", "-")
-            raise CommandFailed(f"--{option} {value}: want 1 to {most}; aar stop ends a researcher")
-        limits |= {} if value is None else {name: value}
-    if options.minutes is not None:
-        if not 0 < options.minutes <= MAX_MINUTES:
-            raise CommandFailed(f"--minutes {options.minutes:g}: want more than 0, at most {MAX_MINUTES}")
-        limits["seconds"] = seconds_of(options.minutes)
-    if options.dollars is not None:
-        try:
-            limits["dollars"] = format_dollars(dollars_of(options.dollars))
-        except ValueError as error:
-            raise CommandFailed(f"--dollars: {error}") from error
-    if not limits:
-        raise CommandFailed(
-            "budget set wants --tokens, --dollars, --minutes, --sandbox-seconds or --submissions"
-        )
-    return limits
 
 
 def _spent(told: Mapping[str, Any]) -> Spent:

@@ -12,6 +12,7 @@ from typing import Any
 
 from aar.cli.config import reviewer_signer
 from aar.cli.failures import CommandFailed
+from aar.cli.limits import limits_given
 from aar.cli.main import EXIT_OK
 from aar.cli.output import complain, say, say_json
 from aar.cli.read import held_lines, poll_leaves, read_leaves, verify_with_pins
@@ -163,7 +164,7 @@ def _task_body(options: argparse.Namespace, name: str, title: str | None, direct
         "steps": steps,
         "scope": _scope(options),
         "submissions": options.submissions,
-        "limits": {},
+        "limits": limits_given(options, ("tokens", "sandbox_seconds")),
         "priority": options.priority,
         "risk": options.risk,
     }

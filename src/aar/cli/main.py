@@ -158,6 +158,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="a higher one goes out first",
     )
     task.add_argument("--risk", choices=("low", "medium", "high"), default="low")
+    _add_limits(task, "add, approve: ")
     task.add_argument(
         "--step",
         action="append",
@@ -297,17 +298,21 @@ def _add_budget(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         help="set: the limit of this one; default: of the study",
     )
     budget.add_argument("--task", metavar="TASK", help="set: the limit of this task, of all who work on it")
-    budget.add_argument("--tokens", type=int, metavar="N", help="set: how many in all")
-    budget.add_argument("--dollars", metavar="D", help="set: how many in all, such as 12.50")
-    held = "set: for which it holds a task, or the task is held; of the study: of work"
-    budget.add_argument("--minutes", type=float, metavar="M", help=held)
-    budget.add_argument(
-        "--sandbox-seconds", type=int, metavar="S", help="set: processor time of its own sandboxes"
-    )
+    _add_limits(budget, "set: ")
     budget.add_argument("--submissions", type=int, metavar="N", help="set: how many in all")
     budget.add_argument("--reason", metavar="TEXT", help="set: why; the record keeps it")
     budget.add_argument("--key", metavar="FILE")
     budget.add_argument("--json", action="store_true")
+
+
+def _add_limits(parser: argparse.ArgumentParser, when: str) -> None:
+    parser.add_argument("--tokens", type=int, metavar="N", help=f"{when}how many in all")
+    parser.add_argument("--dollars", metavar="D", help=f"{when}how many in all, such as 12.50")
+    held = "for which it holds a task, or the task is held; of the study: of work"
+    parser.add_argument("--minutes", type=float, metavar="M", help=f"{when}{held}")
+    parser.add_argument(
+        "--sandbox-seconds", type=int, metavar="S", help=f"{when}processor time of researchers' own sandboxes"
+    )
 
 
 def _add_trace(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -345,8 +345,10 @@ def _budget(box: Toolbox, _arguments: Arguments) -> Any:
     told = box.gateway.study()
     left = {key: told["budget"][f"{key}_left"] for key in ("submissions", "confirmations")}
     seconds = max((told["deadline_ms"] - told["now_ms"]) // 1000, 0)
-    more = box.more_left() if box.more_left is not None else {}
-    return {"left": {**more, **left, "seconds": seconds}}
+    left["seconds"] = seconds
+    more = dict(box.more_left() if box.more_left is not None else {})
+    # Its own limits and its task's may be nearer than the study's.
+    return {"left": {**more, **{key: min(value, more.get(key, value)) for key, value in left.items()}}}
 
 
 def _verify_receipt(box: Toolbox, arguments: Arguments) -> Any:
@@ -591,7 +593,8 @@ TOOLS: tuple[Tool, ...] = (
         "budget",
         "study",
         _budget,
-        "What is left to spend: submissions, confirmations, seconds; where they count, tokens, dollars.",
+        "What is left to spend: submissions, confirmations, seconds; where they count, tokens, dollars, "
+        "seconds of sandboxes.",
         {},
     ),
     _tool(

@@ -105,7 +105,11 @@ class Seat:
             left = dict(self.standing().left)
         except GatewayGone as error:
             raise GatewayLost(str(error)) from error
-        return {key: left[key] for key in ("tokens", "dollars") if key in left}
+        return {
+            key: left[key]
+            for key in ("tokens", "dollars", "sandbox_seconds", "seconds", "submissions")
+            if key in left
+        }
 
     # The sandbox.
 

@@ -12,10 +12,18 @@ from aar.verify.spending import NO_LIMIT, STUDY, Spent, format_dollars
 
 @dataclass(frozen=True, slots=True)
 class Uncharged:
-    """What no entry has yet: processor milliseconds by researcher and task, what calls came to by task."""
+    """What no entry has yet: processor milliseconds by researcher and task, what calls came to by each."""
 
     sandbox_ms: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    spent: Mapping[str, Spent] = field(default_factory=dict)
     spent_on: Mapping[str, Spent] = field(default_factory=dict)
+
+    def by_researcher(self) -> dict[str, int]:
+        """Processor milliseconds."""
+        used: dict[str, int] = {}
+        for (name, _task), ms in self.sandbox_ms.items():
+            used[name] = used.get(name, 0) + ms
+        return used
 
     def of(self, researcher: str) -> int:
         return sum(ms for (name, _task), ms in self.sandbox_ms.items() if name == researcher)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from aar.lab.blocks import BLOCKS
 from aar.lab.pipeline import parse_pipeline_text
 from aar.outside.comparison.plan import Budget, PlanError
-from aar.outside.study_file import Scope, Step, StudyFile, TaskSpec
+from aar.outside.study_file import NO_LIMITS, Scope, Step, StudyFile, TaskSpec
 
 
 def studies_of(
@@ -100,10 +100,14 @@ def _task(
 
 
 def _check(template: StudyFile) -> None:
+    limits = [*(one.limits for one in template.team), *(one.limits for one in template.tasks)]
+    limited = [one for one in limits if one != NO_LIMITS]
     others: Mapping[str, object] = {
         "[[witness]]": template.witnesses,
         "[[anchor]]": template.anchors,
         "data": template.data,
+        # Every arm has the same budget: what the human's steps take, and the time.
+        "limits beside submissions and the study's minutes": template.sandbox_seconds or limited,
     }
     for name, value in others.items():
         if value:

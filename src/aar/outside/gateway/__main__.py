@@ -132,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             name,
             is_closing=lambda: bool(staff.closing),
             kept=Kept(Path("gateway") / "kept", name),
-            settle=worker.settle,
+            settle=worker.settle_task,
         )
         for name in names
     }

@@ -337,7 +337,14 @@ class ResearcherDesk:
                     "epoch": task.epoch + 1,
                     "direction": offer.direction,
                 }
-                service.append([Draft(author="gateway", kind="task-leased", body=body, refs=(task.index,))])
+                draft = Draft(author="gateway", kind="task-leased", body=body, refs=(task.index,))
+                try:
+                    service.append([draft])
+                except Refused as refused:
+                    # Its time was over in between, or that of the task.
+                    if refused.code == "budget":
+                        return {"task": None, "study_open": True}
+                    raise
                 task = service.projection.tasks[task.name]
             return {"task": _task_told(task), "study_open": True}
 

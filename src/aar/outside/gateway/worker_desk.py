@@ -145,10 +145,8 @@ class WorkerDesk:
         with self._lock, service.lock:
             self._meter.take(wanted["life"], used_ms, lambda name: _task_of(service.projection, name))
             self.enforce()
-            waiting = self._unmetered()
-            for name in sorted({name for name, _task in waiting}):
-                rows = {task: ms for (who, task), ms in waiting.items() if who == name}
-                if sum(rows.values()) >= SANDBOX_MS_PER_ENTRY or len(rows) > 1:
+            for name, ms in self._waiting_now().by_researcher().items():
+                if ms >= SANDBOX_MS_PER_ENTRY:
                     self._charge_sandboxes(name)
             self._let_time_pass()
         return {}
@@ -161,30 +159,41 @@ class WorkerDesk:
                 self._charge_calls(name)
                 self._charge_sandboxes(name)
 
+    def settle_task(self, researcher: str) -> None:
+        """Charge what a researcher spent before its task ends; what was for none waits."""
+        with self._lock:
+            self._charge_calls(researcher)
+            for (name, task), ms in self._unmetered().items():
+                if name == researcher and task:
+                    self._enter_use(name, task, ms)
+
     def enforce(self) -> None:
         """Enter what is spent of each researcher at a limit, end its leases; close each task at its limit."""
         with self._lock, self._service.lock:
             projection = self._service.projection
             if not projection.opened or projection.closed:
                 return
-            if self._limit_of(MONITOR):
+            waiting = self._waiting_now()
+            if self._limit_of(MONITOR, waiting):
                 # It holds no task, and its limit is nobody else's.
                 self._charge_calls(MONITOR)
             for name in projection.account.used:
-                # Counted anew for each: what was entered for the one before waits no more.
-                limit = self._limit_of(name)
-                if limit and self._is_told(name, limit):
+                limit = self._limit_of(name, waiting)
+                # Who has handed in all that it may is let write it up.
+                if limit in ("", SUBMISSIONS):
+                    continue
+                if self._is_told(name, limit):
                     # What a sandbox that is being ended still uses is not an entry each time.
                     self._charge_calls(name)
-                elif limit:
+                else:
                     # A limit of the study is reached by what all of them spent: all of it is entered.
                     self.settle(STUDY if limit.startswith("study") else name)
-                # Who has handed in all that it may is let write it up.
-                if limit and limit != SUBMISSIONS:
-                    self._say_of_time(name, limit)
-                    end_leases(self._service, name)
+                self._say_of_time(name, limit)
+                end_leases(self._service, name)
+                # Counted anew for the next: what was entered waits no more.
+                waiting = self._waiting_now()
             for task in list(projection.tasks.values()):
-                limit = "" if task.outcome else self._limit_of_task(task.name)
+                limit = "" if task.outcome else self._limit_of_task(task.name, self._waiting_now())
                 if limit:
                     self.settle()
                     self._say_of_time(task.researcher, limit, task.name)
@@ -194,10 +203,10 @@ class WorkerDesk:
         """What each researcher, each task and the study used of what may be limited, and what stops them."""
         with self._lock, self._service.lock:
             projection = self._service.projection
-            waiting = Uncharged(self._unmetered(), self._waiting_by_task())
+            waiting = self._waiting_now()
             told = told_of_use(projection, self._service.now_ms(), waiting)
             for name, one in told["researchers"].items():
-                limit = self._limit_of(name)
+                limit = self._limit_of(name, waiting)
                 is_writing_up = limit == SUBMISSIONS and _task_of(projection, name) != ""
                 one["stop"] = "" if is_writing_up else limit
             return told
@@ -206,13 +215,16 @@ class WorkerDesk:
         """What each researcher that is a model spent so far and what stops it, and the study under ""."""
         with self._lock, self._service.lock:
             projection = self._service.projection
-            more = self._uncharged()
+            waiting = self._waiting_now()
             told = {
-                name: {**(projection.spending.spent[name] + more[name]).as_body(), **self._told(name)}
+                name: {
+                    **(projection.spending.spent[name] + waiting.spent[name]).as_body(),
+                    **self._told(name, waiting),
+                }
                 for name in projection.spending.researchers
             }
             if told:
-                told[STUDY] = (projection.spending.spent_of(STUDY) + _of_all(more)).as_body()
+                told[STUDY] = (projection.spending.spent_of(STUDY) + _of_all(waiting.spent)).as_body()
             return told
 
     def spent_by_monitor(self) -> dict[str, Any]:
@@ -221,7 +233,7 @@ class WorkerDesk:
             spending = self._service.projection.spending
             if MONITOR not in spending.models:
                 return {}
-            spent = spending.spent[MONITOR] + self._uncharged()[MONITOR]
+            spent = spending.spent[MONITOR] + self._waiting_now().spent[MONITOR]
             return {"model": spending.models[MONITOR]["model"], **spent.as_body(), **self._told(MONITOR)}
 
     def _model(self, researcher: str) -> Mapping[str, Any]:
@@ -242,7 +254,9 @@ class WorkerDesk:
         except FormatError as error:
             raise Refused("bad-request", f"more than a charge can say: {error}") from error
 
-    def _told(self, researcher: str, *, of_task: bool = False) -> dict[str, Any]:
+    def _told(
+        self, researcher: str, waiting: Uncharged | None = None, *, of_task: bool = False
+    ) -> dict[str, Any]:
         """Why the researcher has to stop, if it has to, and what is left of each budget.
 
         With `of_task` also, that the task that it had last was closed at its limit.
@@ -252,18 +266,19 @@ class WorkerDesk:
         service = self._service
         with service.lock:
             projection, now_ms = service.projection, service.now_ms()
-            more = self._uncharged()
+            more = waiting or self._waiting_now()
             spending = projection.spending
-            limit = self._limit_of(researcher)
+            limit = self._limit_of(researcher, more)
             left = []
             for name in (researcher, STUDY):
-                spent = spending.spent_of(name) + (more[name] if name else _of_all(more))
+                calls = more.spent[name] if name else _of_all(more.spent)
+                spent = spending.spent_of(name) + calls
                 allowed = spending.limits[name]
                 left.append((allowed.tokens - spent.tokens, allowed.dollars - spent.dollars))
             task = _task_of(projection, researcher)
             if task:
                 spent, allowed = spending.spent_on[task], spending.task_limits[task]
-                spent += self._uncharged_on(task)
+                spent += more.spent_on.get(task, Spent())
                 left.append((allowed.tokens - spent.tokens, allowed.dollars - spent.dollars))
             seconds = projection.seconds_left(now_ms)
             stop = stop_of(
@@ -271,7 +286,7 @@ class WorkerDesk:
             )
             if of_task and not stop:
                 stop = _limit_it_lost_its_task_to(projection, researcher)
-            use = use_of(projection, researcher, task, now_ms, Uncharged(self._unmetered()))
+            use = use_of(projection, researcher, task, now_ms, more)
             return {
                 "stop": stop,
                 "left": {
@@ -288,7 +303,7 @@ class WorkerDesk:
         with self._service.lock:
             projection = self._service.projection
             allowed = projection.spending.limits[MONITOR]
-            spent = projection.spending.spent[MONITOR] + self._uncharged()[MONITOR]
+            spent = projection.spending.spent[MONITOR] + self._waiting_now().spent[MONITOR]
             is_over = bool(projection.closed) or self._is_closing()
             return {
                 "stop": "stopped" if is_over else allowed.reached(spent),
@@ -298,23 +313,19 @@ class WorkerDesk:
                 },
             }
 
-    def _limit_of(self, researcher: str) -> str:
-        """The limit that a researcher is at now, in a word; what no entry has yet counts, too."""
+    def _limit_of(self, researcher: str, waiting: Uncharged) -> str:
+        """The limit that a researcher is at now, in a word; what waits to be entered counts, too."""
         projection = self._service.projection
-        more_ms: dict[str, int] = {}
-        for (name, _task), ms in self._unmetered().items():
-            more_ms[name] = more_ms.get(name, 0) + ms
-        return projection.spending.reached(researcher, self._uncharged()) or projection.account.reached(
-            researcher, self._service.now_ms(), more_ms=more_ms
+        return projection.spending.reached(researcher, waiting.spent) or projection.account.reached(
+            researcher, self._service.now_ms(), more_ms=waiting.by_researcher()
         )
 
-    def _limit_of_task(self, task: str) -> str:
+    def _limit_of_task(self, task: str, waiting: Uncharged) -> str:
         """The limit that a task is at now, in a word."""
         projection = self._service.projection
-        more_ms = sum(ms for (_name, on), ms in self._unmetered().items() if on == task)
         return projection.spending.task_reached(
-            task, self._uncharged_on(task)
-        ) or projection.account.task_reached(task, self._service.now_ms(), more_ms=more_ms)
+            task, waiting.spent_on.get(task, Spent())
+        ) or projection.account.task_reached(task, self._service.now_ms(), more_ms=waiting.on(task))
 
     def _unmetered(self) -> Mapping[tuple[str, str], int]:
         """By researcher and task, processor milliseconds of sandboxes that no entry has yet."""
@@ -322,21 +333,17 @@ class WorkerDesk:
         waiting = self._meter.uncharged(account.sandbox_ms)
         return {key: ms for key, ms in waiting.items() if key[0] in account.used}
 
-    def _uncharged_on(self, task: str) -> Spent:
-        """What calls for a task came to that no entry has yet."""
-        return self._waiting_by_task().get(task, Spent())
-
-    def _waiting_by_task(self) -> dict[str, Spent]:
+    def _waiting_now(self) -> Uncharged:
+        """What no entry has yet."""
         spent: dict[str, Spent] = {}
+        spent_on: dict[str, Spent] = {}
         for name, model in self._service.projection.spending.models.items():
+            spent[name] = Spent()
             for call in self.waiting(name):
-                spent[call.task] = spent.get(call.task, Spent()) + _sum(model, [call])
-        return spent
-
-    def _uncharged(self) -> dict[str, Spent]:
-        """By researcher, what its calls came to that no entry has yet."""
-        spending = self._service.projection.spending
-        return {name: _sum(model, self.waiting(name)) for name, model in spending.models.items()}
+                this = _sum(model, [call])
+                spent[name] += this
+                spent_on[call.task] = spent_on.get(call.task, Spent()) + this
+        return Uncharged(self._unmetered(), spent, spent_on)
 
     @property
     def lock(self) -> threading.RLock:
@@ -359,7 +366,9 @@ class WorkerDesk:
         """Enforce limits where that researcher, or what it works on, is at one."""
         with self._service.lock:
             task = _task_of(self._service.projection, researcher)
-            is_due = self._limit_of(researcher) != "" or (task != "" and self._limit_of_task(task) != "")
+            now = self._waiting_now()
+            is_at_its_own = self._limit_of(researcher, now) not in ("", SUBMISSIONS)
+            is_due = is_at_its_own or (task != "" and self._limit_of_task(task, now) != "")
             if is_due:
                 self.enforce()
             return is_due
@@ -388,7 +397,7 @@ class WorkerDesk:
         """Whether the record alone says that it is at that limit, and nothing is to be taken from it."""
         projection, now_ms = self._service.projection, self._service.now_ms()
         told = projection.spending.reached(researcher) or projection.account.reached(researcher, now_ms)
-        return told == limit and (limit == SUBMISSIONS or not _holds(projection, researcher, now_ms))
+        return told == limit and not _holds(projection, researcher, now_ms)
 
     def _charge_calls(self, researcher: str) -> None:
         if researcher in self._service.projection.spending.models:
