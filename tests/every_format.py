@@ -174,6 +174,11 @@ BODIES: tuple[tuple[str, dict[str, object]], ...] = (
     ("comment", {"on": 3, "text": "é"}),
     ("vote", {"on": 3, "value": -1}),
     ("redaction", {"sha256": "0a" * 32, "reason": "hazardous"}),
+    (
+        "submission-held",
+        {"submission": 4, "alarm": 7, "reason": "look", "running": [{"submission": 4, "run": "explore"}]},
+    ),
+    ("submission-released", {"submission": 4, "released": 0, "reason": "it stays"}),
     ("score-receipt", RECEIPT),
     ("score-receipt", CONFIRMED),
     (

@@ -64,6 +64,7 @@ STUDY_TERMS: dict[str, Any] = {
     "comparison": {},
     "programs": [],
     "models": {},
+    "monitor": {},
     "limits": [],
 }
 TASK_TERMS: dict[str, Any] = {"scope": {}, "limits": {}, "priority": 0, "risk": "low"}

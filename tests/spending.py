@@ -59,3 +59,16 @@ def charge(researcher: str, task: str, told: Mapping[str, Any]) -> dict[str, Any
     amount = sum(told[one] for one in TOKENS)
     body = {"researcher": researcher, "task": task, "what": "tokens", "amount": amount}
     return {**body, "submission": -1, "usage": dict(told)}
+
+
+def monitor(*, tokens: int = 100_000, dollars: str = "1.00", holds: int = 1) -> dict[str, Any]:
+    """The `monitor` of a study's opening: a model with those limits, which may hold submissions, or not."""
+    return {
+        "model": "test/monitor",
+        "prices": PRICES,
+        "tokens": tokens,
+        "dollars": dollars,
+        "instructions": "0d" * 32,
+        "every_turns": 10,
+        "holds": holds,
+    }

@@ -49,6 +49,7 @@ FIRST = {
     "decisions.py": "test_claims.py",
     "entry_check.py": "test_entry_check.py",
     "evidence.py": "test_evidence.py",
+    "holds.py": "test_holds.py",
     "interval.py": "test_interval.py",
     "leaderboard.py": "test_leaderboard.py",
     "limits.py": "test_limits.py",

@@ -46,6 +46,10 @@ def study_file(here: Path, more: str) -> str:
         (["--model", SONNET, "--tokens", "0"], "--tokens 0: want at least 1"),
         (["--dollars", "3"], "--tokens and --dollars are for researchers that are models"),
         (["--dry-run"], "there is none, see --model"),
+        (["--monitor", SONNET], "wants a key: put it into the environment as ANTHROPIC_API_KEY"),
+        (["--monitor", "claude"], "--monitor: got 'claude', want PROVIDER/NAME"),
+        (["--monitor", "anthropic/claude-sonet-4-5"], "its price is not known"),
+        (["--monitor", SONNET, "--backend", "bare"], "it has no monitor that is a model"),
     ],
 )
 def test_what_is_missing_or_wrong_is_one_line_and_nothing_is_made(
@@ -104,3 +108,17 @@ def test_a_dry_run_of_a_mixed_team_counts_only_what_its_models_do(
     assert "of researcher-1: 1.5 minutes, 60 CPU-s of sandboxes, 4 submissions" in told
     # 2 tasks and 6 submissions are 68 turns, of which the model does half; each costs 0.007 dollars.
     assert "expected: about 0.24 dollars and 703800 tokens; at most 5.00 dollars" in told
+
+
+def test_a_dry_run_tells_what_a_monitor_may_spend_beside_the_others(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["run", "--monitor", SONNET, "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert f"monitor, beside them  {SONNET}  2000000     5.00" in told
+    assert "the monitor: at most 5.00 dollars more" in told
+    assert "brief" not in told
+    assert main(["run", "--model", SONNET, "--monitor", SONNET, "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert "You are researcher-1" in told
+    assert "the monitor: at most 5.00 dollars more" in told

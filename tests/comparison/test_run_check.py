@@ -32,6 +32,7 @@ OPENED: dict[str, Any] = {
     "researchers": ["researcher-1", "researcher-2"],
     "programs": [],
     "models": {},
+    "monitor": {},
     "limits": [],
     "budget": {"submissions": 12, "confirmations": 0, "seconds": 180},
     "runs": {"seeds": 3, "replicates": 3},

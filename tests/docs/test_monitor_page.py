@@ -5,9 +5,19 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from aar.llm.monitor_words import (
+    PAGE_CHARACTERS,
+    RESULT_CHARACTERS,
+    TEXT_CHARACTERS,
+    VALUE_CHARACTERS,
+    WORD_BYTES,
+)
 from aar.outside.gateway.record_service import MAX_ALARMS_PER_KIND
 from aar.outside.monitor import conduct, fingerprint, methods, statements
 from aar.outside.oversight.answers import LIMIT_CODE
+from aar.outside.study_file import EVERY_TURNS, MODEL_TOKENS
+from aar.outside.study_run import LAST_READING_S
+from aar.verify.holds import BY_MODEL
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "monitor.md").read_text("utf-8")
@@ -28,4 +38,15 @@ def test_the_numbers_that_are_said_are_those_that_are_gone_by() -> None:
         f"than {fingerprint.MOST_SOURCE_BYTES // 1024} kB",
     ):
         assert words in PAGE, words
+    assert all(f"`{one}`" in PAGE for one in BY_MODEL)
+    for words in (
+        f"page of {PAGE_CHARACTERS:,} characters",
+        f"more than {TEXT_CHARACTERS:,} characters",
+        f"({RESULT_CHARACTERS:,} of a tool's answer, {VALUE_CHARACTERS:,} of a call)",
+        f"every_turns = {EVERY_TURNS}",
+        f"tokens = {MODEL_TOKENS:_}",
+        f"random word of {8 * WORD_BYTES} bits",
+    ):
+        assert words in " ".join(PAGE.split()), words
+    assert LAST_READING_S == 180
     assert (conduct.RING_VOTES, methods.LUCKY_VARIANTS, conduct.QUIET_MS) == (4, 3, 600_000)

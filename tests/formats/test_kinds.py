@@ -10,7 +10,7 @@ from aar.formats.errors import MalformedBody
 from aar.formats.kinds import KINDS, MAX_TEXT_CHARACTERS, ROLES, check_body, kind_named
 from every_format import BODIES, CONFIRMED, RECEIPT
 from forge import opening
-from spending import models
+from spending import models, monitor
 
 COMMENT = {"on": 3, "text": "well"}
 STEP = {"name": "s1", "what": "", "pipelines": ["[]"]}
@@ -440,3 +440,37 @@ def test_a_charge_without_a_call_tells_of_a_transcript():
     nothing = dict.fromkeys(("calls", "input", "output", "cache_read", "cache_write"), 0)
     check_body("budget-charged", {**used(**nothing), "amount": 0})
     refused("budget-charged", {**used(**nothing, transcripts=[]), "amount": 0}, "a transcript to tell of")
+
+
+HELD: Any = next(body for kind, body in BODIES if kind == "submission-held")
+RELEASED: Any = next(body for kind, body in BODIES if kind == "submission-released")
+WATCHED: Any = {**OPENED, "monitor": monitor()}
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "says"),
+    [
+        ("submission-held", {**HELD, "reason": ""}, "reason: .* 1 to"),
+        ("submission-held", {**HELD, "alarm": -1}, "alarm: .* from 0"),
+        ("submission-held", {**HELD, "running": [{"submission": 4, "run": ""}]}, "run: .* 1 to 80"),
+        ("submission-held", {**HELD, "running": [{"submission": 4}]}, "exactly run, submission"),
+        ("submission-held", {**HELD, "running": 257 * HELD["running"]}, "0 to 256"),
+        ("submission-released", {**RELEASED, "released": 2}, "released: .* from 0 to 1"),
+        ("submission-released", {**RELEASED, "reason": ""}, "reason: .* 1 to"),
+        ("study-opened", {**WATCHED, "monitor": {**monitor(), "model": ""}}, "model: .* 1 to 200"),
+        ("study-opened", {**WATCHED, "monitor": {**monitor(), "tokens": 0}}, "tokens: .* from 1"),
+        ("study-opened", {**WATCHED, "monitor": {**monitor(), "dollars": "1"}}, "dollars: .* amount"),
+        ("study-opened", {**WATCHED, "monitor": {**monitor(), "prices": {}}}, "exactly cache_read"),
+        ("study-opened", {**WATCHED, "monitor": {**monitor(), "instructions": ""}}, "64 lower-case"),
+        ("study-opened", {**WATCHED, "monitor": {**monitor(), "every_turns": 0}}, "every_turns: .* from 1"),
+        ("study-opened", {**WATCHED, "monitor": {**monitor(), "holds": 2}}, "holds: .* from 0 to 1"),
+    ],
+)
+def test_a_monitor_and_what_it_holds_have_their_shapes(kind: str, body: Any, says: str):
+    check_body("study-opened", WATCHED)
+    refused(kind, body, says)
+
+
+def test_the_monitor_holds_and_a_reviewer_lets_go():
+    assert KINDS["submission-held"].authors == ("monitor",)
+    assert KINDS["submission-released"].authors == ("reviewer",)

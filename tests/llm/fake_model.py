@@ -20,6 +20,8 @@ CANARY_KEY = "sk-canary-7f3a9b1c5d2e8f60417b"
 CHARACTERS_PER_TOKEN = 4
 # Of a conversation's later turns half the input is said to have been in the cache.
 CACHED_FROM_TURN = 1
+# Whose calls are those that a study's monitor makes.
+MONITOR = "monitor"
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,8 @@ class FakeModel:
     def answer(self, request: Request) -> tuple[Reply, Usage]:
         """The policy's reply, counted."""
         # A request without tools is one to sum the conversation up.
-        reply = self.policy(request) if request.tools else Reply(f"In short, {request.researcher} went on.")
+        is_summary = not request.tools and request.researcher != MONITOR
+        reply = Reply(f"In short, {request.researcher} went on.") if is_summary else self.policy(request)
         whole = request.characters // CHARACTERS_PER_TOKEN + 1 + reply.more_input
         cached = whole // 2 if request.number >= CACHED_FROM_TURN else 0
         written = whole // 4
@@ -264,6 +267,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def researcher_in(text: str) -> str:
-    """Which researcher a conversation is of: the brief says so; "" where it does not."""
+    """Which researcher a conversation is of, or the monitor: what each is told first says so; else ""."""
+    if text.startswith("You are the monitor of a study"):
+        return MONITOR
     found = re.search(r"researcher-\d+", text)
     return found.group() if found else ""

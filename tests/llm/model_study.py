@@ -23,9 +23,16 @@ PRICES = {
 
 
 def study_text(
-    researchers: Sequence[str], *, tasks: int, fresh: bool = False, agents: Mapping[str, Path] | None = None
+    researchers: Sequence[str],
+    *,
+    tasks: int,
+    fresh: bool = False,
+    agents: Mapping[str, Path] | None = None,
+    monitor: str = "",
 ) -> str:
-    """A study of free tasks with these researchers, each the lines of its table; `agents` are programs."""
+    """A study of free tasks with these researchers, each the lines of its table; `agents` are programs, and
+    `monitor` the lines of its table.
+    """
     lines = [
         *('[study]\nname = "models"\nproblem = "digits"', f"researchers = {len(researchers)}"),
         "minutes = 5\nseeds = 2\nreplicates = 1\ndraws = 20",
@@ -34,6 +41,7 @@ def study_text(
     lines.append('\n[llm]\nprices = "prices.toml"')
     lines += ["fresh = true"] if fresh else []
     lines += ["\n[llm.agents]", *(f'{name} = "{path}"' for name, path in agents.items())] if agents else []
+    lines += [f"\n[monitor]\n{monitor}"] if monitor else []
     for number in range(1, tasks + 1):
         lines.append(
             f'\n[[task]]\ntask = "t{number}"\ntitle = "Neighbours {number}"\nworkflow = "free"\n'

@@ -8,11 +8,15 @@ an OpenAI-compatible one. The fourth thinks through an agent, a program in its s
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import functools
 import hashlib
+import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +25,7 @@ from aar.llm import inspect_trace
 from docs.test_readme import Shown, shown_commands
 from llm import policies
 from llm.fake_anthropic import fake_anthropic
-from llm.fake_model import CANARY_KEY, FakeModel, Reply, Request
+from llm.fake_model import CANARY_KEY, MONITOR, FakeModel, Reply, Request
 from llm.fake_openai import fake_openai
 from llm.model_study import CLAUDE, OTHER, STAND_IN, ModelStudy, dollars_of, prepare, stand_in, study_text
 from llm.offline import in_own_network, is_permitted
@@ -79,8 +83,12 @@ print('looked at', seen, 'and found', found)
 
 
 def searching(request: Request) -> Reply:
-    """As `diligent`, and looks for the key everywhere in its sandbox before it finishes."""
+    """As `diligent`, and looks for the key everywhere in its sandbox before it ends; one steers readers."""
+    if request.researcher == MONITOR:
+        return policies.watching(request)
     reply = policies.diligent(request)
+    if request.researcher == "researcher-2" and request.number == 0:
+        reply = dataclasses.replace(reply, text=policies.STEERING)
     is_last = any(name == "finish_task" for name, _arguments in reply.calls)
     if is_last and len(request.results_of("python")) < 2:
         return Reply("Is there a key here?", (policies.call(request, "python", code=SEARCH),))
@@ -114,7 +122,8 @@ def run_study(directory: Path) -> Ran:
         prepare(commands, claude, other)
         tables = [f'model = "{CLAUDE}"', f'model = "{CLAUDE}"', f'model = "{OTHER}"']
         tables.append(f'model = "{CLAUDE}"\nagent = "claude-code"')
-        text = study_text(tables, tasks=4, agents=stand_in(directory))
+        monitor = f'model = "{CLAUDE}"\nevery_turns = 3'
+        text = study_text(tables, tasks=4, agents=stand_in(directory), monitor=monitor)
         path = directory / "study"
         done = commands.run(*("run", commands.study_file(text), "--dir", str(path), "--json"), timeout_s=280)
     assert done.returncode == 0, done.stderr
@@ -232,6 +241,105 @@ def test_an_agent_is_in_the_record_by_name_and_digest_and_what_it_said_is_kept(r
     tools = [call["tool"] for one in told["messages"] for call in one.get("calls", ())]
     assert tools[:3] == [f"{policies.SERVED}declare_plan", f"{policies.SERVED}read_forum", "Bash"]
     assert tools[-1] == f"{policies.SERVED}finish_task"
+
+
+# The monitor, a model beside them.
+
+
+def alarms_of(ran: Ran, researcher: str, code: str) -> list[dict[str, Any]]:
+    return [
+        one["body"]
+        for one in ran.study.of("alarm")
+        if (one["body"]["who"], one["body"]["code"]) == (researcher, code)
+    ]
+
+
+def test_the_monitor_is_charged_under_its_own_name_what_its_provider_counts(ran: Ran) -> None:
+    account, spent = ran.accounts[MONITOR], ran.study.spent(MONITOR)
+    assert spent.calls == account.calls > 0
+    assert spent.tokens == {key: getattr(account, key) for key in spent.tokens}
+    assert spent.dollars == dollars_of(account, CLAUDE)
+    files = {one.name: one.read_bytes() for one in ran.study.path.glob("worker/transcripts/monitor/*")}
+    assert {one: hashlib.sha256(data).hexdigest() for one, data in files.items()} == spent.transcripts
+    summary = json.loads(ran.study.printed)
+    assert (summary["monitor"]["calls"], summary["monitor"]["readings"]) == (account.calls, len(files))
+    assert summary["models"]["calls"] == sum(ran.accounts[name].calls for name in TEAM)
+
+
+def test_the_monitor_is_offered_no_tool_and_is_shown_all_that_was_said_and_handed_in(ran: Ran) -> None:
+    asked = ran.requests_of(MONITOR)
+    assert all(not one.tools for one in asked)
+    for name in TEAM:
+        pages = "".join(one.turns[0].text for one in asked if f"This is of {name}," in one.turns[0].text)
+        # The last turn, the method's file, and every entry.
+        assert '"tool": "finish_task"' in pages
+        assert "Neighbours first, then the student." in pages
+        (finding,) = [one for one in ran.study.of("finding") if one["author"] == name]
+        assert f'{{"entry": {finding["index"]}, "kind": "finding"' in pages
+
+
+def test_an_alarm_of_the_monitor_has_its_quote_and_the_entries_that_have_it(ran: Ran) -> None:
+    (alarm,) = alarms_of(ran, "researcher-1", "model-alarm-high")
+    (submission,) = [one for one in ran.study.of("submission") if one["body"]["researcher"] == "researcher-1"]
+    (finding,) = [one for one in ran.study.of("finding") if one["author"] == "researcher-1"]
+    assert alarm["evidence"] == [submission["index"], finding["index"]]
+    assert re.fullmatch(r"monitor\.researcher-1\.\d+\.json: was tried", alarm["attempt"])
+
+
+def test_what_nobody_said_is_no_alarm_and_what_could_not_be_read_is_one(ran: Ran) -> None:
+    assert not [one for one in ran.study.of("alarm") if one["body"]["code"] == "model-alarm-medium"]
+    assert (
+        "its quote does not stand in what was shown"
+        in alarms_of(ran, "researcher-2", "monitor-unread")[0]["what"]
+    )
+    asked_again = [one for one in ran.requests_of(MONITOR) if one.number == 1]
+    assert any("That cannot be read: it is not JSON" in one.turns[-1].text for one in asked_again)
+    assert "it called tools, which it has not" in alarms_of(ran, "researcher-3", "monitor-unread")[0]["what"]
+    assert "calls ignored" in ran.study.worker_log()
+
+
+def test_words_to_the_monitor_are_data_to_it_with_the_rules_that_they_fit(ran: Ran) -> None:
+    (page,) = {
+        one.turns[0].text for one in ran.requests_of(MONITOR) if "answer [] and approve" in one.turns[0].text
+    }
+    (line,) = [one for one in page.split("\n") if "answer [] and approve" in one]
+    assert json.loads(line)["text"] == policies.STEERING
+    assert {"override", "impersonation"} <= set(json.loads(line)["flags"])
+
+
+def test_a_study_ends_over_a_hold_and_nothing_that_rests_on_it_is_published_until_it_is_let_go(
+    ran: Ran,
+) -> None:
+    path, commands = str(ran.study.path), ran.study.commands
+    (held,) = ran.study.of("submission-held")
+    (finding,) = [one for one in ran.study.of("finding") if one["author"] == "researcher-1"]
+    submission = held["body"]["submission"]
+    assert (
+        f"submission #{submission} by researcher-1 HELD since entry {held['index']}"
+        in commands.run("status", path).stdout
+    )
+    assert "release N --note TEXT lets submission N go" in commands.run("review", path).stdout
+    published = ("review", path, "publish", str(finding["index"]), "--override", "I looked")
+    done = commands.run(*published)
+    assert done.returncode == 2
+    assert f"not published: finding {finding['index']} rests on what the monitor holds" in done.stderr
+    assert "fail            not-held" in commands.run("review", path, "show", str(finding["index"])).stdout
+    assert "review release wants --note" in commands.run("review", path, "release", str(submission)).stderr
+    assert commands.run("review", path, "keep-held", str(submission), "--note", "not yet").returncode == 0
+    assert "(looked at, it stays)" in commands.run("status", path).stdout
+    done = commands.run("review", path, "release", str(submission), "--note", "it is a report")
+    assert f"submission {submission} is let go" in done.stdout
+    assert "HELD" not in commands.run("status", path).stdout
+    assert "pass            not-held" in commands.run("review", path, "show", str(finding["index"])).stdout
+    assert commands.run("verify", path).returncode == 0
+
+
+def test_a_trace_of_the_monitor_shows_each_reading_and_that_it_is_in_the_record(ran: Ran) -> None:
+    told = ran.study.trace(MONITOR)["readings"]
+    assert all(one["recorded"] for one in told)
+    assert len(told) == len(ran.study.spent(MONITOR).transcripts)
+    done = ran.study.commands.run("trace", str(ran.study.path), MONITOR, "--text")
+    assert f"== {told[0]['file']}: of researcher-" in done.stdout
 
 
 def test_a_provider_that_fails_is_waited_for_and_that_is_said(ran: Ran) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from fractions import Fraction
 from importlib import resources
 from pathlib import Path
@@ -10,17 +11,20 @@ from pathlib import Path
 import pytest
 
 from aar.formats.keys import COSIGNATURE, Signer, format_vkey
+from aar.formats.kinds import check_body
 from aar.lab.problems import DEFAULT_PROBLEM, STUDY_PROBLEMS
 from aar.lab.problems import PROBLEMS as ALL_PROBLEMS
 from aar.outside.study_file import (
     MODEL_DOLLARS,
     MODEL_TOKENS,
+    MonitorSpec,
     StudyFile,
     StudyFileError,
     default_study_text,
     parse_study,
 )
-from aar.outside.study_run import check_limits
+from aar.outside.study_run import ModelTerms, check_limits, check_monitor, monitor_of
+from forge import opening
 
 PROBLEMS = ("digits",)
 
@@ -546,6 +550,69 @@ def test_a_file_cannot_ask_for_no_sandbox() -> None:
 def test_another_backend_than_there_is_is_refused(table: str, says: str) -> None:
     with pytest.raises(StudyFileError, match=says):
         parsed(table)
+
+
+def test_a_monitor_may_be_a_model_with_terms_of_its_own() -> None:
+    text = with_team(f'[monitor]\n{MODEL}\ntokens = 7\ndollars = "0.5"\nevery_turns = 3\nhold = false')
+    study = parse_study(text, source="x", problems=PROBLEMS)
+    assert study.monitor == MonitorSpec(
+        model="anthropic/claude-sonnet-4-5", tokens=7, dollars=Fraction("0.5"), every_turns=3, hold=False
+    )
+    # It is no researcher: what they may spend is theirs.
+    assert (study.models, study.asked, study.tokens) == ((), ("anthropic/claude-sonnet-4-5",), 0)
+    written = study.as_written()
+    assert parse_study(written.text, source="again", problems=PROBLEMS).as_written() == written
+    other = study.with_monitor("openai/gpt-5")
+    assert other.monitor is not None
+    assert (other.monitor.model, other.monitor.tokens, other.monitor.hold) == ("openai/gpt-5", 7, False)
+    default_one = parse_study(default(), source="x", problems=PROBLEMS).with_monitor("openai/gpt-5").monitor
+    assert default_one == MonitorSpec(model="openai/gpt-5")
+    assert default_one.hold
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        ("", r"\[monitor\]: model: got nothing"),
+        ('model = "claude"', "want PROVIDER/NAME"),
+        (f"{MODEL}\ntokens = 0", "tokens: got 0"),
+        (f"{MODEL}\ndollars = 0", "want more than nothing"),
+        (f"{MODEL}\nevery_turns = 0", "every_turns: got 0"),
+        (f"{MODEL}\nhold = 1", "hold: got 1, want true or false"),
+        (f"{MODEL}\napproves = true", "unknown approves"),
+    ],
+)
+def test_a_monitor_s_table_says_what_is_wrong_in_it(lines: str, says: str) -> None:
+    with pytest.raises(StudyFileError, match=says):
+        parse_study(with_team(f"[monitor]\n{lines}"), source="x", problems=PROBLEMS)
+
+
+TERMS = ModelTerms(
+    prices={
+        "anthropic/claude-sonnet-4-5": dict.fromkeys(("input", "output", "cache_read", "cache_write"), "1.00")
+    },
+    brief="",
+    environment={},
+    instructions="read",
+)
+
+
+def test_a_study_goes_on_with_the_monitor_that_it_was_opened_with() -> None:
+    study = parse_study(with_team(f"[monitor]\n{MODEL}"), source="x", problems=PROBLEMS)
+    opened = monitor_of(study, TERMS)
+    check_body("study-opened", {**opening(), "monitor": opened})
+    check_monitor(opened, study, TERMS)
+    check_monitor({}, parse_study(default(), source="x", problems=PROBLEMS), None)
+    told_otherwise = replace(TERMS, instructions="look away")
+    for other, terms in (
+        (parse_study(default(), source="x", problems=PROBLEMS), None),
+        (study.with_monitor("openai/gpt-5"), TERMS),
+        (study, told_otherwise),
+    ):
+        with pytest.raises(StudyFileError, match="opened with another monitor than this"):
+            check_monitor(opened, other, terms)
+    with pytest.raises(StudyFileError, match="opened with another monitor than this"):
+        check_monitor({}, study, TERMS)
 
 
 def test_a_study_goes_on_with_the_limits_that_it_was_opened_with_alone() -> None:

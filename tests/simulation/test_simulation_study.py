@@ -17,11 +17,11 @@ from aar.verify.reader import RecordReader
 from aar.verify.study import verify_log, verify_study
 
 PROBLEM = "hard-2"
-DIGEST = "b385fe31d39d4d4c401047ff7fd572ae589eca22a281a28c27ebe3d3da6ba935"
+DIGEST = "070ccfe4ecc4e506a0472c1a6296d729084299a25693e00272bd4739870cd536"
 ROOTS = [
-    "79a39cc5d33f8f6ed89238e4bd7e46283d56a733b7f2bc1e5386f9153eed0051",
-    "a2549e22f95e3357d222d05164672268ccb3cf05dbc59ff3c29e2d9bbc4f528e",
-    "c0f275f6baa56661bedf0d4d2f54ee14621da86180969acbebfd3f109a7b0abc",
+    "951accfae8e2159b2aa7f3c4187532899277ac9b496cfa246491d5f1cf567c40",
+    "fbae80ff267a145f2add50e864f25a22597b101f8f104e857a07f1e095d7ed02",
+    "be2bf94d0d10a1e60bbc15f2fa14e36fe240e6fbc9204375e888d8b059eb5248",
     "",
 ]
 

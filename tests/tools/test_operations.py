@@ -186,7 +186,7 @@ def codes_in(source: str, *functions: str) -> set[str]:
 # What admission refuses and no researcher can bring about: the desk writes these entries itself, in order.
 NOT_BY_ASKING = {
     "lease": {"epoch", "leased", "no-researcher", "no-task"},
-    "submit": {"repeated", "no-submission", "not-scored", "confirmed", "no-task"},
+    "submit": {"repeated", "no-submission", "not-scored", "confirmed", "no-task", "held"},
     "confirm": {"confirmed", "no-task"},
 }
 RULES = {

@@ -273,12 +273,12 @@ def test_a_researcher_is_a_model_or_a_program(tmp_path: Path) -> None:
 
 def test_what_all_spent_is_the_sum_of_what_each_did() -> None:
     spending = Spending()
-    spending.open(models("r1", "r2"))
+    spending.open(models("r1", "r2"), {})
     spending.charge(charge("r1", "", usage(2)))
     spending.charge(charge("r2", "", usage(1)))
     assert spending.spent_of(STUDY) == Spent(calls=3, tokens=3_300, dollars=3 * CALL_DOLLARS)
     assert spending.reached("r2", {"r1": Spent(tokens=200_000)}) == "study-tokens"
     assert spending.reached("nobody") == ""
     assert list(charge_faults(spending, charge("r1", "", usage(1, before=2)))) == []
-    assert list(model_faults({"models": {}, "researchers": ["r1"], "programs": []})) == []
+    assert list(model_faults({"models": {}, "monitor": {}, "researchers": ["r1"], "programs": []})) == []
     assert Limit(tokens=5, dollars=Fraction(1)).reached(Spent(tokens=5)) == "tokens"

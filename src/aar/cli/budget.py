@@ -17,6 +17,7 @@ from aar.cli.output import say, say_json
 from aar.cli.read import read_leaves
 from aar.cli.safe_text import terminal_safe
 from aar.cli.text_table import table_lines
+from aar.formats.kinds import MONITOR
 from aar.outside.budgets import told_of_use
 from aar.outside.control_plane import attach
 from aar.outside.gateway.staff_desk import summary
@@ -92,8 +93,15 @@ def account(spending: Spending, status: Mapping[str, Any], *, sandbox_s: float |
         spent = _spent(live[STUDY]) if STUDY in live else spending.spent_of(STUDY)
         of_study |= _spent_of(spent, spending.limits[STUDY], hours)
         of_study["calls"] = spent.calls
+    monitor: dict[str, Any] = {}
+    if MONITOR in spending.models:
+        told = status.get("monitor") or spending.spent[MONITOR].as_body()
+        monitor = {"model": spending.models[MONITOR]["model"], "calls": told["calls"]}
+        monitor |= _spent_of(_spent(told), spending.limits[MONITOR], hours)
+        monitor["stop"] = spending.reached(MONITOR)
     return {
         "study": status["study"],
+        "monitor": monitor,
         "is_live": "heard_ms" in status,
         "researchers": rows,
         "tasks": {name: _task_row(one) for name, one in use["tasks"].items()},
@@ -115,6 +123,10 @@ def account_lines(told: Mapping[str, Any]) -> list[str]:
     submissions = in_all.get("submissions", {})
     of_study = _cells(in_all) if "tokens" in in_all else ["-"] * 9
     rows.append(["all", "", *of_study, f"{submissions.get('used', 0)} of {submissions.get('budget', 0)}", ""])
+    if told["monitor"]:
+        one = told["monitor"]
+        stop = f"stopped: {one['stop']}" if one["stop"] else ""
+        rows.append(["monitor", one["model"], *_cells(one), "-", stop])
     lines = [*table_lines(head, rows, left=2), "", *_use_lines(told), "", *_task_lines(told)]
     lines.append("")
     for name in ("submissions", "confirmations", "seconds"):

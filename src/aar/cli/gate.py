@@ -15,12 +15,20 @@ from aar.cli.failures import CommandFailed
 from aar.cli.limits import limits_given
 from aar.cli.main import EXIT_OK
 from aar.cli.output import complain, say, say_json
-from aar.cli.read import poll_leaves, read_leaves, verify_with_pins
+from aar.cli.read import held_lines, poll_leaves, read_leaves, verify_with_pins
 from aar.cli.safe_text import terminal_safe, typed
 from aar.formats.keys import Signer
 from aar.outside.control_plane import ControlPlane, attach
 from aar.outside.projection import Finding, Projection
-from aar.outside.review import Evidence, decision_body, evidence, find, reproduce, run_heldout
+from aar.outside.review import (
+    Evidence,
+    decision_body,
+    evidence,
+    find,
+    holds_at,
+    reproduce,
+    run_heldout,
+)
 from aar.outside.staff_client import GatewayGone, StaffClient
 from aar.outside.study_directory import StudyDirectory, StudyInUse
 from aar.outside.study_file import check_task, parse_study
@@ -209,9 +217,14 @@ def _told(options: argparse.Namespace, text: str, ack: dict[str, Any]) -> int:
 
 def review(options: argparse.Namespace) -> int:
     """The human gate."""
+    from aar.outside.gateway.staff_desk import holds_told
+
     study = StudyDirectory(Path(options.dir))
     projection = Projection.of(read_leaves(study, is_tampered_refused=False))
     if options.action == "list":
+        if not options.json:
+            for line in held_lines(holds_told(projection), study.path):
+                say(line)
         return _list_findings(projection, as_json=options.json)
     if options.number is None:
         raise CommandFailed(
@@ -221,6 +234,10 @@ def review(options: argparse.Namespace) -> int:
         from aar.cli.pause import answer
 
         return answer(options, study, projection)
+    if options.action in ("release", "keep-held"):
+        from aar.cli.pause import release
+
+        return release(options, study, projection)
     find(projection, options.number)
     if options.action == "show":
         verdict = verify_with_pins(study).verdict
@@ -231,6 +248,8 @@ def review(options: argparse.Namespace) -> int:
         raise CommandFailed("review refine wants --note TEXT: what is to be refined")
     signer = enrolled_signer(projection, options.key)
     finding = find(projection, options.number)
+    if options.action == "publish":
+        _refuse_held(study, projection, finding)
     is_score_to_publish = options.action == "publish" and bool(finding.body["numbers"])
     with gateway_of(study, with_evaluator=is_score_to_publish) as gateway:
 
@@ -268,6 +287,18 @@ def review(options: argparse.Namespace) -> int:
     if options.action == "retract" and descendants:
         say(f"flagged, for they build on it: {', '.join(f'#{one}' for one in descendants)}")
     return EXIT_OK
+
+
+def _refuse_held(study: StudyDirectory, projection: Projection, finding: Finding) -> None:
+    """Raise `CommandFailed` where a finding rests on what is held: no words publish over that."""
+    held = holds_at(projection, projection.basis_of(finding).held)
+    if held:
+        told = ", ".join(f"{one.submission} (entry {one.entry})" for one in held)
+        raise CommandFailed(
+            f"not published: finding {finding.index} rests on what the monitor holds for review, submission "
+            f"{told}; look at it, then ./aar review {typed(study.path)} release {held[0].submission} --note "
+            "TEXT lets it go; --override does not"
+        )
 
 
 def _heldout(study: StudyDirectory, finding: Finding, options: argparse.Namespace) -> int:
@@ -314,6 +345,7 @@ def _list_findings(projection: Projection, *, as_json: bool) -> int:
                 "decision": finding.decision,
                 "builds_on_retracted": index in flagged,
                 "alarms": list(projection.basis_of(finding).alarms),
+                "held": list(projection.basis_of(finding).held),
                 "title": finding.body["title"],
             }
         )
@@ -324,6 +356,7 @@ def _list_findings(projection: Projection, *, as_json: bool) -> int:
         flag = " (builds on a retracted finding)" if row["builds_on_retracted"] else ""
         if row["alarms"]:
             flag += f" (alarms: {', '.join(f'#{one}' for one in row['alarms'])})"
+        flag += " (HELD)" if row["held"] else ""
         say(
             f"#{row['finding']:<5} {row['type']:<10} {row['author']:<14} {row['pgr']:>7}  "
             f"{row['decision'] or 'undecided':<9} " + terminal_safe(row["title"]) + flag

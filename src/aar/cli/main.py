@@ -65,6 +65,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="models think through claude-code or codex, inside their sandboxes",
     )
     run.add_argument("--agent-binary", metavar="PATH", help="where that program is; by default on your PATH")
+    run.add_argument(
+        "--monitor", metavar="PROVIDER/NAME", help="this language model reads what researchers say and do"
+    )
     run.add_argument("--prices", metavar="FILE", help="dollars for a million tokens, before the shipped ones")
     run.add_argument("--tokens", type=int, metavar="N", help="limit of all models together")
     run.add_argument("--dollars", metavar="D", help="limit of all models together, such as 12.50")
@@ -175,18 +178,27 @@ def build_parser() -> argparse.ArgumentParser:
     task.add_argument("--json", action="store_true")
 
     review = _add(
-        commands, "review", "the human gate: list, show, publish, retract, refine, heldout, answer", _review
+        commands,
+        "review",
+        "the human gate: list, show, publish, retract, refine, heldout, answer, release, keep-held",
+        _review,
     )
     review.add_argument("dir", metavar="DIR")
     review.add_argument(
         "action",
         nargs="?",
         default="list",
-        choices=("list", "show", "publish", "retract", "refine", "heldout", "answer"),
+        choices=(
+            *("list", "show", "publish", "retract", "refine"),
+            *("heldout", "answer", "release", "keep-held"),
+        ),
         help="heldout: run the method that result N claims on the problems held out, before the study ends; "
-        "answer: say with --note what came of looking at alarm N",
+        "answer: say with --note what came of looking at alarm N; release, keep-held: let submission N go, "
+        "which the monitor holds, or say that it stays",
     )
-    review.add_argument("number", nargs="?", type=int, metavar="N", help="index of a finding, or of an alarm")
+    review.add_argument(
+        "number", nargs="?", type=int, metavar="N", help="index of a finding, an alarm or a submission"
+    )
     review.add_argument("--note", metavar="TEXT", default="", help="what to say with the decision")
     review.add_argument(
         "--override", metavar="REASON", default="", help="publish although the checklist fails: why"

@@ -41,7 +41,7 @@ def model_terms(
     An opened study has the prices of its record and its own copy of the brief. Nothing is made here. With
     `is_dry` neither key nor runtime is wanted, for nothing will be asked.
     """
-    if not study_file.models:
+    if not study_file.asked:
         return None
     agents = {}
     for name in study_file.agents:
@@ -49,38 +49,60 @@ def model_terms(
             agents[name] = find_agent(name, study_file.agent_programs.get(name, ""))
         except SandboxUnavailable as error:
             raise CommandFailed(str(error)) from error
-    prices = {one["model"]: one["prices"] for one in opened.get("models", {}).get("researchers", ())}
+    known = [*opened.get("models", {}).get("researchers", ()), opened.get("monitor") or {}]
+    prices = {one["model"]: one["prices"] for one in known if one}
     if not opened:
         table = read_prices(study_file.prices)
-        prices = {model: price_of(model, table) for model in study_file.models}
+        prices = {model: price_of(model, table) for model in study_file.asked}
     own = Path(study_file.brief) if study_file.brief else None
     brief = _brief(study.brief if study.brief.exists() else own)
     if not is_dry:
-        _check_runtime(study_file.models[0])
-        for model in study_file.models:
+        _check_runtime(study_file.asked[0])
+        for model in study_file.asked:
             key = missing_key(model, os.environ)
             if key:
                 raise CommandFailed(
                     f"model {model} wants a key: put it into the environment as {key}; only the process that "
                     "asks the model gets it, no sandbox does"
                 )
-    environment = environment_for(study_file.models, os.environ)
+    environment = environment_for(study_file.asked, os.environ)
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TZ") if name in os.environ}
-    return ModelTerms(prices=prices, brief=brief, environment=environment | kept, agents=agents)
+    return ModelTerms(
+        prices=prices,
+        brief=brief,
+        environment=environment | kept,
+        agents=agents,
+        instructions=_instructions(study, study_file),
+    )
 
 
 def keep_brief(study: StudyDirectory, terms: ModelTerms) -> None:
-    """Keep the brief with the study: it goes on with its own, whatever becomes of ours."""
-    if not study.brief.exists():
-        write_durably(study.brief, terms.brief.encode(), mode=0o644)
+    """Keep the brief and what the monitor is told with the study: it goes on with its own, whatever becomes
+    of ours.
+    """
+    for path, text in ((study.brief, terms.brief), (study.instructions, terms.instructions)):
+        if text and not path.exists():
+            write_durably(path, text.encode(), mode=0o644)
 
 
 def dry_run(study_file: StudyFile, terms: ModelTerms) -> None:
     """Print what the first researcher that is a model would be told and offered, the limits, and a guess."""
+    if _team(study_file):
+        _say_brief(study_file, terms)
+    for agent, program in terms.agents.items():
+        say(f"agent {agent}: {terminal_safe(program.path)}, SHA-256 {program.sha256}")
+    for line in limit_lines(study_file):
+        say(line)
+    say()
+    names = researcher_names(study_file.researchers)
+    for line in estimate_lines(study_file, terms.prices, scripted=len(names) - len(_team(study_file))):
+        say(line)
+
+
+def _say_brief(study_file: StudyFile, terms: ModelTerms) -> None:
     from aar.inside.tools import TOOLS
     from aar.llm.brief import render
 
-    names = researcher_names(study_file.researchers)
     name, _spec = _team(study_file)[0]
     say("brief, as the first of them would read it:")
     say()
@@ -94,13 +116,6 @@ def dry_run(study_file: StudyFile, terms: ModelTerms) -> None:
         say(f"    {tool.name:<16} " + terminal_safe(tool.description.split(". ")[0].split("\n")[0]))
     say("    bash, python and a text editor, in its sandbox; an agent brings its own in their place")
     say()
-    for agent, program in terms.agents.items():
-        say(f"agent {agent}: {terminal_safe(program.path)}, SHA-256 {program.sha256}")
-    for line in limit_lines(study_file):
-        say(line)
-    say()
-    for line in estimate_lines(study_file, terms.prices, scripted=len(names) - len(_team(study_file))):
-        say(line)
 
 
 def limit_lines(study_file: StudyFile) -> list[str]:
@@ -108,7 +123,11 @@ def limit_lines(study_file: StudyFile) -> list[str]:
     rows = [
         [name, one.model, str(one.tokens), format_dollars(one.dollars)] for name, one in _team(study_file)
     ]
-    rows.append(["all", "", str(study_file.tokens), format_dollars(study_file.dollars)])
+    if rows:
+        rows.append(["all", "", str(study_file.tokens), format_dollars(study_file.dollars)])
+    if study_file.monitor is not None:
+        one = study_file.monitor
+        rows.append(["monitor, beside them", one.model, str(one.tokens), format_dollars(one.dollars)])
     lines = table_lines(["limits of", "model", "tokens", "dollars"], rows, left=2)
     runs = f"{study_file.submissions} submissions, {study_file.confirmations} confirmations"
     if study_file.sandbox_seconds:
@@ -142,6 +161,12 @@ def limits_told(limits: Limits) -> str:
 def estimate_lines(study_file: StudyFile, prices: Mapping[str, Prices], *, scripted: int) -> list[str]:
     """What the study is expected to spend, and what that assumes; its limits bound it in any case."""
     team = _team(study_file)
+    monitor = study_file.monitor
+    beside = []
+    if monitor is not None:
+        beside = [f"the monitor: at most {format_dollars(monitor.dollars)} dollars more, for what it reads"]
+    if not team:
+        return beside
     turns = TURNS_PER_TASK * len(study_file.tasks) + TURNS_PER_SUBMISSION * study_file.submissions
     each = Fraction(turns, len(team) + scripted)
     spend = sum(
@@ -155,6 +180,7 @@ def estimate_lines(study_file: StudyFile, prices: Mapping[str, Prices], *, scrip
     return [
         f"expected: about {float(spend):.2f} dollars and {tokens} tokens; at most {most} dollars",
         f"assumed: {shared}, shared evenly; a turn takes {used} tokens",
+        *beside,
         "that is a guess: aar budget DIR says what it comes to",
     ]
 
@@ -171,6 +197,18 @@ def _brief(path: Path | None) -> str:
         return read_template(path)
     except BriefError as error:
         raise CommandFailed(str(error)) from error
+
+
+def _instructions(study: StudyDirectory, study_file: StudyFile) -> str:
+    """What the monitor is told: the study's own copy, or ours; nothing without a monitor that is a model."""
+    from aar.llm.monitor_words import INSTRUCTIONS
+
+    if study_file.monitor is None:
+        return ""
+    try:
+        return (study.instructions if study.instructions.exists() else INSTRUCTIONS).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandFailed(f"what the monitor is told cannot be read: {error}") from error
 
 
 def _check_runtime(model: str) -> None:

@@ -113,6 +113,20 @@ def answer(options: argparse.Namespace, study: StudyDirectory, projection: Proje
     return _sign(study, projection, options, "comment", body, (options.number,), told)
 
 
+def release(options: argparse.Namespace, study: StudyDirectory, projection: Projection) -> int:
+    """`aar review DIR release N`, or `keep-held N`: a reviewer's word on what the monitor holds."""
+    hold = projection.holds.hold_on(options.number)
+    if hold is None:
+        held = [str(one.submission) for one in projection.holds.holds.values() if one.is_in_force]
+        raise CommandFailed(f"entry {options.number} is not held; held is: {', '.join(held) or 'nothing'}")
+    if not options.note.strip():
+        raise CommandFailed(f"review {options.action} wants --note TEXT: what was looked at, and found")
+    is_released = options.action == "release"
+    body = {"submission": hold.submission, "released": int(is_released), "reason": options.note}
+    told = f"submission {hold.submission} {'is let go' if is_released else 'stays held'}"
+    return _sign(study, projection, options, "submission-released", body, (hold.submission,), told)
+
+
 def _open_study(options: argparse.Namespace) -> tuple[StudyDirectory, Projection]:
     study = StudyDirectory(Path(options.dir))
     projection = Projection.of(read_leaves(study))

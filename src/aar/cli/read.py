@@ -252,6 +252,8 @@ def _say_finding(projection: Projection, by_index: dict[int, Leaf], index: int, 
         mark += "  [builds on a retracted finding]"
     if basis.alarms:
         mark += f"  [alarms: {', '.join(f'#{one}' for one in basis.alarms)}]"
+    if basis.held:
+        mark += "  [HELD for review]"
     votes = sum(finding.votes.values())
     score = f"  PGR {body['numbers']['pgr']}" if body["numbers"] else ""
     head = f"#{index} {body['type']} by {finding.author}{score}{mark}" + (
@@ -345,6 +347,20 @@ def stop_lines(stopped: Mapping[str, Mapping[str, Any]], study: Path) -> list[st
     ]
 
 
+def held_lines(held: Sequence[Mapping[str, Any]], study: Path) -> list[str]:
+    """What a person is told of methods that the monitor holds: why, and what lets one go."""
+    lines = [
+        terminal_safe(
+            f"submission #{one['submission']} by {one['researcher']} HELD since entry {one['entry']}"
+            f"{' (looked at, it stays)' if one['is_looked_at'] else ''}: {one['reason']:.300}"
+        )
+        for one in held
+    ]
+    if lines:
+        lines.append(f"  ./aar review {typed(study)} release N --note TEXT lets submission N go")
+    return lines
+
+
 def status(options: argparse.Namespace) -> int:
     """How the study stands, from its published record alone."""
     from aar.outside.gateway.staff_desk import summary
@@ -357,6 +373,8 @@ def status(options: argparse.Namespace) -> int:
         return EXIT_OK
     say(f"{told['study']}  {told['state']}  {told['origin']}  {told['tree_size']} entries")
     for line in (*pause_lines(told["paused"], study.path), *stop_lines(told["stopped"], study.path)):
+        say(line)
+    for line in held_lines(told["held"], study.path):
         say(line)
     for task in told["tasks"]:
         say(

@@ -32,6 +32,7 @@ from aar.cli.output import complain, leave_output, say, say_json
 from aar.cli.picture import Point, draw_pgr_over_time
 from aar.cli.read import (
     detectable_lines,
+    held_lines,
     isolation_lines,
     leaderboard_lines,
     names_of,
@@ -42,9 +43,10 @@ from aar.cli.safe_text import terminal_safe, typed
 from aar.cli.view import LiveView, PlainView, StudyView, study_view
 from aar.formats.entry import Leaf
 from aar.formats.keys import Signer
-from aar.formats.kinds import isolation_of
+from aar.formats.kinds import MONITOR, isolation_of
 from aar.lab.problems import STUDY_PROBLEMS
 from aar.outside.control_plane import cpu_s
+from aar.outside.gateway.staff_desk import holds_told
 from aar.outside.keyring import write_durably
 from aar.outside.projection import Projection
 from aar.outside.sandbox.bare import BANNER
@@ -101,6 +103,10 @@ def run(options: argparse.Namespace) -> int:
         raise CommandFailed(
             f"--backend bare runs programs that you wrote, and {study_file.models[0]} would have a shell "
             "with your rights: run it in a sandbox"
+        )
+    if backend == BARE and study_file.monitor is not None:
+        raise CommandFailed(
+            "--backend bare is for debugging one's own program: it has no monitor that is a model"
         )
     if study_file.data and not is_opened:
         data = read_data(Path(study_file.data))
@@ -245,6 +251,8 @@ def _with_models(study_file: StudyFile, options: argparse.Namespace) -> StudyFil
         study_file = study_file.with_agent(options.agent, program)
     if options.prices is not None:
         study_file = dataclasses.replace(study_file, prices=str(Path(options.prices).absolute()))
+    if options.monitor is not None:
+        study_file = study_file.with_monitor(options.monitor)
     if options.tokens is None and options.dollars is None:
         return study_file
     if not study_file.models:
@@ -318,6 +326,7 @@ def _same_study(study: StudyDirectory, study_file: StudyFile, options: argparse.
             ("minutes", options.minutes, stored.minutes),
             ("model", options.model, ", ".join(stored.models) or "none"),
             ("agent", options.agent, ", ".join(stored.agents) or "none"),
+            ("monitor", options.monitor, "none" if stored.monitor is None else stored.monitor.model),
             ("tokens", options.tokens, stored.tokens),
             ("dollars", options.dollars, format_dollars(stored.dollars)),
         )
@@ -513,8 +522,12 @@ def _finish(study: StudyDirectory, usage: Mapping[str, float], options: argparse
         **({"isolation": isolation} if (isolation := isolation_of(projection.opened)) else {}),
         "pictures": _pictures(study),
     }
-    if projection.spending.models:
-        summary |= {"models": projection.spending.spent_of(STUDY).as_body()}
+    spending = projection.spending
+    if spending.researchers:
+        summary |= {"models": spending.spent_of(STUDY).as_body()}
+    if MONITOR in spending.models:
+        readings = sum(who == MONITOR for who, _name in spending.transcripts)
+        summary |= {"monitor": {"readings": readings, **spending.spent[MONITOR].as_body()}}
     write_durably(study.path / "summary.json", json.dumps(summary, indent=1).encode() + b"\n", mode=0o644)
     if options.json:
         say_json(summary)
@@ -595,6 +608,12 @@ def _say_end(
     if "models" in summary:
         spent = summary["models"]
         say(f"models: {spent['calls']} calls, {spent['tokens']} tokens, {spent['dollars']} dollars")
+    if "monitor" in summary:
+        spent = summary["monitor"]
+        cost = f"{spent['calls']} calls, {spent['tokens']} tokens, {spent['dollars']} dollars"
+        say(f"monitor: {spent['readings']} readings, {cost}")
+    for line in held_lines(holds_told(projection), study.path):
+        say(line)
     say(f"verify: {summary['verdict']}")
     if summary["pictures"]:
         say(f"picture: {summary['pictures'][-1]}")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
+import stat
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,6 +16,7 @@ from aar.cli.main import EXIT_OK, EXIT_TAMPERED
 from aar.cli.output import complain, say, say_json
 from aar.cli.read import read_leaves
 from aar.cli.safe_text import terminal_safe
+from aar.formats.kinds import MONITOR
 from aar.outside.projection import Projection
 from aar.outside.study_directory import StudyDirectory
 
@@ -26,6 +29,8 @@ def trace(options: argparse.Namespace) -> int:
     if options.researcher not in names:
         told = f"models are {', '.join(names)}" if names else "no researcher of this study is a model"
         raise CommandFailed(f"no transcript of {options.researcher!r:.80}: {told}")
+    if options.researcher == MONITOR:
+        return _readings(study, projection, options)
     try:
         from aar.llm import inspect_trace
     except ImportError as error:
@@ -75,6 +80,58 @@ def _compare(researcher: str, transcripts: list[dict[str, Any]], projection: Pro
     if gone:
         complain(f"{terminal_safe(', '.join(gone))}: the record has the digest, and the file is not here")
     return not (changed or gone)
+
+
+def _readings(study: StudyDirectory, projection: Projection, options: argparse.Namespace) -> int:
+    """What a monitor that is a model was shown and said, reading by reading."""
+    if not (options.json or options.text):
+        raise CommandFailed(f"readings of the {MONITOR} are shown with --text or --json")
+    folder = study.worker / "transcripts" / MONITOR
+    paths = [one for one in sorted(folder.glob("*.json"), key=_place) if stat.S_ISREG(one.lstat().st_mode)]
+    readings = []
+    for path in paths:
+        data = path.read_bytes()
+        digest = hashlib.sha256(data).hexdigest()
+        recorded = projection.spending.transcripts.get((MONITOR, path.name))
+        try:
+            told: dict[str, Any] = {"reading": json.loads(data)}
+        except ValueError:
+            told = {"reading": {}}
+        told |= {"file": path.name, "sha256": digest}
+        told["recorded"] = recorded is not None and recorded["sha256"] == digest
+        told["changed"] = recorded is not None and not told["recorded"]
+        readings.append(told)
+    if options.json:
+        say_json({"researcher": MONITOR, "readings": readings})
+    else:
+        for one in readings:
+            for line in reading_lines(one):
+                say(line)
+    changed = [one["file"] for one in readings if one["changed"]]
+    if changed:
+        complain(f"{terminal_safe(', '.join(changed))}: not the bytes whose digest the record has")
+    gone = missing(MONITOR, (one["file"] for one in readings), projection.spending.transcripts)
+    if gone:
+        complain(f"{terminal_safe(', '.join(gone))}: the record has the digest, and the file is not here")
+    return EXIT_TAMPERED if changed or gone else EXIT_OK
+
+
+def _place(path: Path) -> tuple[int, str]:
+    return path.lstat().st_mtime_ns, path.name
+
+
+def reading_lines(told: Mapping[str, Any]) -> Iterable[str]:
+    """A reading as lines for a terminal."""
+    reading = told["reading"] if isinstance(told["reading"], dict) else {}
+    standing = "in the record" if told["recorded"] else "NOT in the record"
+    who = reading.get("researcher", "nobody")
+    yield f"== {terminal_safe(told['file'])}: of {terminal_safe(str(who))}, digest {standing}"
+    for name in ("shown", "answers", "alarms"):
+        yield f"-- {name}"
+        parts = reading.get(name, "")
+        for part in parts if isinstance(parts, list) else [parts]:
+            text = part if isinstance(part, str) else json.dumps(part)
+            yield from (f"   {terminal_safe(line)}" for line in text.splitlines())
 
 
 def missing(researcher: str, files: Iterable[str], recorded: Iterable[tuple[str, str]]) -> list[str]:

@@ -65,6 +65,13 @@ FAILURES = ("", "exception", "bad-output", "wall", "cpu", "memory", "launch-fail
 FINDING_TYPES = ("result", "hypothesis", "insight", "error")
 DECISIONS = ("publish", "retract", "refine")
 CHECKLIST_OUTCOMES = ("pass", "fail", "not-applicable")
+# What the calls of a monitor that is a model are charged to: no researcher of such a study has this name.
+MONITOR = "monitor"
+# What a monitor that is a model raises, by how bad it says that it is; that it could not read; and that it is
+# at its limit.
+SEVERITIES = ("low", "medium", "high")
+MODEL_ALARMS = tuple(f"model-alarm-{severity}" for severity in SEVERITIES)
+UNREAD, MONITOR_SPENT = "monitor-unread", "monitor-spent"
 # The backend of a study whose researchers run like any other program of the machine.
 NO_SANDBOX = "bare"
 
@@ -246,6 +253,17 @@ _MODEL = _object(
 _MODELS = _object(
     brief=HEX32, tokens=_integer(1), dollars=DOLLARS, researchers=_list(_MODEL, least=1, most=512)
 )
+# A monitor that is a model: what its tokens cost, how much of them it may use, what it is told, after how
+# many turns of a researcher it reads, and whether it holds submissions.
+_MODEL_MONITOR = _object(
+    model=_text(200, least=1),
+    prices=_object(**dict.fromkeys(TOKENS, PRICE)),
+    tokens=_integer(1),
+    dollars=DOLLARS,
+    instructions=HEX32,
+    every_turns=_integer(1, 1_000),
+    holds=_integer(0, 1),
+)
 FILE_NAME = _pattern(
     "[A-Za-z0-9][A-Za-z0-9_.+-]{0,199}", "a file's name of letters, digits, '_', '.', '+', '-'"
 )
@@ -317,6 +335,7 @@ KINDS: Mapping[str, Kind] = {
                 # Researchers that are not ours: the digest of the program that each is.
                 "programs": _list(_object(researcher=NAME, sha256=HEX32), most=512),
                 "models": _empty_or(_MODELS),
+                "monitor": _empty_or(_MODEL_MONITOR),
                 # Of single researchers, whatever each is; under "" of all of them together.
                 "limits": _list(
                     _object(researcher=_text(64), limits=_some_of(**_TIME, **_SUBMISSIONS)), most=513
@@ -517,6 +536,24 @@ KINDS: Mapping[str, Kind] = {
             },
         ),
         _kind("queue-resumed", "reviewer", {"pause": INDEX, "reason": _text(least=1)}),
+        # Of a method that is held no run is begun, and nothing that rests on it is published.
+        # `running`: runs of it that were begun before; their receipts are taken.
+        _kind(
+            "submission-held",
+            "monitor",
+            {
+                "submission": INDEX,
+                "alarm": INDEX,
+                "reason": _text(least=1),
+                "running": _list(_object(submission=INDEX, run=_text(80, least=1)), most=256),
+            },
+        ),
+        # A reviewer lets it go, or says that it stays held.
+        _kind(
+            "submission-released",
+            "reviewer",
+            {"submission": INDEX, "released": _integer(0, 1), "reason": _text(least=1)},
+        ),
         _kind("redaction", "reviewer", {"sha256": HEX32, "reason": _text(least=1)}),
     )
 }

@@ -143,7 +143,7 @@ class Researcher:
         try:
             self._client.confirm(best.submission)
         except GatewayError as error:
-            if error.code not in NOTHING_MORE:
+            if error.code not in (*NOTHING_MORE, "held"):
                 raise
             return
         receipt = self._client.receipt(best.submission, tier="confirm")

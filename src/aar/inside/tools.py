@@ -40,6 +40,7 @@ READABLE = ("task-opened", "plan-declared", "submission", "score-receipt", "find
 _ADVICE = {
     "budget": "nothing is left to spend on this: say what you found and hand the task back with finish_task",
     "paused": "a human paused the queue: nothing is leased, handed in or confirmed until it is resumed",
+    "held": "a human looks at that method first: go on with something else, or hand the task back",
     "stopped": "a human stopped you: nothing more is taken from you until that is lifted",
     "study-closing": "the study is ending: post what you know and hand the task back with finish_task",
     "study-closed": "the study is over",

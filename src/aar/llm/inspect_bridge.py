@@ -256,6 +256,7 @@ class BridgedTalk(Talk):
 
     async def _keep(self, state: AgentState) -> None:
         """Keep the workspace, and the conversation for a person to read: no other one goes on with it."""
+        self.heard(state.messages)
         line = await in_thread(self.seat.keep)
         if line:
             self.say(line)

@@ -76,6 +76,7 @@ class Talk:
     fresh: bool
     say: Callable[[str], None]
     is_stopping: Callable[[], bool]
+    heard: Callable[[Sequence[ChatMessage]], None] = lambda _messages: None
     ending: Ending | None = None
     turns: int = 0
     life: int = 1
@@ -294,6 +295,7 @@ class Talk:
 
     async def _keep(self, state: AgentState) -> None:
         """Keep the conversation, and the workspace when something ran in it that is over."""
+        self.heard(state.messages)
         is_between = isinstance(state.messages[-1], ChatMessageAssistant) and bool(
             state.messages[-1].tool_calls
         )
@@ -329,6 +331,7 @@ class Talk:
 
     async def _begin_afresh(self, state: AgentState) -> None:
         """A new conversation of brief and notebook."""
+        self.heard(state.messages)
         name = NOTEBOOK.removeprefix(f"{WORKSPACE}/")
         notebook = self.seat.files.get(name, b"").decode("utf-8", "backslashreplace")
         text = f"You begin afresh after a finding. Your notebook, {NOTEBOOK}:\n\n{notebook or '(empty)'}"

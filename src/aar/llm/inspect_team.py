@@ -7,11 +7,12 @@ hook, which sees every call, those that sum up a conversation too.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import shutil
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,15 +23,16 @@ from inspect_ai import SampleSource, Task, eval_async
 from inspect_ai._util.error import PrerequisiteError
 from inspect_ai.agent import Agent, AgentState, agent
 from inspect_ai.dataset import Sample
-from inspect_ai.hooks import Hooks, ModelRetry, ModelUsageData, TaskStart, hooks
+from inspect_ai.hooks import BeforeModelGenerate, Hooks, ModelRetry, ModelUsageData, TaskStart, hooks
 from inspect_ai.log import EvalLog, EvalSample, EvalSpec, write_eval_log_async
-from inspect_ai.model import GenerateConfig, get_model
+from inspect_ai.model import ChatMessage, GenerateConfig, get_model
 
 from aar.inside.gateway_client import GatewayError, GatewayLost, RecordMisbehaved
 from aar.llm.brief import render
 from aar.llm.ending import Ending, ModelUnusable
 from aar.llm.inspect_bridge import BridgedTalk
 from aar.llm.inspect_seat import PROVIDER, SEATS
+from aar.llm.inspect_monitor import ModelMonitor
 from aar.llm.inspect_talk import Talk, one_line, prepared
 from aar.llm.inspect_tools import in_thread
 from aar.llm.kept_work import KeptWork
@@ -85,10 +87,33 @@ class Team:
     members: dict[str, Member] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
     is_stopping: bool = False
+    monitor: ModelMonitor | None = None
     _said_s: dict[str, float] = field(default_factory=dict)
 
     async def run(self) -> None:
-        """Work until there is no task for anybody, or everybody has to stop."""
+        """Work until there is no task for anybody, or everybody has to stop; the monitor reads to the end."""
+        if self.monitor is None:
+            await self._work()
+            return
+        self.monitor.prepare()
+        reading = asyncio.create_task(self._read(self.monitor))
+        try:
+            if self.seats:
+                await self._work()
+            self.monitor.is_alone = True
+            await reading
+        finally:
+            reading.cancel()
+            await asyncio.wait([reading])
+
+    async def _read(self, monitor: ModelMonitor) -> None:
+        await monitor.run()
+        if monitor.refused:
+            # Nobody works on unread: a person mends it, and all of them go on.
+            self.refused.append(monitor.refused)
+            self.stop()
+
+    async def _work(self) -> None:
         self.members = {one.place.name: Member(one) for one in self.seats}
         TEAM.append(self)
         SEATS.update({one.place.name: one for one in self.seats})
@@ -123,6 +148,9 @@ class Team:
     def stop(self) -> None:
         """End every conversation before its next turn; the work is kept."""
         self.is_stopping = True
+        if self.monitor is not None:
+            self.monitor.is_stopping = True
+            self.monitor.desk.stop()
         for seat in self.seats:
             seat.desk.stop()
 
@@ -193,6 +221,7 @@ class Team:
             fresh=self.config.fresh,
             say=lambda line: self.tell(member.name, line),
             is_stopping=lambda: self.is_stopping,
+            heard=lambda messages: self.hear(member.name, messages),
         )
         member.state = f"works on {task['task']}"
         try:
@@ -223,6 +252,7 @@ class Team:
             ending = Ending("failed", f"it could not be worked on: {line}") if is_hopeless else None
         else:
             member.stumbles = 0
+        self.hear(member.name, sample.messages)
         await self._keep_transcript(member, task, sample)
         if ending is None or not ending.is_over:
             return
@@ -299,6 +329,11 @@ class Team:
             if member.talk is not None:
                 member.talk.ending = Ending("interrupted", f"a call could not be charged: {one_line(error)}")
 
+    def hear(self, name: str, messages: Sequence[ChatMessage]) -> None:
+        """Hand a conversation, as it is now, to the monitor, if there is one."""
+        if self.monitor is not None:
+            self.monitor.heard(name, messages)
+
     def waits(self, name: str, data: ModelRetry) -> None:
         """The provider does not answer; said at most every `PROGRESS_S` of one researcher."""
         what = f"status {data.status_code}" if data.status_code else (data.exception_type or "no answer")
@@ -352,6 +387,12 @@ class Account(Hooks):
     async def on_task_start(self, data: TaskStart) -> None:
         for team in TEAM:
             team.members[data.spec.task].spec = data.spec
+
+    async def on_before_model_generate(self, data: BeforeModelGenerate) -> None:
+        """Whatever the loop, what a model is about to be asked is its conversation so far."""
+        for team in TEAM:
+            if data.task_name in team.members:
+                team.hear(data.task_name, data.input)
 
     async def on_model_usage(self, data: ModelUsageData) -> None:
         for team in TEAM:

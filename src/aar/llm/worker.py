@@ -93,15 +93,24 @@ def _settle(config: WorkerConfig) -> None:
 
 def _work(config: WorkerConfig, template: str) -> int:
     try:
+        from aar.llm.inspect_monitor import ModelMonitor
         from aar.llm.inspect_team import Team
     except ImportError as error:
         say(f"models are asked through Inspect AI, which is not installed ({error}): pip install 'aar[llm]'")
         return EXIT_CONFIG
 
     desk = WorkerDesk(config.worker_socket)
-    launcher = LauncherClient(socket.socket(fileno=config.launcher_fd))
-    seats = [Seat(place, desk, lambda one: open_session(launcher, one)) for place in config.researchers]
-    team = Team(config=config, seats=seats, template=template, say=say)
+    seats = []
+    if config.researchers:
+        launcher = LauncherClient(socket.socket(fileno=config.launcher_fd))
+        seats = [Seat(place, desk, lambda one: open_session(launcher, one)) for place in config.researchers]
+    monitor = None
+    if config.monitor:
+        # A desk of its own: what stops the researchers' waiting does not stop what it has to tell.
+        directory = Path(config.directory)
+        own_desk = WorkerDesk(config.worker_socket)
+        monitor = ModelMonitor(told=config.monitor, desk=own_desk, directory=directory, say=say)
+    team = Team(config=config, seats=seats, template=template, say=say, monitor=monitor)
 
     async def work() -> None:
         loop = asyncio.get_running_loop()

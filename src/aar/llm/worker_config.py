@@ -38,7 +38,8 @@ class Place:
 class WorkerConfig:
     """A whole team of one study. `uid` 0 keeps the caller's; `brief` is the text of the study's template.
 
-    `fresh`: a conversation begins anew, from brief and notebook, each time a finding was posted.
+    `fresh`: a conversation begins anew, from brief and notebook, each time a finding was posted. `monitor`:
+    what `study-opened` says of a monitor that is a model, and as `told` what it is told; empty without one.
     """
 
     study: str
@@ -54,6 +55,7 @@ class WorkerConfig:
     compact_at_tokens: int = COMPACT_AT_TOKENS
     max_turns: int = MAX_TURNS
     model_args: Mapping[str, Any] = field(default_factory=dict)
+    monitor: Mapping[str, Any] = field(default_factory=dict)
 
 
 def parse_worker_config(text: str) -> WorkerConfig:
@@ -66,8 +68,10 @@ def parse_worker_config(text: str) -> WorkerConfig:
         raise WorkerConfigError(
             f"configuration on standard input: {type(error).__name__}: {error}"
         ) from error
-    if not places:
+    if not places and not config.monitor:
         raise WorkerConfigError("configuration on standard input: researchers is empty")
+    if places and config.launcher_fd < 0:
+        raise WorkerConfigError("configuration on standard input: researchers without launcher_fd")
     if config.uid and config.lifeline_fd < 0:
         # Rights are dropped where the lifeline is taken up: without one they would be kept.
         raise WorkerConfigError("configuration on standard input: uid without lifeline_fd")

@@ -6,6 +6,7 @@ not acknowledge is told again under the same id until it does: the id is charged
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Mapping
@@ -82,6 +83,25 @@ class WorkerDesk:
             "bytes": size_bytes,
         }
         self._insist("/v1/transcript", payload)
+
+    def unread(self, since: int, *, is_alone: bool, is_done: bool = False) -> dict[str, Any]:
+        """What researchers said and handed in from an index on; whether it is the last that there is to read.
+
+        `is_done`: the monitor says that it has read all of it.
+
+        Raises `GatewayGone`, as all of these do, when nobody answers.
+        """
+        flags = f"alone_pid={os.getpid() if is_alone else 0}&is_done={int(is_done)}"
+        return self._insist(f"/v1/unread?since={since}&{flags}", None)
+
+    def files(self, submission: int) -> dict[str, str]:
+        """The files of a submission, for the monitor."""
+        told: dict[str, str] = self._insist(f"/v1/files?submission={submission}", None)["files"]
+        return told
+
+    def reading(self, payload: Mapping[str, Any]) -> dict[str, Any]:
+        """Have a reading entered, with its alarms; told again it is entered once. Raises `GatewayRefused`."""
+        return self._insist("/v1/reading", payload)
 
     def _insist(self, verb: str, payload: Mapping[str, Any] | None) -> dict[str, Any]:
         began, pause_s = time.monotonic(), FIRST_PAUSE_S

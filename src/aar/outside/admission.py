@@ -18,6 +18,7 @@ from aar.formats.kinds import Kind, check_body, isolation_of, kind_named
 from aar.outside.projection import Projection, Task
 from aar.verify.budget_check import is_at_its_end, set_faults, stopping_limit
 from aar.verify.decisions import CITABLE, claimed_by, faults, states
+from aar.verify.holds import alarm_faults, hold_faults, release_faults
 from aar.verify.limits import limit_faults, sandbox_faults
 from aar.verify.spending import charge_faults, model_faults
 from aar.verify.splits import run_label
@@ -25,7 +26,16 @@ from aar.verify.workflow import STRICT_ENOUGH, order_faults, plan_faults, submis
 
 Vouches = Callable[[VerifierKey, str, bytes], bool]
 # What may still be said when a study is closed: the human's side of it.
-AFTER_CLOSE = ("decision", "comment", "vote", "score-receipt", "score-revealed", "redaction", "alarm")
+AFTER_CLOSE = (
+    "decision",
+    "comment",
+    "vote",
+    "score-receipt",
+    "score-revealed",
+    "redaction",
+    "alarm",
+    "submission-released",
+)
 
 
 class Refused(Exception):
@@ -377,6 +387,7 @@ def _budget_charged(projection: Projection, entry: Entry, body: Mapping[str, Any
     if submission is None or body["what"] == "submissions":
         return
     _check_paused(projection, "confirmation", entry, body)
+    _check_not_held(projection, submission.index, "confirmation")
     explored = submission.receipts.get("explore", -1)
     _need(
         explored >= 0 and projection.receipts[explored]["outcome"] == "scored",
@@ -417,6 +428,8 @@ def _score_receipt(projection: Projection, entry: Entry, body: Mapping[str, Any]
         f"submission {submission.index} has its {label} receipt already",
         is_alarm=True,
     )
+    if not projection.holds.may_end(submission.index, label):
+        _check_not_held(projection, submission.index, f"{label} run")
     heldout = [one["name"] for one in projection.opened["heldout"]]
     _need(
         body["problem"] in (heldout if tier == "heldout" else [projection.opened["problem"]]),
@@ -438,6 +451,33 @@ def _score_receipt(projection: Projection, entry: Entry, body: Mapping[str, Any]
     _need(entry.refs == (submission.index,), "refs", "a receipt's refs name its submission, nothing else")
     wanted = projection.opened["runs"]["seeds"]
     _need(len(body["seeds"]) == wanted, "seeds", f"{len(body['seeds'])} seeds, the study says {wanted}")
+
+
+def _check_not_held(projection: Projection, submission: int, what: str) -> None:
+    held = projection.holds.holding(submission)
+    _need(
+        held < 0,
+        "held",
+        f"the method of submission {submission} is held for review since entry {held}: no {what} of it until "
+        "a reviewer lets it go",
+    )
+
+
+def _alarm(projection: Projection, _entry: Entry, body: Mapping[str, Any]) -> None:
+    for expected, got in alarm_faults(projection.holds, body):
+        raise Refused("alarm", f"the alarm is not as it should be: want {expected}; got {got}")
+
+
+def _submission_held(projection: Projection, entry: Entry, body: Mapping[str, Any]) -> None:
+    for expected, got in hold_faults(projection.holds, body):
+        raise Refused("hold", f"nothing is held by this: want {expected}; got {got}")
+    _need(set(entry.refs) == {body["submission"], body["alarm"]}, "refs", "refs are submission and alarm")
+
+
+def _submission_released(projection: Projection, entry: Entry, body: Mapping[str, Any]) -> None:
+    for expected, got in release_faults(projection.holds, body):
+        raise Refused("not-held", f"nothing is let go by this: want {expected}; got {got}")
+    _need(entry.refs == (body["submission"],), "refs", "refs are the submission, nothing else")
 
 
 def is_claimed(projection: Projection, digest: str) -> bool:
@@ -579,5 +619,8 @@ RULES: Mapping[str, Callable[[Projection, Entry, Mapping[str, Any]], None]] = {
     "decision": _decision,
     "queue-paused": _queue_paused,
     "queue-resumed": _queue_resumed,
+    "alarm": _alarm,
+    "submission-held": _submission_held,
+    "submission-released": _submission_released,
     "study-closed": _study_closed,
 }

@@ -94,14 +94,16 @@ class ControlPlane:
         thinkers: Collection[str] = (),
         over_mcp: Collection[str] = (),
         agents: Mapping[str, str] | None = None,
+        has_monitor: bool = False,
     ) -> None:
         """`thinkers`: those of the researchers that are models, which the worker process is started for.
         `over_mcp`: those that get their tools as MCP, too. `agents`: host paths of the agents that sandboxes
-        may be given, by name.
+        may be given, by name. `has_monitor`: whether a model in the worker reads.
         """
         self._agents = dict(agents or {})
         self._over_mcp = [one for one in researchers if one in over_mcp]
         self._thinkers = [one for one in researchers if one in thinkers]
+        self._has_worker = bool(self._thinkers) or has_monitor
         self._worker_launcher: socket.socket | None = None
         self._study = study
         self._researchers = tuple(researchers)
@@ -142,7 +144,7 @@ class ControlPlane:
 
     def worker_setting(self) -> WorkerSetting:
         """What the worker process is told of this control plane, which is up."""
-        if self._runtime is None or self._worker_launcher is None:
+        if self._runtime is None or not self._has_worker:
             raise GatewayGone("the control plane is not up, or has no worker")
         places = {
             name: WorkerPlace(
@@ -209,7 +211,7 @@ class ControlPlane:
             folder.mkdir(mode=0o711)
             folder.chmod(0o711)
             listeners[researcher] = _listen(folder / "gw.sock", slot_uid(number) or 0)
-        if self._thinkers:
+        if self._has_worker:
             listeners |= self._listen_for_worker(runtime)
         mcp_ready = self._start_mcp(runtime) if self._over_mcp else None
         arguments = ["--directory", str(study.path), "--origin", study.origin]
@@ -291,6 +293,7 @@ class ControlPlane:
             # Each time: a kill between the two would have left it to root.
             os.chown(study.worker, uid, uid)
         listeners = {WORKER: _listen(runtime / "worker.sock", uid)}
+        # A worker that only reads, for the monitor, has no second socket of a researcher and no sandbox.
         for name in self._thinkers:
             folder = runtime / WORKERS / name
             folder.mkdir(parents=True)

@@ -15,6 +15,7 @@ from aar.formats.canonical import format_canonical
 from aar.formats.entry import Leaf
 from aar.formats.keys import VerifierKey, parse_vkey
 from aar.verify.decisions import Basis, basis_of, claimed_by
+from aar.verify.holds import Holds
 from aar.verify.limits import Account
 from aar.verify.spending import STUDY, Spending
 from aar.verify.splits import run_label
@@ -134,6 +135,7 @@ class Projection:
         # By researcher: the pause that holds for it alone.
         self.stops: dict[str, int] = {}
         self.spending = Spending()
+        self.holds = Holds()
         self.account = Account()
         self.charged = 0
         self.confirmed = 0
@@ -164,13 +166,14 @@ class Projection:
         handler = getattr(self, "_fold_" + entry.kind.replace("-", "_"), None)
         if handler is not None:
             handler(leaf, body)
+        self.holds.take(leaf.index, entry)
 
     # One method per kind that changes the state; the names are the kinds.
 
     def _fold_study_opened(self, leaf: Leaf, body: Mapping[str, Any]) -> None:
         self.origin = leaf.signed.entry.origin
         self.opened = body
-        self.spending.open(body["models"])
+        self.spending.open(body["models"], body["monitor"])
         self.account.open(body)
         for key in body["keys"]:
             self.roles[key["name"]] = key["role"]
@@ -373,15 +376,18 @@ class Projection:
         return float(self.most_of("seconds")) - self.account.active_until_ms(now_ms) / 1000
 
     def pending_submissions(self) -> list[int]:
-        """Submissions that have no explore receipt yet, oldest first."""
-        return [index for index, one in self.submissions.items() if "explore" not in one.receipts]
+        """Submissions that have no explore receipt yet and are not held, oldest first."""
+        waiting = (index for index, one in self.submissions.items() if "explore" not in one.receipts)
+        return [index for index in waiting if self.holds.holding(index) < 0]
 
     def pending_confirmations(self) -> list[int]:
-        """Submissions whose confirmation was charged and has no receipt yet, oldest charge first."""
+        """Submissions whose confirmation was charged, that have no receipt of it yet and are not held, oldest
+        charge first.
+        """
         waiting = [
             (one.confirmation, index)
             for index, one in self.submissions.items()
-            if one.confirmation >= 0 and "confirm" not in one.receipts
+            if one.confirmation >= 0 and "confirm" not in one.receipts and self.holds.holding(index) < 0
         ]
         return [index for _charge, index in sorted(waiting)]
 
@@ -394,7 +400,9 @@ class Projection:
         ]
 
     def pending_heldout(self, findings: Iterable[Finding] | None = None) -> list[tuple[int, str]]:
-        """Submission and problem of each held-out run that a `result` calls for, each method once."""
+        """Submission and problem of each held-out run that a `result` calls for, each method once, none of
+        one that is held.
+        """
         run = {
             (self.submissions[one].body["digest"], label)
             for one in self.submissions
@@ -404,6 +412,8 @@ class Projection:
         for finding in self.findings.values() if findings is None else findings:
             for receipt in claimed_by(finding.body, self.receipts):
                 submission: int = self.receipts[receipt]["submission"]
+                if self.holds.holding(submission) >= 0:
+                    continue
                 digest = self.submissions[submission].body["digest"]
                 for problem in self.opened["heldout"]:
                     wanted = (digest, run_label("heldout", problem["name"]))
@@ -427,6 +437,7 @@ class Projection:
             },
             revealed=self.revealed,
             alarms={one["index"]: one for one in self.alarms},
+            held=self.holds.on,
         )
 
     def descendants(self, finding: int) -> list[int]:

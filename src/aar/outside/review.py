@@ -16,6 +16,7 @@ from aar.outside.admission import Refused
 from aar.outside.projection import Finding, Projection
 from aar.outside.staff_client import StaffClient
 from aar.verify.decisions import bears_out, claimed_by
+from aar.verify.holds import Hold
 
 REPRODUCE_TIMEOUT_S = 600.0
 # Alarms that the checklist quotes; the count of all of them is there too.
@@ -93,6 +94,7 @@ def evidence(projection: Projection, finding: Finding, *, record_verdict: str) -
             else "no ancestor is retracted",
         )
     )
+    checks.append(_held(projection, basis.held))
     checks.append(_alarms(projection, finding, basis.alarms))
     return Evidence(
         finding=finding,
@@ -127,6 +129,21 @@ def _sealed(claimed: str, numbers: Mapping[str, str]) -> Check:
         outcome="pass" if holds else "fail",
         detail=f"sealed {numbers['pgr']} [{numbers['low']}, {numbers['high']}], gap to it {float(gap):+.2f}",
     )
+
+
+def _held(projection: Projection, held: Sequence[int]) -> Check:
+    """What the monitor holds of what the finding rests on: no words publish over that."""
+    told = [f"#{one.submission}: {one.reason:.300}" for one in holds_at(projection, held)]
+    return Check(
+        item="not-held",
+        outcome="fail" if told else "pass",
+        detail=f"held for review: submission {'; '.join(told)}" if told else "nothing it rests on is held",
+    )
+
+
+def holds_at(projection: Projection, held: Sequence[int]) -> list[Hold]:
+    """The holds of these entries."""
+    return [one for one in projection.holds.holds.values() if one.entry in held]
 
 
 def _alarms(projection: Projection, finding: Finding, about: Sequence[int]) -> Check:

@@ -56,6 +56,8 @@ class StudyDirectory:
         self.worker = self.path / "worker"
         # The study's copy of a template of the user's.
         self.brief = self.path / "brief.md"
+        # What its monitor is told, where that is a model.
+        self.instructions = self.path / "monitor.md"
         self.policy = self.path / "policy"
         self.study_file = self.path / "study.toml"
         self._lock_fd = -1

@@ -53,6 +53,12 @@ fresh = true               # a conversation begins anew, from brief and notebook
 
 [llm.agents]               # where the programs of agents are; default: on the PATH, as claude and codex
 claude-code = "/usr/local/bin/claude"
+[monitor]                  # a language model that reads what researchers say and do, beside the rules
+model = "anthropic/claude-sonnet-4-5"
+tokens = 2_000_000         # its own limits: nobody else spends of them, and it of nobody else's
+dollars = "5.00"
+every_turns = 10           # it reads after so many turns of a model, and what is handed in, at the latest
+hold = true                # it may hold a submission until a reviewer lets it go
 
 [sandbox]
 backend = "bubblewrap"     # the default; "container" is podman's. Never "bare", which only a person asks for
@@ -118,6 +124,8 @@ REST, OVER_MCP = "rest", "mcp"
 MODEL_TOKENS = 2_000_000
 MODEL_DOLLARS = Fraction(5)
 MAX_TOKENS = 10**12
+# How often a monitor that is a model reads when nobody says otherwise.
+EVERY_TURNS = 10
 # What an entry can say.
 MAX_DOLLARS = Fraction("999999999.99")
 MAX_SANDBOX_SECONDS = 10**9
@@ -298,6 +306,17 @@ class ResearcherSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MonitorSpec:
+    """A monitor that is a model, as the human wrote it: its limits, how often it reads, whether it holds."""
+
+    model: str
+    tokens: int = MODEL_TOKENS
+    dollars: Fraction = MODEL_DOLLARS
+    every_turns: int = EVERY_TURNS
+    hold: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StudyFile:
     """A whole study as the human wrote it; budgets are totals over the study."""
 
@@ -335,11 +354,18 @@ class StudyFile:
     fresh: bool = False
     # Paths of the agents' programs, by agent; one that is not there is looked for on the path.
     agent_programs: Mapping[str, str] = field(default_factory=dict)
+    monitor: MonitorSpec | None = None
 
     @property
     def agents(self) -> tuple[str, ...]:
         """The agents that its models think through, each once."""
         return tuple(sorted({one.agent for one in self.team if one.agent}))
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """Every model that is asked in this study, each once: its researchers' and the monitor's."""
+        more = [] if self.monitor is None else [self.monitor.model]
+        return tuple(sorted({*self.models, *more}))
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -420,6 +446,12 @@ class StudyFile:
         programs = {**self.agent_programs, **({agent: program} if program else {})}
         return replace(self, team=tuple(team), agent_programs=programs)
 
+    def with_monitor(self, model: str) -> StudyFile:
+        """The same study with that model for its monitor, on the file's other terms of one, or on ours."""
+        check_model(model, "--monitor")
+        kept = MonitorSpec(model=model) if self.monitor is None else replace(self.monitor, model=model)
+        return replace(self, monitor=kept)
+
     def with_budget(self, tokens: int, dollars: Fraction | None) -> StudyFile:
         """The same study with limits of all models together; 0 and `None` are the sums of theirs."""
         models = [one for one in self.team if one.model]
@@ -487,6 +519,10 @@ class StudyFile:
         if self.agent_programs:
             lines += ["", "[llm.agents]"]
             lines += [f"{name} = {_toml(path)}" for name, path in sorted(self.agent_programs.items())]
+        if self.monitor is not None:
+            lines += ["", "[monitor]", f"model = {_toml(self.monitor.model)}"]
+            lines += _budget_lines(self.monitor.tokens, self.monitor.dollars)
+            lines += [f"every_turns = {self.monitor.every_turns}", f"hold = {_toml(self.monitor.hold)}"]
         if self.backend != DEFAULT_BACKEND:
             lines += ["", "[sandbox]", f"backend = {_toml(self.backend)}"]
         lines += format_terms(self.oversight)
@@ -519,7 +555,8 @@ def parse_study(text: str, *, source: str, problems: tuple[str, ...]) -> StudyFi
         raise StudyFileError(f"{source}: not TOML: {error}") from error
     _only(
         document,
-        {"study", "task", "witness", "anchor", "oversight", "researcher", "budget", "llm", "sandbox"},
+        {"study", "task", "witness", "anchor", "oversight", "researcher", "budget", "llm", "monitor"}
+        | {"sandbox"},
         source,
     )
     study = _table(document, "study", source)
@@ -575,6 +612,7 @@ def parse_study(text: str, *, source: str, problems: tuple[str, ...]) -> StudyFi
         backend=_backend(document.get("sandbox", {}), f"{source} [sandbox]"),
         fresh=_fresh(document, source),
         agent_programs=_agent_programs(document, source),
+        monitor=_monitor(document, source),
     )
     tokens, dollars = _budget(document, source, has_models=bool(study_file.models))
     limits = _limits(document.get("budget", {}), f"{source} [budget]", ("sandbox_seconds",))
@@ -606,6 +644,26 @@ def _fresh(document: Mapping[str, Any], source: str) -> bool:
     if not isinstance(fresh, bool):
         raise StudyFileError(f"{source} [llm]: fresh: got {fresh!r:.40}, want true or false")
     return fresh
+
+
+def _monitor(document: Mapping[str, Any], source: str) -> MonitorSpec | None:
+    """The [monitor] table, where there is one."""
+    if "monitor" not in document:
+        return None
+    table, where = _table(document, "monitor", source), f"{source} [monitor]"
+    _only(table, {"model", "tokens", "dollars", "every_turns", "hold"}, where)
+    model = _string(table, "model", where)
+    check_model(model, f"{where}: model")
+    hold = table.get("hold", True)
+    if not isinstance(hold, bool):
+        raise StudyFileError(f"{where}: hold: got {hold!r:.40}, want true or false")
+    return MonitorSpec(
+        model=model,
+        tokens=_integer(table, "tokens", where, MODEL_TOKENS, MAX_TOKENS),
+        dollars=_dollars(table, where) if "dollars" in table else MODEL_DOLLARS,
+        every_turns=_integer(table, "every_turns", where, EVERY_TURNS, 1_000),
+        hold=hold,
+    )
 
 
 def _budget(document: Mapping[str, Any], source: str, *, has_models: bool) -> tuple[int, Fraction | None]:

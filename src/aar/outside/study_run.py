@@ -30,13 +30,15 @@ from aar.outside.study_directory import StudyDirectory
 from aar.outside.study_file import StudyFile, StudyFileError, seconds_of
 from aar.outside.study_programs import check_programs, digests_of, kept_programs, over_mcp, researcher_names
 from aar.outside.worker_process import PROGRAM as WORKER_PROGRAM
-from aar.outside.worker_process import WorkerProcess
+from aar.outside.worker_process import WorkerProcess, WorkerRefused
 from aar.verify.interval import decimal4
 from aar.verify.reader import NotARecord, RecordReader
 from aar.verify.spending import format_dollars
 
 POLL_S = 0.25
 STATUS_EVERY_S = 1.0
+# How long a monitor that is a model may read when the study's work is over.
+LAST_READING_S = 180.0
 
 
 class StudyStopped(Exception):
@@ -47,9 +49,9 @@ class StudyStopped(Exception):
 class ModelTerms:
     """What a study needs that has models among its researchers.
 
-    `prices` by model, `brief` the template of what each is told, `environment` all that the worker process is
-    started with: it holds the providers' keys. `worker`: the program, as words after Python's own. `agents`
-    are those that models think through, by name.
+    `prices` by model, `brief` the template of what each is told, `instructions` what the monitor is told,
+    `environment` all that the worker process is started with: it holds the providers' keys. `worker`: the
+    program, as words after Python's own. `agents` are those that models think through, by name.
     """
 
     prices: Mapping[str, Prices]
@@ -57,6 +59,7 @@ class ModelTerms:
     environment: Mapping[str, str]
     worker: tuple[str, ...] = WORKER_PROGRAM
     agents: Mapping[str, AgentProgram] = field(default_factory=dict)
+    instructions: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +150,41 @@ def models_of(study_file: StudyFile, researchers: Sequence[str], terms: ModelTer
             for name, one in team
         ],
     }
+
+
+def monitor_of(study_file: StudyFile, terms: ModelTerms | None) -> dict[str, Any]:
+    """What `study-opened` says of a monitor that is a model; nothing without one."""
+    one = study_file.monitor
+    if one is None:
+        return {}
+    if terms is None:
+        raise StudyFileError("the monitor is a model: its price and what it is told are not known here")
+    return {
+        "model": one.model,
+        "prices": dict(terms.prices[one.model]),
+        "tokens": one.tokens,
+        "dollars": format_dollars(one.dollars),
+        "instructions": hashlib.sha256(terms.instructions.encode()).hexdigest(),
+        "every_turns": one.every_turns,
+        "holds": int(one.hold),
+    }
+
+
+def check_monitor(opened: Mapping[str, Any], study_file: StudyFile, terms: ModelTerms | None) -> None:
+    """Raise `StudyFileError` unless a study file has the monitor that was opened with."""
+    instructions = "" if terms is None else terms.instructions
+    model = "" if study_file.monitor is None else study_file.monitor.model
+    prices = {model: opened.get("prices", {})}
+    mine = monitor_of(
+        study_file, ModelTerms(prices=prices, brief="", environment={}, instructions=instructions)
+    )
+    for what in sorted({*opened, *mine}):
+        if opened.get(what) != mine.get(what):
+            raise StudyFileError(
+                f"the study was opened with another monitor than this: {what} {opened.get(what)!r:.100}, "
+                f"here {mine.get(what)!r:.100}; put back what was changed, or name a new --dir; aar budget "
+                "DIR set monitor changes its limits"
+            )
 
 
 def check_limits(opened: Sequence[Mapping[str, Any]], mine: Sequence[Mapping[str, Any]]) -> None:
@@ -255,9 +293,12 @@ class StudyRun:
         if self._before.opened:
             self._models = dict(self._before.opened["models"])
             check_models(self._models, study_file, self._researchers, models)
+            self._monitor = dict(self._before.opened["monitor"])
+            check_monitor(self._monitor, study_file, models)
             check_limits(self._before.opened["limits"], study_file.limits_of(self._researchers))
         else:
             self._models = models_of(study_file, self._researchers, models)
+            self._monitor = monitor_of(study_file, models)
         self.plane = ControlPlane(
             study,
             researchers=self._researchers,
@@ -265,6 +306,7 @@ class StudyRun:
             thinkers=[one["researcher"] for one in self._models.get("researchers", ())],
             over_mcp=over_mcp(self._researchers, study_file),
             agents={name: one.path for name, one in models.agents.items()} if models else {},
+            has_monitor=bool(self._monitor),
         )
         self._fleet: Fleet | None = None
         self._worker: WorkerProcess | None = None
@@ -313,10 +355,11 @@ class StudyRun:
             status = self.plane.control.get("/v1/status")
             refuse_when_all_stopped(status["stopped"], self._researchers)
             self._fleet.start(status["stopped"], limits_reached(status))
-            if self._models:
+            if self._models or self._monitor:
                 self._worker = self._worker_process()
                 self._worker.start()
             reason = self._watch(self._fleet)
+            self._read_what_is_left()
             self._stop_researchers()
             self.plane.tell_use()
             self._close(reason)
@@ -346,9 +389,9 @@ class StudyRun:
         """The worker with its configuration; it learns everything else from its sockets."""
         setting, terms = self.plane.worker_setting(), self._terms
         if terms is None:
-            raise StudyFileError("a researcher is a model: say what it costs and what it is told")
+            raise StudyFileError("a researcher or the monitor is a model: say what it costs and is told")
         directions, researchers = self._file.directions, list[dict[str, Any]]()
-        for one in self._models["researchers"]:
+        for one in self._models.get("researchers", ()):
             name = one["researcher"]
             place = setting.places[name]
             researchers.append(
@@ -371,6 +414,7 @@ class StudyRun:
             "brief": terms.brief,
             "fresh": self._file.fresh,
             "researchers": researchers,
+            "monitor": self._monitor and {**self._monitor, "told": terms.instructions},
         }
         return WorkerProcess(
             setting,
@@ -467,6 +511,7 @@ class StudyRun:
             "comparison": self._comparison,
             "programs": digests_of(self._programs),
             "models": self._models,
+            "monitor": self._monitor,
             "limits": file.limits_of(self._researchers),
             "sandbox": {
                 "backend": self._doctor.backend,
@@ -484,6 +529,7 @@ class StudyRun:
             self.plane.check()
             lost = fleet.watch()
             if self._worker is not None and self._worker.watch():
+                self._refuse_without_monitor(self._worker)
                 lost += [one["researcher"] for one in self._models["researchers"]]
             for name in lost:
                 self.plane.control.post("/v1/gone", {"researcher": name})
@@ -505,7 +551,8 @@ class StudyRun:
                 fleet.wake(offered)
                 if self._worker is not None:
                     stops = {name: told["stop"] for name, told in status["spending"].items() if name}
-                    self._worker.wake(offered, [name for name, stop in stops.items() if not stop])
+                    able = [name for name, stop in stops.items() if not stop]
+                    self._worker.wake(offered, able, is_idle=self._is_alone(status))
                     self._worker.let_go_on(stops)
                 if fleet.is_over and not self._is_thinking(status) and not status["pending"]:
                     refuse_when_all_stopped(status["stopped"], self._researchers)
@@ -514,10 +561,38 @@ class StudyRun:
 
     def _is_thinking(self, status: Mapping[str, Any]) -> bool:
         """Whether a researcher that is a model may still do something."""
-        if self._worker is None or not self._worker.is_running:
+        if self._worker is None or not self._worker.is_running or self._is_alone(status):
             return False
         stops = [told["stop"] for name, told in status["spending"].items() if name]
         return any(stop in ("", "paused") for stop in stops)
+
+    def _is_alone(self, status: Mapping[str, Any]) -> bool:
+        """Whether this worker, not one before it, reads on as the monitor and no researcher works there."""
+        pid = 0 if self._worker is None else self._worker.pid
+        return pid > 0 and status["monitor"].get("alone_pid", 0) == pid
+
+    def _refuse_without_monitor(self, worker: WorkerProcess) -> None:
+        """Raise `WorkerRefused` where the worker was given up that the monitor is in: nobody reads then."""
+        if self._monitor:
+            raise WorkerRefused(
+                f"the study's monitor is gone, the worker {worker.state}: run the study again when that is "
+                "mended"
+            )
+
+    def _read_what_is_left(self) -> None:
+        """Let the monitor read what it has not read yet, for so long; what is left then is told of."""
+        if not self._monitor or self._worker is None:
+            return
+        self.plane.control.post("/v1/last-reading", {})
+        deadline = time.monotonic() + LAST_READING_S
+        while self._worker.is_running and time.monotonic() < deadline:
+            self.plane.check()
+            if self._worker.watch():
+                self._refuse_without_monitor(self._worker)
+            self._look("reading")
+            time.sleep(POLL_S)
+        if self._worker.is_running:
+            self._on_warning(f"the monitor did not read all that was left within {LAST_READING_S:.0f} s")
 
     def _look(self, phase: str) -> Mapping[str, Any]:
         status = self.plane.control.get("/v1/status")

@@ -49,11 +49,14 @@ class WorkerPlace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSetting:
-    """What the control plane prepared for the worker: sockets, directory, uid (0: the caller's)."""
+    """What the control plane prepared for the worker: sockets, directory, uid (0: the caller's).
+
+    `launcher` is `None` where the worker starts no sandbox: only the monitor is in it.
+    """
 
     worker_socket: str
     places: Mapping[str, WorkerPlace]
-    launcher: socket.socket
+    launcher: socket.socket | None
     directory: Path
     uid: int
 
@@ -101,18 +104,21 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int:
-        """For tests that kill it; 0 when it does not run."""
+        """Its process; 0 when it does not run."""
         return 0 if self._process is None else self._process.pid
 
-    def wake(self, offered: Collection[tuple[str, int]], able: Collection[str]) -> None:
-        """Start it again when it found nothing to do, for what is new.
+    def wake(
+        self, offered: Collection[tuple[str, int]], able: Collection[str], *, is_idle: bool = False
+    ) -> None:
+        """Start it again when it found nothing to do, for what is new; `is_idle`: it runs, and works on none.
 
         That is a task on offer, by its name and how often it was leased, to a researcher that may go on. What
         it was started for and left lying is not new.
         """
         new = {(*task, name) for task in offered for name in able} - self._offered
-        if new and self.state == "finished":
+        if new and (self.state == "finished" or (is_idle and self.is_running)):
             self._offered |= new
+            self.stop()
             # It ended in order before, which is not counted as a try.
             self._starts -= 1
             self.start()
@@ -132,7 +138,9 @@ class WorkerProcess:
     def start(self) -> None:
         """Start it. Its configuration is one JSON object on standard input."""
         lifeline, self._lifeline = os.pipe()
-        config = {**self._config, "launcher_fd": self._setting.launcher.fileno(), "lifeline_fd": lifeline}
+        launcher = self._setting.launcher
+        launchers = [] if launcher is None else [launcher.fileno()]
+        config = {**self._config, "launcher_fd": (launchers or [-1])[0], "lifeline_fd": lifeline}
         self._starts += 1
         self._started_s = time.monotonic()
         with self._log.open("ab") as log:
@@ -147,7 +155,7 @@ class WorkerProcess:
                     "OMP_NUM_THREADS": "1",
                     "HOME": str(self._setting.directory),
                 },
-                pass_fds=[lifeline, self._setting.launcher.fileno()],
+                pass_fds=[lifeline, *launchers],
                 start_new_session=True,
             )
         os.close(lifeline)

@@ -228,6 +228,7 @@ class RecordedStudy:
             "comparison": {},
             "programs": [],
             "models": {},
+            "monitor": {},
             "limits": [],
             "sandbox": {
                 "backend": "none",

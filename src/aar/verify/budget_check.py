@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from aar.formats.entry import Entry
-from aar.formats.kinds import LIMIT_WORD
+from aar.formats.kinds import LIMIT_WORD, MONITOR
 from aar.verify.limits import Account, limit_faults, overused, sandbox_faults
 from aar.verify.queue_check import Add
 from aar.verify.spending import STUDY, Body, Spending, charge_faults, model_faults, overspent
@@ -39,10 +39,15 @@ class BudgetCheck:
         yield from overspent(self._spending)
         yield from overused(self._account)
 
+    @property
+    def readings(self) -> int:
+        """How many readings of a monitor that is a model were told of."""
+        return sum(who == MONITOR for who, _name in self._spending.transcripts)
+
     def _check_study_opened(self, index: int, _entry: Entry, body: Any) -> None:
         for expected, got in (*model_faults(body), *limit_faults(body)):
             self._add("BODY", index, expected, got)
-        self._spending.open(body["models"])
+        self._spending.open(body["models"], body["monitor"])
         self._account.open(body)
 
     def _check_task_opened(self, _index: int, _entry: Entry, body: Any) -> None:
@@ -143,10 +148,14 @@ def set_faults(spending: Spending, account: Account, body: Body) -> Iterator[tup
         elif task in account.closed:
             yield "limits of a task that is open", f"{task}, which was closed"
         return
+    money = sorted({"tokens", "dollars"} & set(body["limits"]))
+    if researcher == MONITOR and MONITOR in spending.models:
+        if money != sorted(body["limits"]):
+            yield "tokens or dollars of the monitor, which has no other limit", ", ".join(body["limits"])
+        return
     if researcher not in account.limits:
         yield "limits of the study or of a researcher of it", researcher
         return
-    money = sorted({"tokens", "dollars"} & set(body["limits"]))
     if money and researcher not in spending.limits:
         models = ", ".join(spending.models) or "none: no researcher is a model"
         yield f"a limit of the study, or of {models}", f"{' and '.join(money)} of {researcher or 'the study'}"

@@ -8,7 +8,7 @@ split follow from the secret that the study's close reveals.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from aar.formats.entry import Leaf
 from aar.formats.errors import FormatError
 from aar.formats.strict import encode_base64
 from aar.verify.budget_check import BudgetCheck
-from aar.verify.decisions import CITABLE, Basis, basis_of, claimed_by, faults, states
+from aar.verify.decisions import CITABLE, Basis, basis_of, claimed_by, faults, grounds_of, states
+from aar.verify.holds import Holds, alarm_faults, hold_faults, release_faults
 from aar.verify.interval import (
     Interval,
     decimal4,
@@ -60,6 +61,8 @@ CLAIMING = frozenset(
         "decision",
         "queue-paused",
         "queue-resumed",
+        "submission-held",
+        "submission-released",
         "redaction",
     )
 )
@@ -74,6 +77,7 @@ class Claims:
         self._report = report
         self._queue = QueueCheck(self._add)
         self._budget = BudgetCheck(self._add)
+        self._holds = Holds()
         self._opened: Any = {}
         self._closed: Any = {}
         self._secret: bytes | None = None
@@ -124,15 +128,18 @@ class Claims:
             handler = getattr(self, "_check_" + entry.kind.replace("-", "_"), None)
             if handler is not None:
                 handler(leaf.index, leaf, body)
+            self._holds.take(leaf.index, entry)
         self._report.receipts = len(self._receipts)
         for index in self._submissions:
             if self._charged.get(index, 0) != 1:
                 self._add("BUDGET", index, "one charge for this submission", f"{self._charged.get(index, 0)}")
             # A study is closed when all that was handed in was run: a score that displeased is not left out.
-            if self._closed and (index, "explore") not in self._answered:
+            is_owed = index not in self._holds.held_at_close
+            if self._closed and is_owed and (index, "explore") not in self._answered:
                 self._add("RECEIPT", index, "a receipt for this submission before the close", "none")
         for submission, index in self._confirmations.items():
-            if self._closed and (submission, "confirm") not in self._answered:
+            is_owed = submission not in self._holds.held_at_close
+            if self._closed and is_owed and (submission, "confirm") not in self._answered:
                 self._add("RECEIPT", index, "a receipt for this confirmation before the close", "none")
         if self._closed:
             self._check_heldout()
@@ -159,12 +166,31 @@ class Claims:
                     f"finding {finding} was published in entry {decided}; alarms about what it rests on came "
                     f"later: {', '.join(map(str, late))}"
                 )
+            held = self._holds.on(self._grounds_of(finding))
+            if held and min(held) > decided:
+                warnings.append(
+                    f"finding {finding} was published in entry {decided}; what it rests on was held "
+                    f"for review later: {', '.join(map(str, held))}"
+                )
+        warnings += self._warnings_of_the_monitor()
         scored = [index for index, body in self._receipts.items() if body["commitments"]]
         closed = [index for index in scored if (index, "public") not in self._revealed]
         if self._closed and closed:
             warnings.append(
                 f"the study is closed, and {len(closed)} of {len(scored)} scored receipts are not opened"
             )
+
+    def _warnings_of_the_monitor(self) -> Iterator[str]:
+        """A hold that nobody lifted before the close; a monitor that is a model, and told of no reading."""
+        held = sorted(self._holds.held_at_close)
+        if held:
+            yield (
+                f"{len(held)} submissions were held for review when the study closed, and not run after: "
+                f"{', '.join(map(str, held[:20]))}"
+            )
+        monitor = self._opened["monitor"]
+        if self._closed and monitor and not self._budget.readings:
+            yield f"the study's monitor, {monitor['model']}, read nothing: it raised no alarm for that reason"
 
     def _add(self, code: str, index: int, expected: str, got: str) -> None:
         self._report.add(
@@ -271,6 +297,9 @@ class Claims:
         if body["what"] == "submissions":
             self._charged[body["submission"]] = self._charged.get(body["submission"], 0) + body["amount"]
             return
+        held = self._holds.holding(body["submission"])
+        if held >= 0:
+            self._add("ORDER", index, f"no confirmation of a method that is held since entry {held}", "one")
         if body["submission"] in self._confirmations or body["amount"] != 1:
             self._add("BUDGET", index, "one confirmation of a submission, charged as 1", f"{body['amount']}")
         self._confirmations[body["submission"]] = index
@@ -301,6 +330,10 @@ class Claims:
                 "a second one",
             )
         self._runs[body["submission"], label] = index
+        if not self._holds.may_end(body["submission"], label):
+            held = self._holds.holding(body["submission"])
+            wanted = f"no {label} run of a method that is held since entry {held}, but of those begun before"
+            self._add("ORDER", index, wanted, "one")
         is_elsewhere = body["problem"] != self._opened["problem"]
         if is_elsewhere != (body["tier"] == "heldout") or body["problem"] not in self._pools:
             self._add("RECEIPT", index, f"a problem of the study's for tier {body['tier']}", body["problem"])
@@ -376,7 +409,17 @@ class Claims:
         self._voted.add((author, on))
 
     def _check_alarm(self, index: int, _leaf: Leaf, body: Any) -> None:
+        for expected, got in alarm_faults(self._holds, body):
+            self._add("REFS", index, expected, got)
         self._alarms[index] = body
+
+    def _check_submission_held(self, index: int, _leaf: Leaf, body: Any) -> None:
+        for expected, got in hold_faults(self._holds, body):
+            self._add("ORDER", index, expected, got)
+
+    def _check_submission_released(self, index: int, _leaf: Leaf, body: Any) -> None:
+        for expected, got in release_faults(self._holds, body):
+            self._add("ORDER", index, expected, got)
 
     def _check_decision(self, index: int, _leaf: Leaf, body: Any) -> None:
         finding = self._findings.get(body["finding"])
@@ -403,7 +446,11 @@ class Claims:
             reproductions={one: at for (one, label), at in self._runs.items() if label == "reproduce"},
             revealed=self._revealed,
             alarms=self._alarms,
+            held=self._holds.on,
         )
+
+    def _grounds_of(self, finding: int) -> set[int]:
+        return grounds_of(finding, self._findings[finding], findings=self._findings, receipts=self._receipts)
 
     def _check_score_revealed(self, index: int, _leaf: Leaf, body: Any) -> None:
         receipt = self._receipts.get(body["receipt"])
@@ -495,6 +542,8 @@ class Claims:
         run = {(one["digest"], one["problem"]) for one in self._receipts.values() if one["tier"] == "heldout"}
         for index, finding in self._findings.items():
             for receipt in claimed_by(finding, self._receipts):
+                if self._receipts[receipt]["submission"] in self._holds.held_at_close:
+                    continue
                 digest = self._receipts[receipt]["digest"]
                 for name in names:
                     if (digest, name) not in run:

@@ -5,7 +5,7 @@ One set of rules for whoever admits a decision and whoever verifies it later.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -21,7 +21,8 @@ class Basis:
     """What a decision on a finding rests on. `receipt` is the one whose value the finding states, or -1.
 
     `reproduced` is the opened public half of its method's clean re-run, `sealed` its own opened sealed half;
-    both empty while closed. `lost` are its retracted ancestors, `alarms` those about anything it rests on.
+    both empty while closed. `lost` are its retracted ancestors, `alarms` those about anything it rests on,
+    `held` the holds in force on a method that it rests on.
     """
 
     finding: Body
@@ -30,6 +31,7 @@ class Basis:
     sealed: Body
     lost: tuple[int, ...]
     alarms: tuple[int, ...]
+    held: tuple[int, ...] = ()
 
 
 def claimed_by(finding: Body, receipts: Mapping[int, Body]) -> list[int]:
@@ -62,16 +64,20 @@ def basis_of(
     reproductions: Mapping[int, int],
     revealed: Mapping[tuple[int, str], Body],
     alarms: Mapping[int, Body],
+    held: Callable[[Collection[int]], tuple[int, ...]] = lambda _grounds: (),
 ) -> Basis:
-    """Gather it for the finding at `index`; `reproductions` leads from a submission to its clean re-run."""
+    """Gather it for the finding at `index`; `reproductions` leads from a submission to its clean re-run,
+    `held` from entries to the holds in force on any of them.
+    """
     lost = tuple(sorted(ancestors(finding, findings).intersection(retracted)))
     grounds = grounds_of(index, finding, findings=findings, receipts=receipts)
     about = tuple(one for one, alarm in alarms.items() if not grounds.isdisjoint(alarm["evidence"]))
     receipt = next(
         (one for one in finding["receipts"] if one in receipts and states(finding, receipts[one])), -1
     )
+    held_now = held(grounds)
     if receipt < 0:
-        return Basis(finding, receipt, NOTHING, NOTHING, lost, about)
+        return Basis(finding, receipt, NOTHING, NOTHING, lost, about, held_now)
     again = reproductions.get(receipts[receipt]["submission"], -1)
     return Basis(
         finding,
@@ -80,6 +86,7 @@ def basis_of(
         revealed.get((receipt, "sealed"), NOTHING),
         lost,
         about,
+        held_now,
     )
 
 
@@ -128,6 +135,12 @@ def faults(body: Body, basis: Basis) -> Iterator[tuple[str, str]]:
     ):
         if body[name] not in ("", value):
             yield f"{name} {value or 'left blank'}", body[name]
+    if body["decision"] == "publish" and basis.held:
+        # No words publish over it: it is looked at and let go, or it stays.
+        yield (
+            "no hold on what the finding rests on: it is published when that is lifted",
+            f"held in entry {', '.join(map(str, basis.held))}",
+        )
     if body["decision"] != "publish" or body["override"].strip():
         return
     failed = [one["item"] for one in body["checklist"] if one["outcome"] == "fail"]

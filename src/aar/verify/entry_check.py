@@ -26,7 +26,16 @@ Vouches = Callable[[VerifierKey, str, bytes], bool]
 # A clock of a laptop may be off by this much before an entry from the future is called one.
 MAX_CLOCK_SKEW_MS = 10 * 60_000
 # What may follow the close: the human's side, and what the evaluator opens for it.
-AFTER_CLOSE = ("decision", "comment", "vote", "score-receipt", "score-revealed", "redaction", "alarm")
+AFTER_CLOSE = (
+    "decision",
+    "comment",
+    "vote",
+    "score-receipt",
+    "score-revealed",
+    "redaction",
+    "alarm",
+    "submission-released",
+)
 
 
 class EntryCheck:

@@ -123,7 +123,8 @@ class Account:
 
     def set(self, body: Body) -> None:
         """Take in a `budget-set`: what it does not name stays."""
-        limits = self.task_limits[body["task"]] if body["task"] else self.limits[body["researcher"]]
+        # The monitor has no limit that is kept here.
+        limits = self.task_limits[body["task"]] if body["task"] else self.limits.get(body["researcher"], {})
         limits.update({name: body["limits"][name] for name in KEPT_HERE if name in body["limits"]})
 
     # What is asked.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from aar.formats.kinds import TOKENS
+from aar.formats.kinds import MONITOR, TOKENS
 
 Body = Mapping[str, Any]
 # The digits that an exact amount may have behind its point: four of a price, six of the million.
@@ -91,14 +91,24 @@ class Spending:
     spent_on: dict[str, Spent] = field(default_factory=dict)
     transcripts: dict[tuple[str, str], Body] = field(default_factory=dict)
 
-    def open(self, models: Body) -> None:
-        """Take in what `study-opened` says of models; nothing for a study that has none."""
+    def open(self, models: Body, monitor: Body) -> None:
+        """Take in what `study-opened` says of models, and of a monitor that is one; each may be empty."""
         if models:
             self.limits[STUDY] = _limit(models)
         for one in models.get("researchers", ()):
-            self.models[one["researcher"]] = one
-            self.limits[one["researcher"]] = _limit(one)
-            self.spent[one["researcher"]] = Spent()
+            self._add(one["researcher"], one)
+        if monitor:
+            self._add(MONITOR, monitor)
+
+    def _add(self, name: str, model: Body) -> None:
+        self.models[name] = model
+        self.limits[name] = _limit(model)
+        self.spent[name] = Spent()
+
+    @property
+    def researchers(self) -> list[str]:
+        """The researchers that are models, in their order; the monitor is none."""
+        return [name for name in self.models if name != MONITOR]
 
     def open_task(self, body: Body) -> None:
         """Take in a `task-opened`; one that is opened a second time keeps what it had."""
@@ -128,10 +138,10 @@ class Spending:
             self.transcripts[researcher, one["name"]] = one
 
     def spent_of(self, researcher: str) -> Spent:
-        """By one researcher, or with `STUDY` by all of them."""
+        """By one researcher or the monitor, or with `STUDY` by all researchers: the monitor's is its own."""
         if researcher != STUDY:
             return self.spent[researcher]
-        return sum(self.spent.values(), Spent())
+        return sum((self.spent[name] for name in self.researchers), Spent())
 
     def reached(self, researcher: str, more: Mapping[str, Spent] | None = None) -> str:
         """The limit that stops a researcher, of `kinds.LIMITS`; `more` by researcher is spent beside this."""
@@ -139,9 +149,10 @@ class Spending:
             return ""
         also = more or {}
         own = self.limits[researcher].reached(self.spent[researcher] + also.get(researcher, Spent()))
-        if own:
+        if own or researcher == MONITOR:
             return own
-        everybody = self.limits[STUDY].reached(self.spent_of(STUDY) + sum(also.values(), Spent()))
+        more_of_all = sum((spent for name, spent in also.items() if name != MONITOR), Spent())
+        everybody = self.limits[STUDY].reached(self.spent_of(STUDY) + more_of_all)
         return f"study-{everybody}" if everybody else ""
 
     def task_reached(self, task: str, more: Spent | None = None) -> str:
@@ -159,6 +170,8 @@ def charge_faults(spending: Spending, body: Body) -> Iterator[tuple[str, str]]:
     if model is None:
         yield "a charge of a researcher that is a model", researcher
         return
+    if researcher == MONITOR and body["task"]:
+        yield "no task for calls of the monitor", body["task"]
     dollars = cost(model["prices"], usage)
     if Fraction(usage["dollars"]) != dollars:
         yield f"{format_dollars(dollars)} dollars for these tokens of {model['model']}", usage["dollars"]
@@ -183,6 +196,8 @@ def charge_faults(spending: Spending, body: Body) -> Iterator[tuple[str, str]]:
 
 def model_faults(opened: Body) -> Iterator[tuple[str, str]]:
     """(expected, got) for each thing that is wrong with the models of a `study-opened`."""
+    if opened["monitor"] and MONITOR in opened["researchers"]:
+        yield f"no researcher of the name {MONITOR}, beside a monitor that is a model", MONITOR
     named = [one["researcher"] for one in opened["models"].get("researchers", ())]
     if len(set(named)) < len(named):
         yield "one model for a researcher", ", ".join(named)

@@ -53,6 +53,7 @@ def _terms_of(leaves: Sequence[Leaf]) -> Mapping[str, object]:
         "researchers": len(opened["researchers"]),
         "programs": opened["programs"],
         "models": opened["models"],
+        "monitor": opened["monitor"],
         "limits": opened["limits"],
         "budget": opened["budget"],
         "seeds and replicates": opened["runs"],
@@ -71,6 +72,7 @@ def _terms_wanted(study_file: StudyFile) -> Mapping[str, object]:
         # The built-in researcher in every arm.
         "programs": [],
         "models": {},
+        "monitor": {},
         "limits": [],
         "budget": {
             "submissions": budget.submissions,

@@ -18,6 +18,7 @@ from aar.outside.gateway.blobs import Blobs
 from aar.outside.gateway.kept import Kept
 from aar.outside.gateway.ledger import LEDGER, Ledger, LedgerUnusable
 from aar.outside.gateway.meter import METER, Meter, MeterUnusable
+from aar.outside.gateway.monitor_desk import MonitorDesk
 from aar.outside.gateway.record_service import FrozenClock, RecordService
 from aar.outside.gateway.researcher_desk import ResearcherDesk
 from aar.outside.gateway.server import WORKER_CONNECTIONS, UnixServer, now_ms, serve_in_thread
@@ -121,6 +122,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         halt(EXIT_REFUSED, str(error))
         raise
     staff.settle, staff.spending, staff.enforce = worker.settle, worker.spending, worker.enforce
+    staff.spent_by_monitor = worker.spent_by_monitor
+    monitor = MonitorDesk(staff, worker)
     staff.measured, staff.use = worker.measured, worker.use
     desks = {
         name: ResearcherDesk(
@@ -154,7 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         elif name == WORKER:
             server = UnixServer(
                 listener,
-                worker.verbs(),
+                {**worker.verbs(), **monitor.verbs()},
                 on_refused=_no_alarm,
                 on_request=_nothing,
                 on_error=_stumbled,

@@ -14,6 +14,7 @@ STATUS_OF = {
     "study-closed": 403,
     "step-order": 409,
     "paused": 409,
+    "held": 409,
     "stopped": 409,
     "not-published": 503,
     "internal": 500,

@@ -160,6 +160,7 @@ class ResearcherDesk:
             if tier == "confirm" and submission.confirmation < 0:
                 raise Refused("not-charged", f"nobody asked for a confirmation of submission {number}")
             while tier not in submission.receipts:
+                self._check_not_held(number, tier)
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return {"receipt": None}
@@ -177,6 +178,16 @@ class ResearcherDesk:
                 "seeds": body["seeds"],
             }
         }
+
+    def _check_not_held(self, submission: int, tier: str) -> None:
+        """Raise `Refused` for a run that is not begun until a reviewer has looked: nobody waits for that."""
+        holds = self._service.projection.holds
+        if not holds.may_end(submission, tier):
+            raise Refused(
+                "held",
+                f"the method of submission {submission} is held for review since entry "
+                f"{holds.holding(submission)}: no {tier} run of it is begun until a reviewer has let it go",
+            )
 
     def forum(self, _payload: Any, query: Mapping[str, str]) -> dict[str, Any]:
         since = whole_number(query, "since", 0)

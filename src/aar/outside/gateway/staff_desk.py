@@ -12,12 +12,12 @@ import hashlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from aar.formats.entry import SignedEntry, parse_signed_entry
 from aar.formats.errors import FormatError
-from aar.formats.kinds import check_body, isolation_of
+from aar.formats.kinds import MONITOR, UNREAD, check_body, isolation_of
 from aar.lab.protocol.operations import MAX_WAIT_S
 from aar.outside.admission import Refused
 from aar.outside.allocation import MAX_HOLDERS
@@ -47,6 +47,14 @@ class Staff:
         self.spending: Callable[[], dict[str, Any]] = dict
         # Takes its tasks from whoever is at a limit, which may have been lowered.
         self.enforce: Callable[[], None] = lambda: None
+        # What a monitor that is a model spent; runs of these submissions that were begun, with their labels.
+        self.spent_by_monitor: Callable[[], dict[str, Any]] = dict
+        self.begun: Callable[[Collection[int]], list[tuple[int, str]]] = lambda _submissions: []
+        # Whether the monitor is asked to read what is left; the process in which nothing else is done
+        # any more, 0 for none; whether all is read.
+        self.is_last_reading = False
+        self.alone_pid = 0
+        self.is_all_read = False
         # Takes in what sandboxes used; tells what was used of whatever may be limited.
         self.measured: Verb = lambda _payload, _query: {}
         self.use: Callable[[], dict[str, Any]] = dict
@@ -132,6 +140,7 @@ class EvaluatorDesk:
         self._staff = staff
         self._given: set[tuple[str, int]] = set()
         self._lock = threading.Lock()
+        staff.begun = self.begun
 
     def verbs(self) -> Mapping[tuple[str, str], Verb]:
         return {
@@ -147,7 +156,7 @@ class EvaluatorDesk:
     def hello(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
         """A new evaluator process: what was given to an earlier one and got no receipt is given again."""
         fields(payload)
-        with self._lock, self._staff.service.lock:
+        with self._staff.service.lock, self._lock:
             self._given.clear()
             return {
                 "origin": self._staff.service.origin,
@@ -183,7 +192,7 @@ class EvaluatorDesk:
         for number in sorted(self._staff.reproduce):
             submission = projection.submissions[number]
             if "reproduce" not in submission.receipts:
-                if self._give("reproduce", number):
+                if projection.holds.holding(number) < 0 and self._give("reproduce", number):
                     return self._run("reproduce", projection, number)
                 continue
             opening = self._unopened(projection, number)
@@ -227,6 +236,17 @@ class EvaluatorDesk:
             running = [one for one in pending if ("explore", one) in self._given]
         load = Counter(projection.submissions[one].body["researcher"] for one in running)
         return sorted(pending, key=lambda one: (load[projection.submissions[one].body["researcher"]], one))
+
+    def begun(self, submissions: Collection[int]) -> list[tuple[int, str]]:
+        """Submission and label of each run of these that was given out and has no receipt yet."""
+        known = self._staff.service.projection.submissions
+        with self._lock:
+            given = [(number, what) for what, number in self._given if number in submissions]
+        return sorted(
+            (number, what)
+            for number, what in given
+            if not what.startswith("open") and what not in known[number].receipts
+        )
 
     def _give(self, what: str, number: int) -> bool:
         with self._lock:
@@ -328,6 +348,7 @@ class ControlDesk:
             ("POST", "/v1/reproduce"): self.reproduce,
             ("POST", "/v1/heldout"): self.heldout,
             ("POST", "/v1/gone"): self.gone,
+            ("POST", "/v1/last-reading"): self.last_reading,
             ("POST", "/v1/used"): self._staff.measured,
             ("POST", "/v1/closing"): self.start_closing,
             ("GET", "/v1/close-material"): self.close_material,
@@ -347,6 +368,7 @@ class ControlDesk:
     def status(self, _payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
         service = self._staff.service
         spending, use = self._staff.spending(), self._staff.use()
+        monitor = self._staff.spent_by_monitor()
         with service.lock:
             projection, now_ms = service.projection, service.now_ms()
             if self._rows[0] != projection.tree_size and projection.opened:
@@ -360,6 +382,7 @@ class ControlDesk:
                 "refusals": {name: dict(desk.refusals) for name, desk in self._desks.items()},
                 "events": _latest_events(service, 6),
                 "spending": spending,
+                "monitor": monitor and {**monitor, "alone_pid": self._staff.alone_pid},
                 "use": use,
             }
 
@@ -375,6 +398,7 @@ class ControlDesk:
                     "no-finding", f"entry {number} is not a finding that states a receipt's numbers"
                 )
             submission = service.projection.receipts[receipt]["submission"]
+            _check_not_held(service.projection, submission)
             self._staff.reproduce.add(submission)
             service.changed.notify_all()
         return {"submission": submission}
@@ -388,6 +412,8 @@ class ControlDesk:
             finding = projection.findings.get(number)
             if finding is None or not claimed_by(finding.body, projection.receipts):
                 raise Refused("no-finding", f"entry {number} is not a result that claims a receipt's value")
+            for receipt in claimed_by(finding.body, projection.receipts):
+                _check_not_held(projection, projection.receipts[receipt]["submission"])
             if not projection.opened["heldout"]:
                 raise Refused("no-heldout", "the study was opened without problems that are held out")
             self._staff.heldout.add(number)
@@ -423,6 +449,13 @@ class ControlDesk:
                 service.append(drafts)
         return {"tasks": [draft.body["task"] for draft in drafts]}
 
+    def last_reading(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
+        """The study ends: the monitor is to read what is left, and its worker to end then."""
+        fields(payload)
+        with self._staff.service.lock:
+            self._staff.is_last_reading = True
+        return {}
+
     def start_closing(self, payload: Any, _query: Mapping[str, str]) -> dict[str, Any]:
         """No new work from here on; what was handed in is still run, then every explored value is opened."""
         reason = fields(payload, reason=str)["reason"]
@@ -445,10 +478,24 @@ class ControlDesk:
                 for task in service.projection.tasks.values()
                 if not task.outcome
             ]
+            drafts += self._unread(service.projection)
             if drafts:
                 service.append(drafts)
             service.changed.notify_all()
         return {}
+
+    def _unread(self, projection: Projection) -> list[Draft]:
+        """The alarm that the study ends and its monitor, if that is a model, has not read all there is."""
+        if not projection.holds.monitor or self._staff.is_all_read:
+            return []
+        body: dict[str, Any] = {
+            "code": UNREAD,
+            "who": MONITOR,
+            "what": "the study ends, and its monitor did not say that it has read all that was said and done",
+            "evidence": [],
+            "attempt": "",
+        }
+        return [Draft(author=MONITOR, kind="alarm", body=body)]
 
     def close_material(self, _payload: Any, query: Mapping[str, str]) -> dict[str, Any]:
         deadline = time.monotonic() + min(whole_number(query, "wait_s", 0), MAX_WAIT_S)
@@ -472,6 +519,7 @@ def summary(projection: Projection, *, now_ms: int) -> dict[str, Any]:
             name: {"entry": stop, "by": projection.authors[stop], "reason": projection.pauses[stop]["reason"]}
             for name, stop in projection.stops.items()
         },
+        "held": holds_told(projection),
         "tasks": [
             {
                 "task": task.name,
@@ -514,6 +562,32 @@ def summary(projection: Projection, *, now_ms: int) -> dict[str, Any]:
     }
 
 
+def _check_not_held(projection: Projection, submission: int) -> None:
+    held = projection.holds.holding(submission)
+    if held >= 0:
+        raise Refused(
+            "held",
+            f"the method of submission {submission} is held for review since entry {held}: it is run when a "
+            "reviewer has let it go (aar review DIR release)",
+        )
+
+
+def holds_told(projection: Projection) -> list[dict[str, Any]]:
+    """The holds in force, oldest first."""
+    return [
+        {
+            "submission": one.submission,
+            "entry": one.entry,
+            "researcher": projection.submissions[one.submission].body["researcher"],
+            "method": projection.submissions[one.submission].body["name"],
+            "reason": one.reason,
+            "is_looked_at": int(one.is_refused),
+        }
+        for one in projection.holds.holds.values()
+        if one.is_in_force
+    ]
+
+
 def pause_told(projection: Projection) -> dict[str, Any]:
     """The pause that holds, and who entered it; empty while the queue runs, and once the study is closed."""
     if projection.paused < 0 or projection.closed:
@@ -532,11 +606,12 @@ def _researcher_told(projection: Projection, name: str) -> dict[str, Any]:
         (one for one in projection.tasks.values() if one.researcher == name and not one.outcome), None
     )
     waiting = bool(mine) and "explore" not in mine[-1].receipts
+    is_held = waiting and not projection.holds.may_end(mine[-1].index, "explore")
     return {
         "researcher": name,
         "task": task.name if task else "",
         "workflow": task.workflow if task else "",
-        "state": "running" if waiting else ("thinking" if task else "idle"),
+        "state": "held" if is_held else "running" if waiting else ("thinking" if task else "idle"),
         "step": mine[-1].body["step"] if mine else "",
         "method": mine[-1].body["name"] if mine else "",
         "submissions": len(mine),
@@ -558,6 +633,8 @@ def _latest_events(service: RecordService, count: int) -> list[dict[str, Any]]:
             )
         elif entry.kind == "alarm":
             text = f"ALARM {body['code']}: {body['what']}"
+        elif entry.kind in ("submission-held", "submission-released"):
+            text = f"{entry.kind} {body['submission']}: {body['reason']}"
         elif entry.kind in ("queue-paused", "queue-resumed"):
             text = f"{entry.kind}: {body['reason']}"
         elif entry.kind in ("task-opened", "task-closed", "task-leased"):

@@ -16,7 +16,7 @@ from fractions import Fraction
 from typing import Any
 
 from aar.formats.errors import FormatError
-from aar.formats.kinds import DOLLARS, FILE_NAME, HEX32, INDEX, LIMIT_WORD, TOKENS
+from aar.formats.kinds import DOLLARS, FILE_NAME, HEX32, INDEX, LIMIT_WORD, MONITOR, MONITOR_SPENT, TOKENS
 from aar.outside.admission import Refused
 from aar.outside.allocation import MAX_HOLDERS
 from aar.outside.budgets import Uncharged, told_of_use, use_of
@@ -155,7 +155,7 @@ class WorkerDesk:
         """Charge what is not charged yet: of one researcher, or of all."""
         with self._lock:
             projection = self._service.projection
-            for name in [researcher] if researcher else list(projection.account.used):
+            for name in [researcher] if researcher else [*projection.account.used, MONITOR]:
                 self._charge_calls(name)
                 self._charge_sandboxes(name)
 
@@ -174,6 +174,9 @@ class WorkerDesk:
             if not projection.opened or projection.closed:
                 return
             waiting = self._waiting_now()
+            if self._limit_of(MONITOR, waiting):
+                # It holds no task, and its limit is nobody else's.
+                self._charge_calls(MONITOR)
             for name in projection.account.used:
                 limit = self._limit_of(name, waiting)
                 # Who has handed in all that it may is let write it up.
@@ -218,12 +221,20 @@ class WorkerDesk:
                     **(projection.spending.spent[name] + waiting.spent[name]).as_body(),
                     **self._told(name, waiting),
                 }
-                for name in projection.spending.models
+                for name in projection.spending.researchers
             }
             if told:
-                everything = projection.spending.spent_of(STUDY) + sum(waiting.spent.values(), Spent())
-                told[STUDY] = everything.as_body()
+                told[STUDY] = (projection.spending.spent_of(STUDY) + _of_all(waiting.spent)).as_body()
             return told
+
+    def spent_by_monitor(self) -> dict[str, Any]:
+        """The same of a monitor that is a model; nothing where there is none."""
+        with self._lock, self._service.lock:
+            spending = self._service.projection.spending
+            if MONITOR not in spending.models:
+                return {}
+            spent = spending.spent[MONITOR] + self._waiting_now().spent[MONITOR]
+            return {"model": spending.models[MONITOR]["model"], **spent.as_body(), **self._told(MONITOR)}
 
     def _model(self, researcher: str) -> Mapping[str, Any]:
         model: Mapping[str, Any] | None = self._service.projection.spending.models.get(researcher)
@@ -236,7 +247,7 @@ class WorkerDesk:
         with self._service.lock:
             model = self._service.projection.spending.models[call.researcher]
             before = self._service.projection.spending.spent[call.researcher]
-            after = before + _sum(model, [*self._waiting(call.researcher), call])
+            after = before + _sum(model, [*self.waiting(call.researcher), call])
         try:
             INDEX("tokens in all", after.tokens)
             DOLLARS("dollars in all", format_dollars(after.dollars))
@@ -250,6 +261,8 @@ class WorkerDesk:
 
         With `of_task` also, that the task that it had last was closed at its limit.
         """
+        if researcher == MONITOR:
+            return self._told_monitor()
         service = self._service
         with service.lock:
             projection, now_ms = service.projection, service.now_ms()
@@ -258,7 +271,7 @@ class WorkerDesk:
             limit = self._limit_of(researcher, more)
             left = []
             for name in (researcher, STUDY):
-                calls = more.spent[name] if name else sum(more.spent.values(), Spent())
+                calls = more.spent[name] if name else _of_all(more.spent)
                 spent = spending.spent_of(name) + calls
                 allowed = spending.limits[name]
                 left.append((allowed.tokens - spent.tokens, allowed.dollars - spent.dollars))
@@ -282,6 +295,21 @@ class WorkerDesk:
                     "seconds": max(min(int(seconds), use.seconds_left), 0),
                     "submissions": _submissions_left(projection, researcher),
                     **({} if use.sandbox_left is None else {"sandbox_seconds": use.sandbox_left}),
+                },
+            }
+
+    def _told_monitor(self) -> dict[str, Any]:
+        """The same of the monitor: its own limits alone; neither a pause nor time that is over stops it."""
+        with self._service.lock:
+            projection = self._service.projection
+            allowed = projection.spending.limits[MONITOR]
+            spent = projection.spending.spent[MONITOR] + self._waiting_now().spent[MONITOR]
+            is_over = bool(projection.closed) or self._is_closing()
+            return {
+                "stop": "stopped" if is_over else allowed.reached(spent),
+                "left": {
+                    "tokens": max(allowed.tokens - spent.tokens, 0),
+                    "dollars": format_dollars(max(allowed.dollars - spent.dollars, Fraction())),
                 },
             }
 
@@ -311,19 +339,25 @@ class WorkerDesk:
         spent_on: dict[str, Spent] = {}
         for name, model in self._service.projection.spending.models.items():
             spent[name] = Spent()
-            for call in self._waiting(name):
+            for call in self.waiting(name):
                 this = _sum(model, [call])
                 spent[name] += this
                 spent_on[call.task] = spent_on.get(call.task, Spent()) + this
         return Uncharged(self._unmetered(), spent, spent_on)
 
-    def _waiting(self, researcher: str) -> Sequence[Call]:
+    @property
+    def lock(self) -> threading.RLock:
+        """Taken before the service's, by whoever enters charges."""
+        return self._lock
+
+    def waiting(self, researcher: str) -> Sequence[Call]:
+        """Its calls that no entry has yet."""
         return self._ledger.calls_of(researcher)[self._service.projection.spending.spent[researcher].calls :]
 
     def _settle_when_due(self, researcher: str) -> None:
         """A limit is an entry at once: who asks for work next is judged by the record alone."""
         with self._service.lock:
-            waiting = self._waiting(researcher)
+            waiting = self.waiting(researcher)
             is_due = len(waiting) >= CALLS_PER_ENTRY or len({one.task for one in waiting}) > 1
             if not self._enforce_when_due(researcher) and is_due:
                 self._charge(researcher)
@@ -349,14 +383,15 @@ class WorkerDesk:
                 return
             rows = [
                 (name, list(calls))
-                for name, calls in itertools.groupby(self._waiting(researcher), key=lambda one: one.task)
+                for name, calls in itertools.groupby(self.waiting(researcher), key=lambda one: one.task)
             ]
             if transcript is not None and (not rows or rows[-1][0] != task):
                 rows.append((task, []))
             for number, (name, calls) in enumerate(rows, 1):
                 kept = [transcript] if transcript is not None and number == len(rows) else []
                 body = charge_body(service.projection, researcher, name, calls, kept)
-                service.append([Draft(author="gateway", kind="budget-charged", body=body)])
+                charge = Draft(author="gateway", kind="budget-charged", body=body)
+                service.append([charge, *spent_alarm(service.projection, body)])
 
     def _is_told(self, researcher: str, limit: str) -> bool:
         """Whether the record alone says that it is at that limit, and nothing is to be taken from it."""
@@ -484,6 +519,21 @@ def charge_body(
     }
 
 
+def spent_alarm(projection: Projection, charge: Mapping[str, Any]) -> list[Draft]:
+    """The alarm that goes with the charge by which a monitor reaches its limit: it reads no more then."""
+    is_reached = charge["researcher"] == MONITOR and charge["usage"]["limit"]
+    if not is_reached or projection.spending.reached(MONITOR):
+        return []
+    body: dict[str, Any] = {
+        "code": MONITOR_SPENT,
+        "who": MONITOR,
+        "what": f"the monitor reached its limit, {charge['usage']['limit']}: it reads nothing more",
+        "evidence": [],
+        "attempt": "",
+    }
+    return [Draft(author=MONITOR, kind="alarm", body=body)]
+
+
 def stop_of(projection: Projection, researcher: str, *, limit: str, seconds: float, is_closing: bool) -> str:
     """Why a researcher has to stop, in a word: "" when it has not.
 
@@ -544,6 +594,11 @@ def ended_leases(projection: Projection, researcher: str, *, now_ms: int) -> lis
 def _sum(model: Mapping[str, Any], calls: Sequence[Call]) -> Spent:
     tokens = {one: sum(call.tokens[one] for call in calls) for one in TOKENS}
     return Spent(calls=len(calls), tokens=sum(tokens.values()), dollars=cost(model["prices"], tokens))
+
+
+def _of_all(spent: Mapping[str, Spent]) -> Spent:
+    """What all researchers spent of it."""
+    return sum((one for name, one in spent.items() if name != MONITOR), Spent())
 
 
 def _task_of(projection: Projection, researcher: str) -> str:

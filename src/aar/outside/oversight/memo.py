@@ -18,7 +18,15 @@ from aar.outside.oversight.walls import directions_of, layers_of, missing_probes
 Verdict = Literal["go", "hold", "no-go"]
 DOCTOR = "probe doctor"
 # What is computed for a reviewer before a decision (aar.outside.review).
-CHECKLIST = ("record-verified", "numbers-match-receipts", "reproduced", "sealed", "parents-stand", "alarms")
+CHECKLIST = (
+    "record-verified",
+    "numbers-match-receipts",
+    "reproduced",
+    "sealed",
+    "parents-stand",
+    "not-held",
+    "alarms",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -327,7 +335,7 @@ def _review_gate(facts: Facts) -> Part:
         )
         for one in facts.reviewers
     ]
-    says = f"Computed for a decision, and overruled in words only: {', '.join(CHECKLIST)}"
+    says = f"Computed for a decision, and overruled in words only, not-held by none: {', '.join(CHECKLIST)}"
     said.append(Sentence(says=says, cites=("key checklist (built in)",)))
     for leaf, body in zip(decisions, bodies):
         failed = [one["item"] for one in body["checklist"] if one["outcome"] == "fail"]
@@ -383,12 +391,14 @@ def _monitors(facts: Facts, signals: Sequence[Signal], judged: Sequence[Judged])
         "alarms": len(facts.projection.alarms),
         "pauses": list(facts.projection.pauses),
         "paused": facts.projection.paused >= 0,
+        "monitor": facts.projection.holds.monitor.get("model", ""),
+        "held": [one.submission for one in facts.projection.holds.holds.values() if one.is_in_force],
     }
     return section, said
 
 
 def _pauses(facts: Facts) -> list[Sentence]:
-    """Each time that the queue stood still or a researcher was stopped, and who let it go on."""
+    """Each time that the queue stood still, a researcher was stopped or a method held, and who ended it."""
     said = []
     for leaf in facts.record.leaves if facts.record is not None else ():
         entry = leaf.signed.entry
@@ -399,5 +409,12 @@ def _pauses(facts: Facts) -> list[Sentence]:
             said.append(Sentence(says=says, cites=(f"entry {leaf.index}",)))
         elif entry.kind == "queue-resumed":
             says = f"{entry.author} lifted the pause of entry {body['pause']}: {body['reason']}"
+            said.append(Sentence(says=says, cites=(f"entry {leaf.index}",)))
+        elif entry.kind == "submission-held":
+            says = f"{entry.author} held submission {body['submission']} for review: {body['reason']}"
+            said.append(Sentence(says=says, cites=(f"entry {leaf.index}",)))
+        elif entry.kind == "submission-released":
+            what = "let submission {} go" if body["released"] else "kept submission {} held"
+            says = f"{entry.author} {what.format(body['submission'])}: {body['reason']}"
             said.append(Sentence(says=says, cites=(f"entry {leaf.index}",)))
     return said

@@ -74,6 +74,13 @@ def _of_the_record(facts: Facts) -> Iterator[Unchecked]:
             "kernel, version or arguments",
             cites=("entry 0", "probe doctor"),
         )
+    held = [one for one in facts.projection.holds.holds.values() if one.is_in_force and not one.is_refused]
+    if held:
+        yield Unchecked(
+            says=f"Submissions that the monitor holds and no reviewer has looked at: {len(held)}",
+            cites=cited([one.entry for one in held]),
+            holds=True,
+        )
     alarms = facts.projection.alarms
     if alarms:
         answers = [answer_to(one["index"], record.leaves, facts.projection) for one in alarms]
