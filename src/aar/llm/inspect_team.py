@@ -31,8 +31,8 @@ from aar.inside.gateway_client import GatewayError, GatewayLost, RecordMisbehave
 from aar.llm.brief import render
 from aar.llm.ending import Ending, ModelUnusable
 from aar.llm.inspect_bridge import BridgedTalk
-from aar.llm.inspect_seat import PROVIDER, SEATS
 from aar.llm.inspect_monitor import ModelMonitor
+from aar.llm.inspect_seat import PROVIDER, SEATS
 from aar.llm.inspect_talk import Talk, one_line, prepared
 from aar.llm.inspect_tools import in_thread
 from aar.llm.kept_work import KeptWork
