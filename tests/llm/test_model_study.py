@@ -272,7 +272,8 @@ def test_the_monitor_is_offered_no_tool_and_is_shown_all_that_was_said_and_hande
     for name in TEAM:
         pages = "".join(one.turns[0].text for one in asked if f"This is of {name}," in one.turns[0].text)
         # The last turn, the method's file, and every entry.
-        assert '"tool": "finish_task"' in pages
+        served = policies.SERVED if name == AGENT else ""
+        assert f'"tool": "{served}finish_task"' in pages
         assert "Neighbours first, then the student." in pages
         (finding,) = [one for one in ran.study.of("finding") if one["author"] == name]
         assert f'{{"entry": {finding["index"]}, "kind": "finding"' in pages
