@@ -7,6 +7,7 @@ an OpenAI-compatible one.
 
 from __future__ import annotations
 
+import argparse
 import functools
 import hashlib
 import shutil
@@ -15,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from aar.cli.trace import trace
+from aar.llm import inspect_trace
 from docs.test_readme import Shown, shown_commands
 from llm import policies
 from llm.fake_anthropic import fake_anthropic
@@ -165,7 +168,9 @@ def test_a_trace_shows_what_was_said_and_done_and_that_it_is_in_the_record(ran: 
     assert tools[-1] == "finish_task"
 
 
-def test_a_transcript_that_was_changed_or_removed_is_told(ran: Ran, tmp_path: Path) -> None:
+def test_a_transcript_that_was_changed_or_removed_is_told(
+    ran: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     copy = tmp_path / "study"
     shutil.copytree(ran.study.path, copy, ignore=shutil.ignore_patterns("*.sock", "inspect"))
     (path,) = copy.glob("worker/transcripts/researcher-2/*")
@@ -175,6 +180,11 @@ def test_a_transcript_that_was_changed_or_removed_is_told(ran: Ran, tmp_path: Pa
     assert done.returncode == 1
     assert "NOT in the record" in done.stdout
     assert f"{path.name}: not the bytes whose digest the record has" in done.stderr
+    # Of what the viewer shows, too.
+    monkeypatch.setattr(inspect_trace, "view", lambda _folder, **_options: 0)
+    options = argparse.Namespace(dir=str(copy), researcher="researcher-2", json=False, text=False, port=7575)
+    assert trace(options) == 1
+    assert f"{path.name}: not the bytes whose digest the record has" in capsys.readouterr().err
     path.unlink()
     done = ran.study.commands.run("trace", str(copy), "researcher-2", "--text")
     assert done.returncode == 1

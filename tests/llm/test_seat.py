@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from aar.inside.gateway_client import GatewayLost
 from aar.llm.seat import Seat
 from aar.llm.worker_config import Place
 from aar.llm.worker_desk import Standing
+from aar.outside.sandbox.asked import Snapshot
 from aar.outside.sandbox.session import Session
 from aar.outside.sandbox.spec import SandboxError
 from aar.outside.staff_client import GatewayGone
@@ -69,3 +71,23 @@ def test_a_sandbox_that_does_not_start_is_a_line_for_the_model(
     told = seat(tmp_path, monkeypatch, Standing("")).use("put_snapshot", {"directory": "notes"})
     assert told.is_error
     assert "cannot be read: there is no room for another" in told.text
+
+
+def test_what_of_a_workspace_is_not_kept_is_told_once_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Snapshot()
+    found |= {"notebook.md": b"so far", "__pycache__/a.pyc": b"", "forum/0001.md": b""}
+    found.skipped = {
+        "forum": "symlink",
+        "pipe": "not-a-file",
+        **{f"link-{one}": "symlink" for one in range(9)},
+    }
+    place = seat(tmp_path, monkeypatch, Standing(""))
+    session: Any = SimpleNamespace(snapshot=lambda _folder, **_caps: found)
+    place._session = session
+    line = place.keep()
+    assert place.files == {"notebook.md": b"so far"}
+    assert line.startswith("[not kept if your sandbox has to be started again: link-0 (symlink), link-1")
+    assert line.endswith("link-7 (symlink) and 2 more]")
+    assert place.keep() == ""

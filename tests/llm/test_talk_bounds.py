@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,12 +12,20 @@ from typing import Any
 import anyio
 import pytest
 from inspect_ai.agent import AgentState
-from inspect_ai.model import ChatMessageAssistant, ModelOutput, ModelUsage, StopReason
-from inspect_ai.tool import ToolCall
+from inspect_ai.model import (
+    ChatMessageAssistant,
+    ContentReasoning,
+    ContentText,
+    ModelOutput,
+    ModelUsage,
+    StopReason,
+)
+from inspect_ai.tool import ToolCall, ToolError
 
 from aar.llm import inspect_talk
 from aar.llm.ending import Ending
 from aar.llm.inspect_talk import (
+    MAX_ARGUMENTS_CHARACTERS,
     MAX_CALLS_AT_ONCE,
     MAX_LIVES_WITHOUT_TURN,
     MAX_TEXT_CHARACTERS,
@@ -27,9 +37,10 @@ from aar.llm.inspect_talk import (
     status_of,
     whole,
 )
-from aar.llm.inspect_tools import described
+from aar.llm.inspect_tools import described, sandbox_tools
 from aar.llm.kept_work import KeptWork
 from aar.llm.worker_desk import Standing
+from aar.outside.sandbox.asked import ExecResult
 
 
 def calls(count: int) -> list[ToolCall]:
@@ -47,6 +58,22 @@ def test_a_long_text_is_cut_and_says_so_and_calls_beyond_the_bound_are_not_made(
 def test_what_is_within_the_bounds_is_left_as_it_is() -> None:
     message = ChatMessageAssistant(content="x" * MAX_TEXT_CHARACTERS, tool_calls=calls(MAX_CALLS_AT_ONCE))
     assert bounded(message) is message
+
+
+def test_a_call_that_is_too_long_is_not_made_and_the_model_is_told_why() -> None:
+    long = ToolCall(id="1", function="text_editor", arguments={"file_text": "x" * MAX_ARGUMENTS_CHARACTERS})
+    short = ToolCall(id="2", function="bash", arguments={"command": "true"})
+    found = bounded(ChatMessageAssistant(content="", tool_calls=[long, short])).tool_calls or []
+    assert (found[0].id, found[0].arguments, found[1]) == ("1", {}, short)
+    assert f"want at most {MAX_ARGUMENTS_CHARACTERS}" in (found[0].parse_error or "")
+
+
+@pytest.mark.parametrize(("length", "kept"), [(MAX_TEXT_CHARACTERS, 2), (MAX_TEXT_CHARACTERS + 1, 1)])
+def test_thoughts_are_kept_whole_or_not_at_all(length: int, kept: int) -> None:
+    thought = ContentReasoning(reasoning="x" * length, signature="s")
+    message = ChatMessageAssistant(content=[thought, ContentText(text="so be it")])
+    assert len(bounded(message).content) == kept
+    assert bounded(message).text == "so be it"
 
 
 @pytest.mark.parametrize("odd", ["half \ud800", "\udfff"])
@@ -161,6 +188,57 @@ def test_who_is_stopped_while_its_conversation_is_summed_up_is_not_waited_for(
     anyio.run(turn)
     assert talk.ending == Ending("stopped", "it was stopped")
     assert model.asked == 0
+
+
+def bash_of(talk: Talk, ran: list[float], *, takes_s: float) -> Any:
+    """The tool `bash` of a conversation, with a sandbox in which every command takes so long."""
+
+    def run(_argv: tuple[str, ...], **_options: object) -> ExecResult:
+        ran.append(takes_s)
+        time.sleep(takes_s)
+        return ExecResult(returncode=0, stdout=b"done", stderr=b"", truncated=False, reason="exited")
+
+    talk.seat.run = run  # type: ignore[method-assign]
+    talk.seat.copy_forum = lambda: None  # type: ignore[method-assign]
+    talk.seat.take_note = lambda: ""  # type: ignore[method-assign]
+    return sandbox_tools(talk.seat, talk._watched)[0].tool
+
+
+def test_a_command_is_not_waited_for_when_its_researcher_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspect_talk, "WAITING_LOOK_S", 0.01)
+    talk, ran = talk_in(tmp_path), []
+    looks = iter([Standing(""), Standing("paused"), Standing("stopped")])
+    talk.seat.standing = lambda: next(looks)  # type: ignore[method-assign]
+    bash = bash_of(talk, ran, takes_s=1.5)
+
+    async def call() -> float:
+        began = anyio.current_time()
+        with pytest.raises(ToolError, match="is over"):
+            await bash(command="sleep 600")
+        return anyio.current_time() - began
+
+    assert anyio.run(call) < 1.5
+    assert talk.ending == Ending("stopped", "it was stopped")
+
+
+def test_of_many_short_commands_in_a_turn_none_is_begun_after_a_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspect_talk, "WAITING_LOOK_S", 0.2)
+    talk, ran = talk_in(tmp_path), []
+    bash = bash_of(talk, ran, takes_s=0.05)
+
+    async def call() -> None:
+        await bash(command="true")
+        talk.seat.standing = lambda: Standing("stopped")  # type: ignore[method-assign]
+        for _ in range(40):
+            with contextlib.suppress(ToolError):
+                await bash(command="true")
+
+    anyio.run(call)
+    assert 1 <= len(ran) <= 7
 
 
 def talk_in(directory: Path, *, is_stopping: bool = False) -> Talk:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 from pathlib import Path
@@ -57,6 +58,22 @@ def test_a_transcript_is_in_its_place_only_when_it_is_whole(
     assert list((tmp_path / inspect_team.SCRATCH).iterdir()) == []
 
 
+def test_a_transcript_whose_digest_was_not_told_is_told_by_the_next_worker(tmp_path: Path) -> None:
+    folder = tmp_path / "transcripts" / "researcher-1"
+    folder.mkdir(parents=True)
+    (folder / "researcher-1.task-1.5.2.eval").write_bytes(b"whole")
+    told: list[dict[str, Any]] = []
+    desk = SimpleNamespace(transcript=lambda **told_of: told.append(told_of))
+    seat: Any = SimpleNamespace(place=SimpleNamespace(name="researcher-1"), desk=desk)
+    config: Any = SimpleNamespace(directory=str(tmp_path))
+    team = Team(config=config, seats=[], template="", say=lambda _line: None)
+    team.members["researcher-1"] = Member(seat)
+    anyio.run(team._enter_digests_of_earlier_lives)
+    (one,) = told
+    assert (one["task"], one["file"], one["size_bytes"]) == ("task-1.5", "researcher-1.task-1.5.2.eval", 5)
+    assert one["sha256"] == hashlib.sha256(b"whole").hexdigest()
+
+
 def test_what_is_no_file_in_the_workers_directory_is_not_read(tmp_path: Path) -> None:
     folder = tmp_path / "transcripts" / "researcher-1"
     kept = tmp_path / "kept" / "researcher-1" / "task-1"
@@ -84,7 +101,8 @@ def test_the_viewer_has_copies_on_loopback_and_renders_nothing(
         return SimpleNamespace(returncode=0)
 
     monkeypatch.setattr(subprocess, "run", run)
-    assert inspect_trace.view([tmp_path / "a.eval"], port=7575, scratch=tmp_path / "scratch") == 0
+    (copy,) = inspect_trace.copies_of([tmp_path / "a.eval"], tmp_path / "scratch")
+    assert inspect_trace.view(copy.parent, port=7575, scratch=tmp_path / "scratch") == 0
     assert (tmp_path / "a.eval").read_bytes() == b"whole"
     assert words[words.index("--log-dir") + 1] == str(tmp_path / "scratch" / "transcripts")
     assert words[words.index("--host") + 1] == "127.0.0.1"

@@ -92,7 +92,16 @@ def test_the_attestation_binds_what_was_probed(report: DoctorReport) -> None:
     assert told["backend"] == "bubblewrap"
     assert told["identity"] == ("uid-per-sandbox" if os.geteuid() == 0 else "own-uid")
     assert told["probes"].split() == [probe.name for probe in report.probes]
-    assert doctors.attestation([probe.name for probe in report.probes]) == report.attestation
+    assert doctors.attestation([probe.name for probe in report.probes], report.limits) == report.attestation
+
+
+def test_a_limit_that_is_softer_is_another_attestation(report: DoctorReport) -> None:
+    """As of a machine without control groups, or without an overlay for each sandbox."""
+    names, hard = [probe.name for probe in report.probes], dict.fromkeys(report.limits, "hard: all")
+    told = doctors.attestation(names, hard)
+    softer = doctors.attestation(names, hard | {"memory": "soft: looked at", "file locks": "soft: shared"})
+    assert (told["soft_limits"], softer["soft_limits"]) == ("", "file locks, memory")
+    assert told["digest"] != softer["digest"]
 
 
 def test_the_limits_say_which_are_soft(report: DoctorReport) -> None:

@@ -208,12 +208,15 @@ def test_a_sandbox_is_in_a_group_with_the_limits_of_its_spec(
         assert len(Path(where, "cgroup.procs").read_text().split()) >= 2
         held = {path.name: path.read_text().strip() for path in ROOT.glob(f"**/{name}/*.max")}
         held |= {
-            path.name: path.read_text().strip() for path in ROOT.glob(f"**/{name}/memory.limit_in_bytes")
+            path.name: path.read_text().strip() for path in ROOT.glob(f"**/{name}/memory.*limit_in_bytes")
         }
     limits = limits_of_spec(spec)
     assert limits == {"memory": (2 * 100 + 64) * MIB, "pids": 17}
     assert held["pids.max"] == "17"
     assert held.get("memory.limit_in_bytes", held.get("memory.max")) == str(limits["memory"])
+    # Where swap is counted at all there is none for it.
+    assert held.get("memory.memsw.limit_in_bytes", str(limits["memory"])) == str(limits["memory"])
+    assert held.get("memory.swap.max", "0") == "0"
 
 
 @pytest.mark.sandbox

@@ -39,7 +39,8 @@ def test_the_doctor_holds_against_it_and_attests_another_wall(backend: None) -> 
     assert [probe for probe in report.probes if probe.fires_within] == []
     assert (report.verdict, report.detail) == ("ok", "")
     names = [probe.name for probe in report.probes]
-    assert report.attestation == attestation(names, has_shell=True) != attestation(names)
+    assert report.attestation == attestation(names, report.limits, has_shell=True)
+    assert report.attestation != attestation(names, report.limits)
 
 
 def test_the_view_holds_programs_of_the_list_and_room_in_var_tmp_and_no_more(client: LauncherClient) -> None:

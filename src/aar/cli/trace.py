@@ -39,27 +39,42 @@ def trace(options: argparse.Namespace) -> int:
             raise CommandFailed(
                 f"no conversation of {options.researcher} is over yet: --text shows what was said so far"
             )
-        say(f"http://127.0.0.1:{options.port} shows {len(files)} transcripts, as plain text; Ctrl-C ends it")
         with tempfile.TemporaryDirectory(prefix="aar-trace-") as scratch:
-            return inspect_trace.view(files, port=options.port, scratch=Path(scratch))
+            # The very bytes that are shown are looked at.
+            copies = inspect_trace.copies_of(files, Path(scratch))
+            standings = [{"file": one.name, "sha256": inspect_trace.digest_of(one)} for one in copies]
+            is_sound = _compare(options.researcher, standings, projection)
+            where = f"http://127.0.0.1:{options.port}"
+            say(f"{where} shows {len(copies)} transcripts, as plain text; Ctrl-C ends it")
+            status = inspect_trace.view(copies[0].parent, port=options.port, scratch=Path(scratch))
+        return status if is_sound else EXIT_TAMPERED
     transcripts = [inspect_trace.read_transcript(path) for path in files]
-    for one in transcripts:
-        recorded = projection.spending.transcripts.get((options.researcher, one["file"]))
-        one["recorded"] = recorded is not None and recorded["sha256"] == one["sha256"]
-        one["changed"] = recorded is not None and not one["recorded"]
+    is_sound = _compare(options.researcher, transcripts, projection)
     unfinished = inspect_trace.read_unfinished(study.worker, options.researcher)
     if options.json:
         say_json({"researcher": options.researcher, "transcripts": transcripts, "unfinished": unfinished})
     else:
         for line in trace_lines(transcripts, unfinished):
             say(line)
+    return EXIT_OK if is_sound else EXIT_TAMPERED
+
+
+def _compare(researcher: str, transcripts: list[dict[str, Any]], projection: Projection) -> bool:
+    """Note in each transcript how it stands to the record; complain, and answer False, where they differ."""
+    for one in transcripts:
+        recorded = projection.spending.transcripts.get((researcher, one["file"]))
+        one["recorded"] = recorded is not None and recorded["sha256"] == one["sha256"]
+        one["changed"] = recorded is not None and not one["recorded"]
+    strange = [one["file"] for one in transcripts if not (one["recorded"] or one["changed"])]
+    if strange:
+        complain(f"{terminal_safe(', '.join(strange))}: no digest of it is in the record (yet)")
     changed = [one["file"] for one in transcripts if one["changed"]]
     if changed:
         complain(f"{terminal_safe(', '.join(changed))}: not the bytes whose digest the record has")
-    gone = missing(options.researcher, (one["file"] for one in transcripts), projection.spending.transcripts)
+    gone = missing(researcher, (one["file"] for one in transcripts), projection.spending.transcripts)
     if gone:
         complain(f"{terminal_safe(', '.join(gone))}: the record has the digest, and the file is not here")
-    return EXIT_TAMPERED if changed or gone else EXIT_OK
+    return not (changed or gone)
 
 
 def missing(researcher: str, files: Iterable[str], recorded: Iterable[tuple[str, str]]) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -23,12 +23,14 @@ from inspect_ai.model import (
     ChatMessageTool,
     ChatMessageUser,
     CompactionSummary,
+    Content,
+    ContentReasoning,
     Model,
     ModelOutput,
     execute_tools,
     get_model,
 )
-from inspect_ai.tool import Tool, ToolDef, ToolParam, ToolParams
+from inspect_ai.tool import Tool, ToolCall, ToolDef, ToolParam, ToolParams
 from pydantic import BaseModel, TypeAdapter
 from pydantic_core import PydanticSerializationError
 
@@ -44,6 +46,8 @@ from aar.outside.staff_client import GatewayGone
 
 MAX_CALLS_AT_ONCE = 16
 MAX_TEXT_CHARACTERS = 64 << 10
+# As JSON: a file that an editor writes at once, and some more.
+MAX_ARGUMENTS_CHARACTERS = 256 << 10
 # In a row: turns without a call, turns that say the very same, answers that cannot be used.
 MAX_SILENT = 4
 MAX_SAME = 25
@@ -80,6 +84,7 @@ class Talk:
     _last_calls: str = ""
     _context_tokens: int = 0
     _lives_without_turn: int = 0
+    _looked_s: float = 0.0
     _sandbox_used: bool = False
     _finding_posted: bool = False
     _tools: list[ToolDef] = field(default_factory=list)
@@ -92,7 +97,7 @@ class Talk:
         return state
 
     async def _converse(self, state: AgentState) -> AgentState:
-        self._tools = [*sandbox_tools(self.seat), *study_tools(self.seat)]
+        self._tools = [*sandbox_tools(self.seat, self._watched), *study_tools(self.seat)]
         moment = await in_thread(self.kept.load)
         if moment is None:
             state.messages = [ChatMessageUser(content=self.brief, source="input")]
@@ -197,7 +202,10 @@ class Talk:
             await anyio.sleep(2.0**unusable + random.Random(self.turns).random())
 
     async def _watched(self, ask: Callable[[], Awaitable[Answer]]) -> Answer | Exception | None:
-        """Ask, and look at the limits while the answer takes its time; `None` when it was not waited for."""
+        """Ask, or do, and look at the limits while it takes its time; `None` when it was not waited for.
+
+        Many short ones in a row are looked between, too.
+        """
         answer: Answer | Exception | None = None
 
         async def asking(scope: anyio.CancelScope) -> None:
@@ -209,13 +217,21 @@ class Talk:
                 answer = error
             scope.cancel()
 
+        is_due = self._looked_s + WAITING_LOOK_S < anyio.current_time()
+        if self.ending is not None or (is_due and not await self._may_wait()):
+            return None
         async with anyio.create_task_group() as group:
             group.start_soon(asking, group.cancel_scope)
             while True:
                 await anyio.sleep(WAITING_LOOK_S)
-                if not await self._may_go_on(wait_for_resume=False):
+                if not await self._may_wait():
                     group.cancel_scope.cancel()
         return answer
+
+    async def _may_wait(self) -> bool:
+        """Whether what runs may run on; a pause ends nothing that has begun."""
+        self._looked_s = anyio.current_time()
+        return await self._may_go_on(wait_for_resume=False)
 
     async def _after_turn(self, state: AgentState) -> bool | str | AgentState:
         """What react asks after each turn: False ends the conversation."""
@@ -345,16 +361,36 @@ class Talk:
 
 
 def bounded(message: ChatMessageAssistant) -> ChatMessageAssistant:
-    """The same message with at most `MAX_CALLS_AT_ONCE` calls and `MAX_TEXT_CHARACTERS` of text."""
-    calls = message.tool_calls
+    """The same message with at most `MAX_CALLS_AT_ONCE` calls and `MAX_TEXT_CHARACTERS` of text.
+
+    A call of more than `MAX_ARGUMENTS_CHARACTERS` is not made, and the model is told why; thoughts that are
+    longer are dropped whole, for a provider takes them back as it gave them or not at all.
+    """
     change: dict[str, Any] = {}
-    if calls and len(calls) > MAX_CALLS_AT_ONCE:
-        change["tool_calls"] = calls[:MAX_CALLS_AT_ONCE]
+    calls = [_bounded_call(one) for one in (message.tool_calls or [])[:MAX_CALLS_AT_ONCE]]
+    if calls != (message.tool_calls or []):
+        change["tool_calls"] = calls
+    thoughts = [one for one in _parts(message) if isinstance(one, ContentReasoning)]
+    is_brooding = sum(len(one.reasoning) + len(one.summary or "") for one in thoughts) > MAX_TEXT_CHARACTERS
+    if is_brooding:
+        change["content"] = [one for one in _parts(message) if not isinstance(one, ContentReasoning)]
     if len(message.text) > MAX_TEXT_CHARACTERS:
         change["content"] = (
             f"{message.text[:MAX_TEXT_CHARACTERS]}\n[cut here: {len(message.text)} characters in all]"
         )
     return message.model_copy(update=change) if change else message
+
+
+def _parts(message: ChatMessageAssistant) -> list[Content]:
+    return [] if isinstance(message.content, str) else message.content
+
+
+def _bounded_call(call: ToolCall) -> ToolCall:
+    size = len(json.dumps(call.arguments, default=str))
+    if size <= MAX_ARGUMENTS_CHARACTERS:
+        return call
+    why = f"the call has {size} characters: want at most {MAX_ARGUMENTS_CHARACTERS}; write a file in parts"
+    return replace(call, arguments={}, parse_error=why)
 
 
 def is_uncounted(output: ModelOutput) -> bool:

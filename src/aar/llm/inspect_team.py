@@ -94,6 +94,7 @@ class Team:
         shutil.rmtree(logs_directory, ignore_errors=True)
         anyio.to_thread.current_default_thread_limiter().total_tokens = 8 + 4 * len(self.members)
         try:
+            await self._enter_digests_of_earlier_lives()
             logs = await eval_async(
                 tasks=[self._inspect_task(one) for one in self.members.values()],
                 max_tasks=len(self.members),
@@ -245,6 +246,10 @@ class Team:
         half.unlink()
         # Whole on the disk before its digest is in the record, or not there.
         write_durably(path, data, mode=0o600)
+        await self._enter_digest(member, task, path)
+
+    async def _enter_digest(self, member: Member, task: str, path: Path) -> None:
+        data = await in_thread(path.read_bytes)
         try:
             await in_thread(
                 partial(
@@ -258,6 +263,14 @@ class Team:
             )
         except (GatewayGone, GatewayRefused) as error:
             self.tell(member.name, f"the digest of {path.name} is not in the record: {one_line(error)}")
+
+    async def _enter_digests_of_earlier_lives(self) -> None:
+        """A worker may be killed between a transcript and its digest; told twice, it is entered once."""
+        for member in self.members.values():
+            folder = Path(self.config.directory) / TRANSCRIPTS / member.name
+            for path in sorted(folder.glob(f"{member.name}.*.eval")):
+                task = path.name.removeprefix(f"{member.name}.").rsplit(".", 2)[0]
+                await self._enter_digest(member, task, path)
 
     # What the hooks tell.
 

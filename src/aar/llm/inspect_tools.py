@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import anyio
 from inspect_ai.tool import ToolDef, ToolError, ToolParam, ToolParams
 
-from aar.inside.gateway_client import RecordMisbehaved
 from aar.inside.tools import TOOLS
 from aar.llm.editing import EditError, edit
 from aar.llm.seat import Seat
@@ -20,6 +19,14 @@ TIMEOUT_S = 600
 DEFAULT_TIMEOUT_S = 120
 FINISH = "finish_task"
 Answer = TypeVar("Answer")
+
+
+class Watch(Protocol):
+    """Waits for something as long as its researcher may go on; `None` when it was not waited for."""
+
+    async def __call__(self, ask: Callable[[], Awaitable[str]], /) -> str | Exception | None: ...
+
+
 # The worker takes tasks and hands them back: one conversation is about one task.
 NOT_FOR_MODELS = ("next_task", FINISH)
 
@@ -62,17 +69,17 @@ def described(schema: Any, name: str = "") -> Any:
     return {"description": name.replace("_", " "), **whole} if name else whole
 
 
-def sandbox_tools(seat: Seat) -> list[ToolDef]:
-    """`bash`, `python` and `text_editor`, all of them in the researcher's sandbox."""
+def sandbox_tools(seat: Seat, watch: Watch) -> list[ToolDef]:
+    """`bash`, `python` and `text_editor`, all in the researcher's sandbox, for as long as `watch` waits."""
 
     async def bash(command: str, timeout_s: int = DEFAULT_TIMEOUT_S) -> str:
         run = partial(seat.run, ("/bin/bash", "-c", command), timeout_s=_within(timeout_s))
-        return await _in_sandbox(seat, lambda: _shown(run()))
+        return await _in_sandbox(seat, watch, lambda: _shown(run()))
 
     async def python(code: str, timeout_s: int = DEFAULT_TIMEOUT_S) -> str:
         argv = ("/bin/bash", "-c", "exec python3 -")
         run = partial(seat.run, argv, stdin=code.encode(), timeout_s=_within(timeout_s))
-        return await _in_sandbox(seat, lambda: _shown(run()))
+        return await _in_sandbox(seat, watch, lambda: _shown(run()))
 
     async def text_editor(
         command: str,
@@ -95,7 +102,7 @@ def sandbox_tools(seat: Seat) -> list[ToolDef]:
             insert_text=insert_text,
             view_range=view_range,
         )
-        return await _in_sandbox(seat, lambda: change(seat.session()))
+        return await _in_sandbox(seat, watch, lambda: change(seat.session()))
 
     seconds = ToolParam(
         type="integer", description=f"seconds, at most {TIMEOUT_S}", default=DEFAULT_TIMEOUT_S
@@ -166,19 +173,19 @@ def _within(timeout_s: int) -> float:
     return float(max(1, min(timeout_s, TIMEOUT_S)))
 
 
-async def _in_sandbox(seat: Seat, call: Callable[[], str]) -> str:
+async def _in_sandbox(seat: Seat, watch: Watch, call: Callable[[], str]) -> str:
     def beside_the_forum() -> str:
         seat.copy_forum()
         return call()
 
-    try:
-        said = await in_thread(beside_the_forum)
-    except (EditError, CallRefused, FileRefused, SessionEnded) as error:
-        raise ToolError(f"{seat.take_note()}{error}") from error
-    except RecordMisbehaved:
-        raise
-    except (OSError, SandboxError) as error:
-        raise ToolError(f"{seat.take_note()}{error}") from error
+    said = await watch(partial(in_thread, beside_the_forum))
+    if said is None:
+        # What still runs in there ends with the sandbox, as soon as this turn is over.
+        raise ToolError("your work on this task is over: this was not done, or not to its end")
+    if isinstance(said, (EditError, CallRefused, FileRefused, SessionEnded, OSError, SandboxError)):
+        raise ToolError(f"{seat.take_note()}{said}") from said
+    if isinstance(said, Exception):
+        raise said
     return f"{seat.take_note()}{said}"
 
 

@@ -34,7 +34,7 @@ def read_transcript(path: Path) -> dict[str, Any]:
     sample = (log.samples or [])[0]
     return {
         "file": path.name,
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "sha256": digest_of(path),
         "model": log.eval.model,
         "lives": _lives(sample),
         "calls": [_call(one) for one in _outputs(sample)],
@@ -57,15 +57,20 @@ def _is_plain(path: Path) -> bool:
     return stat.S_ISREG(path.lstat().st_mode)
 
 
-def view(files: Iterable[Path], *, port: int, scratch: Path) -> int:
-    """Serve Inspect View on loopback until it is interrupted; no content is rendered, only shown.
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
-    It shows copies: whoever has an account here may ask it to change or delete what it shows.
-    """
+
+def copies_of(files: Iterable[Path], scratch: Path) -> list[Path]:
+    """Copies to show: whoever has an account here may ask the viewer to change or delete what it shows."""
     folder = scratch / TRANSCRIPTS
     folder.mkdir()
-    for path in files:
-        shutil.copy2(path, folder / path.name)
+    return [Path(shutil.copy2(path, folder / path.name)) for path in files]
+
+
+def view(folder: Path, *, port: int, scratch: Path) -> int:
+    """Serve Inspect View on loopback until it is interrupted; no content is rendered, only shown."""
     words = ["view", "start", "--recursive", "--host", "127.0.0.1", "--port", str(port), "--no-trust-content"]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("INSPECT_")}
     environment |= dict.fromkeys(("HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"), str(scratch))

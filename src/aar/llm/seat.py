@@ -29,11 +29,14 @@ from aar.outside.staff_client import GatewayGone
 WORKSPACE = "/workspace"
 # The copy of the forum, and where a researcher finds it: a link, so that what is kept of the workspace every
 # turn does not grow with the forum.
-FORUM, FORUM_LINK = "/tmp/forum", "/workspace/forum"
+FORUM, FORUM_NAME = "/tmp/forum", "forum"
+FORUM_LINK = f"{WORKSPACE}/{FORUM_NAME}"
 # The copy is made anew by who needs it; it is not the researcher's work.
 NOT_KEPT = ("forum/", ".cache/", "__pycache__/")
 KEPT_CAPS = SnapshotCaps(max_files=500, max_bytes=8 << 20, max_depth=8)
 OUTPUT_BYTES = 64 << 10
+# Of what is left out, so many are named.
+MAX_NAMED = 8
 OpenSession = Callable[[Place], Session]
 
 
@@ -48,6 +51,7 @@ class Seat:
     box: Toolbox = field(init=False)
     files: dict[str, bytes] = field(default_factory=dict)
     note: str = ""
+    _told_left_out: set[str] = field(default_factory=set)
     _session: Session | None = None
     _copied_to: Session | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -153,19 +157,20 @@ class Seat:
         return note
 
     def keep(self) -> str:
-        """Take the workspace's files as they are now; what could not be taken, in a line, else ""."""
+        """Take the workspace's files as they are now; a line for the model where some are not, else ""."""
         if self._session is None:
             return ""
         try:
             found = self._session.snapshot(WORKSPACE, caps=KEPT_CAPS)
         except (FileRefused, SessionEnded, OSError) as error:
             return f"[/workspace is not kept as it is now: {error}]"
-        self.files = {
-            name: data
-            for name, data in found.items()
-            if not name.startswith(NOT_KEPT) and "/__pycache__/" not in name
-        }
-        return ""
+        self.files = {name: data for name, data in found.items() if _is_kept(name)}
+        left_out = {name: why for name, why in found.skipped.items() if _is_kept(name) and name != FORUM_NAME}
+        new = sorted(set(left_out) - self._told_left_out)
+        self._told_left_out |= set(new)
+        shown = ", ".join(f"{name} ({left_out[name]})" for name in new[:MAX_NAMED])
+        more = f" and {len(new) - MAX_NAMED} more" if len(new) > MAX_NAMED else ""
+        return f"[not kept if your sandbox has to be started again: {shown}{more}]" if new else ""
 
     def close(self) -> None:
         """End the sandbox. The files of the last turn stay in `files`."""
@@ -184,3 +189,7 @@ class Seat:
         except SandboxError as error:
             raise ValueError(str(error)) from error
         return {name: data for name, data in found.items() if "/" not in name}
+
+
+def _is_kept(name: str) -> bool:
+    return not name.startswith(NOT_KEPT) and "/__pycache__/" not in name

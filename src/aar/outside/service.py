@@ -21,7 +21,7 @@ EXIT_HALTED = 27
 EXIT_DISK_FULL = 28
 EXIT_REFUSED = 29
 
-_PR_SET_DUMPABLE = 4
+_PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 4, 38
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -38,9 +38,13 @@ def enter(directory: Path, *, uid: int, lifeline_fd: int) -> None:
         os.setgroups([])
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
-    # Nobody but root may read this process's memory or environment.
-    if _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_DUMPABLE)")
+    # Nobody but root may read this process's memory or environment; no program that it starts gains rights.
+    for name, option, value in (
+        ("PR_SET_DUMPABLE", _PR_SET_DUMPABLE, 0),
+        ("PR_SET_NO_NEW_PRIVS", _PR_SET_NO_NEW_PRIVS, 1),
+    ):
+        if _libc.prctl(option, value, 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), f"prctl({name})")
     threading.Thread(target=_watch, args=(lifeline_fd,), name="lifeline", daemon=True).start()
 
 

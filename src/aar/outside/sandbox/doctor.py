@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader
@@ -87,8 +87,8 @@ class DoctorReport:
 
     `limits` says for each resource whether its bound is hard or soft. `attestation` is what a record may
     keep: "backend", "version", "identity" ("own-uid" or "uid-per-sandbox"), "probes", "kernel",
-    "filters_sha256", "arguments_sha256", and "digest", the SHA-256 of all the others. `detail` is the one
-    line to type when the verdict is "cannot-run".
+    "soft_limits", "filters_sha256", "arguments_sha256", and "digest", the SHA-256 of all the others. `detail`
+    is the one line to type when the verdict is "cannot-run".
     """
 
     verdict: Verdict
@@ -127,12 +127,12 @@ def doctor(
     results = [*(_judged(name, without[name], within[name]) for name in PROBES)]
     results += _closed_directories(study_dir)
     limits = {**limits_of(backend), "file locks": _lock_limit(without[_LOCKS][0], within[_LOCKS][0])}
+    names = [result.name for result in results]
+    told = attestation(names, limits, backend, has_shell=has_shell)
     limits |= {f"{name} bomb": _bomb_limit(name, ended) for name, ended in ends.items()}
     verdict = _verdict(results)
     if verdict == "ok" and any(BOMBS[name].reason != ended.reason for name, ended in ends.items()):
         verdict = "leak"
-    names = [result.name for result in results]
-    told = attestation(names, backend, has_shell=has_shell)
     return DoctorReport(verdict, tuple(results), backend, limits, told)
 
 
@@ -229,15 +229,19 @@ def _ended_within(left: dict[str, set[str]]) -> Findings:
 
 
 def attestation(
-    probes: list[str], backend: str = DEFAULT_BACKEND, *, has_shell: bool = False
+    probes: list[str], limits: Mapping[str, str], backend: str = DEFAULT_BACKEND, *, has_shell: bool = False
 ) -> dict[str, str]:
-    """Which wall was probed: the same words, and so the same digest, on the same machine and version."""
+    """Which wall was probed: the same words, and so the same digest, on the same machine and version.
+
+    Of `limits` the names of those that are not hard are told: where control groups or overlays are missing.
+    """
     machine = platform.machine()
     told = {
         "backend": backend,
         "identity": "own-uid" if slot_uid(SLOT) is None else "uid-per-sandbox",
         "kernel": platform.release(),
         "probes": " ".join(probes),
+        "soft_limits": ", ".join(sorted(one for one, text in limits.items() if not text.startswith("hard"))),
         "filters_sha256": _sha256(seccomp.ceiling_filter(machine) + seccomp.main_filter(machine)),
         **(_container_attested(has_shell) if backend == CONTAINER else _bubblewrap_attested(has_shell)),
     }

@@ -33,6 +33,8 @@ _LIMIT_FILES = {
     1: {"memory": "memory.limit_in_bytes", "pids": "pids.max"},
     2: {"memory": "memory.max", "pids": "pids.max"},
 }
+# Version 1 counts memory and swap together, version 2 swap alone; where swap is not counted there is no file.
+_SWAP_FILES = {1: "memory.memsw.limit_in_bytes", 2: "memory.swap.max"}
 _OURSELVES = "0"
 _MACHINE_ID = Path("/etc/machine-id")
 _SWEEPS, _SWEEP_PAUSE_S = 50, 0.01
@@ -128,11 +130,10 @@ class Groups:
             for directory in self._distinct():
                 os.mkdir(name, 0o755, dir_fd=directory)
             for controller, wanted in limits.items():
-                path = f"{name}/{_LIMIT_FILES[self.version][controller]}"
-                self._write(controller, path, str(wanted))
-                told = self._read(controller, path)
-                if told != str(wanted):
-                    raise LimitNotHeld(f"{controller} of a control group: {told}, want {wanted}")
+                self._limit(controller, f"{name}/{_LIMIT_FILES[self.version][controller]}", wanted)
+            with contextlib.suppress(FileNotFoundError):
+                no_swap = limits["memory"] if self.version == 1 else 0
+                self._limit("memory", f"{name}/{_SWAP_FILES[self.version]}", no_swap)
         except BaseException:
             self.remove(name)
             raise
@@ -169,6 +170,12 @@ class Groups:
 
     def _distinct(self) -> Iterator[int]:
         yield from self.directories.values() if self.version == 1 else [self.directories["memory"]]
+
+    def _limit(self, controller: str, path: str, wanted: int) -> None:
+        self._write(controller, path, str(wanted))
+        told = self._read(controller, path)
+        if told != str(wanted):
+            raise LimitNotHeld(f"{controller} of a control group: {told}, want {wanted}")
 
     def _write(self, controller: str, path: str, text: str) -> None:
         _write_at(self.directories[controller], path, text)
