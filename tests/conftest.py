@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import settings
+
+# One thread of linear algebra, as in a sandbox: on small matrices more of them only wait for each other. Read
+# when numpy is loaded, here and in whatever a test starts.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
 
 # The same examples every time: a failure in one run is a failure in the next.
 settings.register_profile("check", derandomize=True, deadline=None, database=None)

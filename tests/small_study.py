@@ -47,8 +47,8 @@ direction = "neighbourhood"
 submissions = 3
 """
 
-# The template of the smallest comparison there is: one researcher, two submissions a run.
-TINY_COMPARISON = """
+# The smallest there is, and the template of the smallest comparison: one researcher, two submissions.
+TINY = """
 [study]
 name = "tiny"
 problem = "digits"

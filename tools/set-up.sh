@@ -50,9 +50,13 @@ _make_environment() {
 
 # _install LOCK: every file is checked against its hash; wheels only, so that no package's code runs here.
 _install() {
-    "$set_up_root/.venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \
+    "$set_up_root/.venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-compile \
         --require-hashes --no-deps --only-binary :all: -r "$set_up_root/$1" >&2 9>&- ||
         _fail "cannot install $1; see above. Say it again when the cause is gone: what is there is not used half-done"
+    # pip compiles one file after another, as much work as all the rest: here all processors do, but for tests that
+    # nobody imports. What cannot be compiled is a template, or is told when it is imported.
+    "$set_up_root/.venv/bin/python" -m compileall -q -j 0 -x 'site-packages/.*/tests?/' \
+        "$set_up_root/.venv/lib" >/dev/null 2>&1 9>&- || :
     if [ "$1" = requirements.lock ]; then
         "$set_up_root/.venv/bin/python" -m compileall -q "$set_up_root/src" >&2 || _fail "cannot compile $set_up_root/src"
     fi

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ def checkout(tmp_path: Path) -> Path:
         shutil.copy(ROOT / lock, root / ".venv")
     for name in ("python", "ruff", "lint-imports"):
         (programs / name).write_text(
-            '#!/bin/sh\necho "$(basename "$0") $*"\n'
+            '#!/bin/sh\necho "$(basename "$0") $*"\necho "$*" >>"$(dirname "$0")/called"\n'
             'case "$*" in *pytest*) echo "== 7 passed in 0.01s ==" ;; esac\n'
             'case "$(basename "$0") $*" in ${FAIL:-nothing}) exit 1 ;; esac\n'
         )
@@ -60,6 +61,22 @@ def test_every_step_runs_from_another_directory_and_pytests_line_is_the_last(che
     assert all(" ok " in line for line in lines[-7:-2])
     assert "python -m mypy --strict src" in lines
     assert "ruff format --check ." in lines
+
+
+def test_where_no_test_file_was_rewritten_yet_that_is_done_once_beside_the_first_steps(
+    checkout: Path,
+) -> None:
+    called = checkout / ".venv" / "bin" / "called"
+    run(checkout)
+    deadline = time.monotonic() + 60
+    while "--collect-only" not in called.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    called.unlink()
+    (checkout / "tests" / "__pycache__").mkdir(parents=True)
+    (checkout / "tests" / "__pycache__" / "test_x.cpython-311-pytest-9.0.0.pyc").touch()
+    run(checkout)
+    assert "--collect-only" not in called.read_text()
 
 
 @pytest.mark.parametrize("step", ["ruff format*", "ruff check*", "*mypy*", "lint-imports*", "*pytest*"])

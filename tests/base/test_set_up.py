@@ -127,10 +127,17 @@ def test_ci_runs_check_and_nothing_else() -> None:
     assert commands == ['exec "$(dirname -- "${BASH_SOURCE[0]}")/../check"']
 
 
+@pytest.fixture(scope="module")
+def used(tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkout, subprocess.CompletedProcess[str]]:
+    """A checkout that was used once, and what that said."""
+    checkout = Checkout(tmp_path_factory.mktemp("used"))
+    return checkout, checkout.run("verify", "a b", "*")
+
+
 def test_first_use_sets_up_and_later_uses_from_anywhere_say_nothing(
-    checkout: Checkout, tmp_path: Path
+    used: tuple[Checkout, subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
-    first = checkout.run("verify", "a b", "*")
+    checkout, first = used
     assert first.returncode == 0, first.stderr
     assert '"arguments": ["verify", "a b", "*"], "wheel": "1.0", "bytecode": true' in first.stdout
     assert first.stdout.count("\n") == 1
@@ -177,8 +184,11 @@ def test_a_set_up_that_was_killed_is_redone(checkout: Checkout) -> None:
 
 
 @pytest.mark.slow
-def test_a_changed_lock_file_is_installed_and_a_wrong_hash_is_not(checkout: Checkout) -> None:
-    assert checkout.run().returncode == 0
+def test_a_changed_lock_file_is_installed_and_a_wrong_hash_is_not(
+    used: tuple[Checkout, subprocess.CompletedProcess[str]],
+) -> None:
+    checkout, first = used
+    assert first.returncode == 0, first.stderr
     checkout.lock("1.1", digest="0" * 64)
     refused = checkout.run()
     assert (refused.returncode, refused.stdout) == (3, "")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from small_study import SMALL, TINY_COMPARISON
+from small_study import TINY
 
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("aar", "check", "src", "tools", "pyproject.toml", "requirements.lock", "requirements-dev.lock")
@@ -146,7 +146,7 @@ def test_the_commands_of_the_readme_run_in_order_and_print_what_it_says(tmp_path
 @pytest.mark.timeout(600)
 def test_the_commands_of_the_anchors_page_run_in_order_and_print_what_it_says(tmp_path: Path) -> None:
     checkout = a_checkout(tmp_path)
-    (checkout / "study.toml").write_text(SMALL, "utf-8")
+    (checkout / "study.toml").write_text(TINY, "utf-8")
     try:
         run_shown((ROOT / "docs" / "anchors.md").read_text("utf-8"), checkout)
     finally:
@@ -157,7 +157,7 @@ def test_the_commands_of_the_anchors_page_run_in_order_and_print_what_it_says(tm
 @pytest.mark.timeout(600)
 def test_the_commands_of_the_witness_page_run_in_order_and_print_what_it_says(tmp_path: Path) -> None:
     checkout = a_checkout(tmp_path)
-    (checkout / "study.toml").write_text(SMALL, "utf-8")
+    (checkout / "study.toml").write_text(TINY, "utf-8")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = str(listener.getsockname()[1])
     try:
@@ -175,9 +175,9 @@ def test_the_commands_of_the_witness_page_run_in_order_and_print_what_it_says(tm
     ("page", "study"),
     [
         ("own-data.md", ""),
-        ("oversight.md", SMALL),
+        ("oversight.md", TINY),
         pytest.param("sandbox.md", "", marks=pytest.mark.sandbox),
-        ("ab.md", TINY_COMPARISON),
+        ("ab.md", TINY),
         ("lab.md", ""),
         ("simulate.md", ""),
         ("exercises.md", ""),

@@ -5,24 +5,27 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from record.object_store import ObjectStore, serving
-from small_study import SMALL, Commands
+from small_study import TINY, Commands
 
 pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
 
 
 def with_anchors(*tables: str, study: str = "") -> str:
     text = "".join(f"\n[[anchor]]\n{table}\n" for table in tables)
-    return SMALL.replace("\n\n[[task]]", f"\n{study}\n{text}\n[[task]]", 1)
+    return TINY.replace("\n\n[[task]]", f"\n{study}\n{text}\n[[task]]", 1)
 
 
-def test_a_study_is_written_through_and_an_edited_copy_parts_from_its_anchors(tmp_path: Path) -> None:
-    commands = Commands(tmp_path)
-    vault, copy = tmp_path / "vault", tmp_path / "copy"
+@pytest.fixture(scope="module")
+def anchored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
+    """A finished study whose anchors are `vault` and `copy` beside it; who changes it leaves it whole."""
+    commands = Commands(tmp_path_factory.mktemp("anchored"))
+    vault, copy = commands.directory / "vault", commands.directory / "copy"
     study_file = commands.study_file(
         with_anchors(
             f'name = "vault"\nkind = "directory"\npath = "{vault}"',
@@ -31,6 +34,12 @@ def test_a_study_is_written_through_and_an_edited_copy_parts_from_its_anchors(tm
     )
     done = commands.run("run", study_file, "--dir", "study")
     assert done.returncode == 0, done.stderr
+    yield commands
+    subprocess.run(["chattr", "-R", "-a", str(vault)], check=False, capture_output=True)
+
+
+def test_a_study_is_written_through_and_an_edited_copy_parts_from_its_anchors(anchored: Commands) -> None:
+    commands, vault, copy = anchored, anchored.directory / "vault", anchored.directory / "copy"
     opened = commands.entries("study", "--kind", "study-opened")[0]["body"]
     assert [one["where"] for one in opened["anchors"]] == [str(vault), str(copy)]
     assert opened["anchors_needed"] == 2
@@ -51,27 +60,26 @@ def test_a_study_is_written_through_and_an_edited_copy_parts_from_its_anchors(tm
     done = commands.run("verify", "study", "--anchor", str(vault), "--anchor", str(copy), "--json")
     assert json.loads(done.stdout)["anchors"][0]["entries"] == size + 1
     # A study keeps its anchors.
-    stored = tmp_path / "study" / "study.toml"
-    stored.write_text(stored.read_text().replace("anchors = 2", "anchors = 1"))
+    stored = commands.directory / "study" / "study.toml"
+    text = stored.read_text()
+    stored.write_text(text.replace("anchors = 2", "anchors = 1"))
     refused = commands.run("review", "study", "refine", str(finding), "--note", "again")
     assert refused.returncode == 2, refused.stderr
     assert "a study keeps those it was opened with" in refused.stderr
-    subprocess.run(["chattr", "-R", "-a", str(vault)], check=False, capture_output=True)
+    stored.write_text(text)
 
 
-def test_a_study_with_an_anchor_that_is_lost_publishes_nothing_more(tmp_path: Path) -> None:
-    commands, copy = Commands(tmp_path), tmp_path / "copy"
-    table = f'name = "copy"\nkind = "mirror"\npath = "{copy}"'
-    study_file = commands.study_file(with_anchors(table))
-    assert commands.run("run", study_file, "--dir", "study").returncode == 0
-    before = (tmp_path / "study" / "record" / "checkpoint").read_bytes()
+def test_a_study_with_an_anchor_that_is_lost_publishes_nothing_more(anchored: Commands) -> None:
+    commands, copy = anchored, anchored.directory / "copy"
+    published = commands.directory / "study" / "record" / "checkpoint"
+    before = published.read_bytes()
     (copy / "checkpoint").unlink()
     os.mkdir(copy / "checkpoint")
     finding = commands.entries("study", "--kind", "finding")[0]["index"]
     done = commands.run("review", "study", "refine", str(finding), "--note", "more")
     assert done.returncode != 0
     assert "anchor copy" in done.stderr, done.stderr
-    assert (tmp_path / "study" / "record" / "checkpoint").read_bytes() == before
+    assert published.read_bytes() == before
     os.rmdir(copy / "checkpoint")
     done = commands.run("review", "study", "refine", str(finding), "--note", "more")
     assert done.returncode == 0, done.stderr

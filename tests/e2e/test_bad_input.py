@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from small_study import SMALL, Commands, wait_until_gone, wait_until_opened
+from small_study import SMALL, TINY, Commands, wait_until_gone, wait_until_opened
 
 pytestmark = pytest.mark.slow
 
@@ -130,7 +130,7 @@ def test_going_on_with_another_study_file_is_refused(finished: Any) -> None:
 @pytest.mark.sandbox
 def test_a_study_in_use_is_refused_and_left_alone(commands: Commands) -> None:
     study = commands.directory / "study"
-    first = commands.start("run", commands.study_file(), "--dir", str(study), "--json")
+    first = commands.start("run", commands.study_file(TINY), "--dir", str(study), "--json")
     wait_until_opened(study, first)
     line = refused(commands, "run", "--dir", str(study))
     assert f"in use by process {first.pid}" in line

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from small_study import TINY_COMPARISON, Commands, kill, wait_until_gone
+from small_study import TINY, Commands, kill, wait_until_gone
 
 pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
 
@@ -25,7 +25,7 @@ def opened_in(commands: Commands, study: Path) -> dict[str, Any]:
 def test_a_comparison_that_is_killed_goes_on_by_the_plan_that_was_entered_first(commands: Commands) -> None:
     directory = commands.directory / "ab"
     first, second = directory / "runs" / "001", directory / "runs" / "002"
-    begin = ("ab", commands.study_file(TINY_COMPARISON), "--problems", "digits", "--repeats", "1")
+    begin = ("ab", commands.study_file(TINY), "--problems", "digits", "--repeats", "1")
     again = ("ab", "--dir", str(directory))
 
     process = commands.start(*begin, "--dir", str(directory))

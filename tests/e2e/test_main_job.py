@@ -5,15 +5,11 @@ from __future__ import annotations
 import json
 import random
 import shutil
-import signal
 import stat
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from small_study import SMALL, Commands, processes_of, wait_until_gone, wait_until_opened
 
 pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
 
@@ -209,39 +205,29 @@ def test_the_command_line_says_1_for_a_flipped_byte_and_0_when_it_is_put_back(
     assert finished.commands.run("verify", str(copy)).returncode == 0
 
 
-def test_a_rolled_back_copy_is_noticed_by_the_pin_alone(finished: Any, tmp_path: Path) -> None:
+def test_a_rolled_back_copy_is_noticed_by_the_pin_alone(interrupted: Any) -> None:
     """A finished study replaced by an earlier state of itself, its witness's memory rolled back with it."""
-    commands = Commands(tmp_path)
-    early, late = tmp_path / "early", tmp_path / "study"
-    process = commands.start("run", commands.study_file(), "--dir", str(late), "--json")
-    wait_until_opened(late, process)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
-    shutil.copytree(late, early, ignore=shutil.ignore_patterns("*.sock"))
-    assert commands.run("verify", str(early)).returncode == 0
-    assert commands.run("run", "--dir", str(late), "--json").returncode == 0
-    done = commands.run("verify", str(early), "--json")
+    assert interrupted.early_verified == 0
+    done = interrupted.commands.run("verify", str(interrupted.early), "--json")
     assert done.returncode == 1
     assert "ROLLBACK" in {one["code"] for one in json.loads(done.stdout)["findings"]}
 
 
-def test_ctrl_c_ends_in_order_within_5_seconds_and_run_goes_on(commands: Commands) -> None:
-    study = commands.directory / "study"
-    process = commands.start("run", commands.study_file(), "--dir", str(study))
-    wait_until_opened(study, process)
-    time.sleep(1.5)
-    began = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    _out, error = process.communicate(timeout=20)
-    assert time.monotonic() - began < 5
-    assert process.returncode == 130
-    assert "goes on" in error
-    wait_until_gone(study)
-    assert not processes_of(study)["supervisor"]
-    before = commands.entries(str(study))
-    done = commands.run("run", "--dir", str(study), "--json")
-    assert done.returncode == 0, done.stderr
-    assert commands.entries(str(study))[: len(before)] == before
+def test_ctrl_c_ends_in_order_within_5_seconds_and_run_goes_on(interrupted: Any) -> None:
+    assert interrupted.took_s < 5
+    assert interrupted.status == 130
+    assert "goes on" in interrupted.error
+    assert not interrupted.left
+    assert 0 < len(interrupted.entries) < interrupted.summary["entries"]
+    after = interrupted.commands.entries(str(interrupted.path))
+    assert after[: len(interrupted.entries)] == interrupted.entries
+
+
+def test_what_a_study_took_is_counted_over_all_its_runs(interrupted: Any) -> None:
+    before, summary = interrupted.usage, interrupted.summary
+    assert before["seconds"] > 0
+    assert summary["seconds"] > before["seconds"] + interrupted.added_s
+    assert summary["sandboxes_cpu_s"] >= before["sandboxes_cpu_s"]
 
 
 def test_a_closed_study_is_shown_again_and_not_run_again(finished: Any) -> None:
@@ -252,14 +238,8 @@ def test_a_closed_study_is_shown_again_and_not_run_again(finished: Any) -> None:
     assert finished.commands.entries(str(finished.path)) == before
 
 
-def test_plain_lines_are_printed_when_stdout_is_not_a_terminal(commands: Commands) -> None:
-    short = SMALL.replace("submissions = 3", "submissions = 1", 1).replace(
-        'pipelines = [\'[["probe", {}]]\', \'[["conf_keep", {}], ["probe", {}]]\']',
-        "pipelines = ['[[\"probe\", {}]]']",
-    )
-    done = commands.run("run", commands.study_file(short), "--dir", "study")
-    assert done.returncode == 0, done.stderr
-    assert "\x1b" not in done.stdout
-    assert "verify: ok" in done.stdout
-    assert "./aar verify study" in done.stdout
-    assert "control plane" in done.stdout
+def test_plain_lines_are_printed_when_stdout_is_not_a_terminal(interrupted: Any) -> None:
+    assert "\x1b" not in interrupted.printed
+    assert "verify: ok" in interrupted.printed
+    assert "./aar verify study" in interrupted.printed
+    assert "control plane" in interrupted.printed

@@ -10,7 +10,7 @@ import pytest
 from aar.formats.cosignature import cosigned_at
 from aar.formats.note import parse_note
 from aar.formats.policy import parse_policy
-from small_study import SMALL, Commands
+from small_study import TINY, Commands
 from witness.served import served
 
 pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
@@ -23,7 +23,7 @@ def free_port() -> int:
 
 def with_witness(vkey: str, port: int, quorum: str = "") -> str:
     table = f'name = "{vkey.split("+")[0]}"\nvkey = "{vkey}"\nurl = "http://127.0.0.1:{port}"\n'
-    return SMALL.replace("\n\n[[task]]", f"\n{quorum}\n\n[[witness]]\n{table}\n[[task]]", 1)
+    return TINY.replace("\n\n[[task]]", f"\n{quorum}\n\n[[witness]]\n{table}\n[[task]]", 1)
 
 
 def test_a_study_waits_for_its_witness_and_goes_on_when_that_knows_the_log(tmp_path: Path):

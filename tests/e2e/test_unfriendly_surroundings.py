@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from small_study import SMALL, SOURCE, Commands, wait_until_gone, wait_until_opened
+from small_study import SMALL, SOURCE, Commands, wait_until_gone
 
 pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
 
@@ -110,23 +110,6 @@ def test_a_closed_study_run_again_shows_what_was_measured_when_it_ran(copied: tu
     same = ("seconds", "submissions", "control_plane_cpu_share", "best", "verdict")
     assert {name: shown[name] for name in same} == {name: measured[name] for name in same}
     assert json.loads((study / "summary.json").read_text()) == measured
-
-
-def test_what_a_study_took_is_counted_over_all_its_runs(commands: Commands) -> None:
-    study = commands.directory / "study"
-    process = commands.start("run", commands.study_file(), "--dir", str(study), "--json")
-    wait_until_opened(study, process)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
-    wait_until_gone(study)
-    usage = study / "operator" / "usage.json"
-    before = json.loads(usage.read_text())
-    assert before["seconds"] > 0
-    # Longer than what is still to do can take: counting only the last run would show.
-    usage.write_text(json.dumps({**before, "seconds": before["seconds"] + 1_000}))
-    summary = commands.json("run", "--dir", str(study), "--json")
-    assert summary["seconds"] > before["seconds"] + 1_000
-    assert summary["sandboxes_cpu_s"] >= before["sandboxes_cpu_s"]
 
 
 @pytest.mark.parametrize("delay_s", [0.15, 0.3, 0.45, 0.6, 0.8])

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from small_study import SOURCE, TINY_COMPARISON, Commands
+from small_study import SOURCE, TINY, Commands
 
 ROOT = SOURCE.parent
 ADAPTERS = ("aar.llm.inspect_", "aar.llm.mcp_")
@@ -78,7 +78,7 @@ def test_every_other_module_is_imported(python: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.sandbox
 def test_a_study_runs_to_its_end(python: Path, tmp_path: Path) -> None:
-    study = Commands(tmp_path).study_file(TINY_COMPARISON)
+    study = Commands(tmp_path).study_file(TINY)
     config = f"XDG_CONFIG_HOME={tmp_path / 'config'}"
     code = (
         "import os, runpy, sys; name, _, value = sys.argv.pop(1).partition('='); os.environ[name] = value; "

@@ -40,6 +40,12 @@ class Inode:
     synced: bytes = b""
 
 
+@cache
+def _folder(path: Path) -> str:
+    """The directory of a name: asked for hundreds of names at every effect."""
+    return str(path.parent)
+
+
 class MemoryDisk(Disk):
     """A file system that knows what a power cut leaves: what was synced surely, of the rest anything."""
 
@@ -76,7 +82,8 @@ class MemoryDisk(Disk):
         return None if inode is None else bytes(inode.data)
 
     def list(self, path: Path) -> tuple[str, ...]:
-        return tuple(sorted(one.name for one in self.names if one.parent == path and one != path))
+        told = str(path)
+        return tuple(sorted(one.name for one in self.names if _folder(one) == told and one != path))
 
     def _need_directory(self, path: Path) -> None:
         if self.names.get(path, 0) is not None:
@@ -149,10 +156,13 @@ class MemoryDisk(Disk):
     def sync_directory(self, path: Path) -> None:
         def act() -> None:
             self._need_directory(path)
+            told = str(path)
             kept = {
-                one: inode for one, inode in self.synced_names.items() if one.parent != path or one == path
+                one: inode for one, inode in self.synced_names.items() if _folder(one) != told or one == path
             }
-            self.synced_names = kept | {one: inode for one, inode in self.names.items() if one.parent == path}
+            self.synced_names = kept | {
+                one: inode for one, inode in self.names.items() if _folder(one) == told
+            }
 
         self._effect("sync_directory", path, act)
 

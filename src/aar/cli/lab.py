@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from aar.lab.problems.problem import Marks, Sizes
     from aar.lab.runs import ExperimentResult, RunKey
 
-# Small matrices: more threads of linear algebra only wait for each other, and a sandbox has one.
-ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 MOST_SEEDS, MOST_REPLICATES, MOST_JOBS = 10_000, 100, 64
 # A split of digits is small: eight of them to a seed.
 REPLICATES: Mapping[str, int] = {"digits": 8}
@@ -44,8 +42,6 @@ def lab(options: argparse.Namespace) -> int:
     from aar.lab.errors import LabError
     from aar.verify.pgr import UndefinedPGR
 
-    for name in ONE_THREAD:
-        os.environ.setdefault(name, "1")
     actions = {"problems": problems, "methods": methods, "run": run, "table": table}
     try:
         return actions[options.action](options)

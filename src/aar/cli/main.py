@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -19,6 +20,10 @@ EXIT_FAULT = 70
 EXIT_SANDBOX_ENDED = 125
 EXIT_INTERRUPTED = 130
 
+# Small matrices: more threads of linear algebra only wait for each other, and a sandbox has one. To be set
+# before numpy is loaded.
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
 Command = Callable[[argparse.Namespace], int]
 
 
@@ -26,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     from aar.cli.output import prepare_streams
 
+    for name in ONE_THREAD:
+        os.environ.setdefault(name, "1")
     prepare_streams()
     options = build_parser().parse_args(arguments)
     command: Command = options.command

@@ -113,11 +113,15 @@ class Signer:
     name: str
     seed: bytes = field(repr=False)
     algorithm: int = ED25519
+    # Public and secret key: to make them takes as long as to sign.
+    _pair: tuple[bytes, bytes] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_pair", nacl.bindings.crypto_sign_seed_keypair(self.seed))
 
     @property
     def vkey(self) -> VerifierKey:
-        public_key, _secret = nacl.bindings.crypto_sign_seed_keypair(self.seed)
-        return VerifierKey(self.name, self.algorithm, public_key)
+        return VerifierKey(self.name, self.algorithm, self._pair[0])
 
     def sign(self, text: str) -> Signature:
         """A note's signature line over `text`; only for a plain Ed25519 key."""
@@ -133,8 +137,7 @@ class Signer:
         return Signature(self.name, self.vkey.key_id, signature)
 
     def _raw(self, message: bytes) -> bytes:
-        _public, secret = nacl.bindings.crypto_sign_seed_keypair(self.seed)
-        return nacl.bindings.crypto_sign(message, secret)[:SIGNATURE_BYTES]
+        return nacl.bindings.crypto_sign(message, self._pair[1])[:SIGNATURE_BYTES]
 
 
 def format_skey(signer: Signer) -> str:

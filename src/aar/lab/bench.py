@@ -311,7 +311,7 @@ def _judged(problem: AnyProblem, request: Mapping[str, Any]) -> Iterator[tuple[i
         return
     fixed = cast("Problem", problem)
     for seed, replicate, one in _splits(fixed, request):
-        taught = fixed.teach(seed + replicate, one.labelled, one.unlabelled, one.tested)
+        taught = fixed.teach(seed + replicate, one.labelled, one.unlabelled, one.tested, with_votes=False)
         train_x, test_x = (fixed.features[list(items)] for items in (one.unlabelled, one.tested))
         yield seed, taught, _vanilla(_instance(fixed, train_x, test_x, taught), taught)
 

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from itertools import compress
+from itertools import chain, compress
 from struct import Struct
 
 from aar.verify.payload import Payload, format_payload
@@ -198,7 +198,7 @@ def _drawn_counts(payload: Payload, draws: int, group: int) -> tuple[tuple[int, 
     # Units are drawn by 16-bit numbers through a table in which each has the same number of places. The few
     # places left over draw nothing: a sample is then a little smaller, and no unit likelier than another.
     places = SLOTS // len(packed)
-    table = [unit for unit in packed for _place in range(places)]
+    table = list(chain.from_iterable([unit] * places for unit in packed))
     table += [0] * (SLOTS - len(table))
     draw_unit = table.__getitem__
     size = 2 * len(packed)

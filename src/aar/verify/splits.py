@@ -13,8 +13,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 SEED_BYTES = 6
 
@@ -165,11 +166,18 @@ def _dealt(label: bytes, public: Sequence[int], middle: int, group: int) -> tupl
     if group == 1:
         order = shuffled(label, public)
         return order[:middle], order[middle:]
-    members: dict[int, list[int]] = {}
-    for item in public:
-        members.setdefault(item // group, []).append(item)
+    members = _members(tuple(public), group)
     taken: list[int] = []
     numbers = iter(shuffled(label, list(members)))
     while len(taken) < middle and (number := next(numbers, None)) is not None:
         taken += members[number]
     return taken, [item for number in numbers for item in members[number]]
+
+
+@lru_cache(maxsize=4)
+def _members(public: tuple[int, ...], group: int) -> Mapping[int, Sequence[int]]:
+    """The public items of each group: they are the same for all splits of a study."""
+    members: dict[int, list[int]] = {}
+    for item in public:
+        members.setdefault(item // group, []).append(item)
+    return members

@@ -103,7 +103,13 @@ class Claims:
         return hashlib.sha256(b"".join(parts)).hexdigest()
 
     def teach(
-        self, seed: int, labelled: Sequence[int], unlabelled: Sequence[int], tested: Sequence[int]
+        self,
+        seed: int,
+        labelled: Sequence[int],
+        unlabelled: Sequence[int],
+        tested: Sequence[int],
+        *,
+        with_votes: bool = True,
     ) -> Taught:
         """Train the weak teacher and the ceiling of one split; about 10 ms of processor time."""
         check_split(SIZES.pool, labelled, unlabelled, tested)
@@ -116,6 +122,7 @@ class Claims:
             teacher_l2=TEACHER_L2,
             student_l2=STUDENT_L2,
             rng=np.random.default_rng(seed),
+            with_votes=with_votes,
             zero_shot=(self._own_answers[train], self._own_answers[test]) if self._is_elicited else None,
         )
 

@@ -4,20 +4,28 @@ The weak teacher is a shallow decision tree on 16 pooled pixels; the strong stud
 spectral coordinates of all images, which are computed without any label (so the setting is transductive);
 the ceiling is the same probe with true labels. A representation in which the teacher's mistakes cannot be
 written down is what lets a student do better than it was taught.
+
+Of scikit-learn only the file of the images is read: to import it takes longer than all splits of a small
+study. Its coordinates are stored (tools/embed_digits.py), its tree is grown again (`aar.lab.problems.tree`).
 """
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from collections.abc import Sequence
 from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from aar.lab.errors import MalformedData
 from aar.lab.instance import STUDENT_L2, Floats, Probabilities
 from aar.lab.probe import Probe, predict
 from aar.lab.problems.problem import Sizes, Taught, check_split
+from aar.lab.problems.tree import tree_answers
 
 SIZES = Sizes(pool=1_797, features=40, sealed=400, labelled=150, unlabelled=750)
 NEIGHBOURS = 12
@@ -26,6 +34,12 @@ LEAF_ITEMS = 2
 # Trees that vote, each on as many items drawn with repetition from the same labelled ones.
 VOTERS = 7
 CLIP = 0.02
+# A pixel has 17 levels, so that a sum of four of them is a whole number up to this.
+POOLED_LEVELS = 64
+
+FEATURES_FILE = Path(__file__).resolve().parents[1] / "data" / "digits-features.npy"
+# In the package scikit-learn.
+IMAGES_FILE = "datasets/data/digits.csv.gz"
 
 Items = NDArray[np.intp]
 
@@ -42,33 +56,32 @@ STATEMENT = (
 
 
 class Digits:
-    """The problem with its labels. The features are computed once."""
+    """The problem with its labels. The features are read once."""
 
     sizes = SIZES
     statement = STATEMENT
     student_l2 = STUDENT_L2
 
     def __init__(self) -> None:
-        from sklearn.datasets import load_digits
-
-        images = load_digits()
-        self._pixels = images.data / 16.0
-        self._y = images.target % 2 == 1
+        rows = images()
+        self._pixels = rows[:, :-1] / 16.0
+        self._y = rows[:, -1] % 2 == 1
         pooled = self._pixels.reshape(-1, 4, 2, 4, 2).mean(axis=(2, 4)).reshape(-1, 16)
-        # Sums of 4 pixels of 17 levels: exact in single precision, which is what a tree reads.
-        self._pooled = pooled.astype(np.float32)
+        # By columns, and in sixty-fourths: that is exact.
+        self._pooled = np.ascontiguousarray((pooled * POOLED_LEVELS).astype(np.int16).T)
 
     @cached_property
     def features(self) -> Floats:
         """Standardised spectral coordinates [1797, 40] of all images, without labels."""
-        from sklearn.manifold import SpectralEmbedding
-
-        embedding = SpectralEmbedding(
-            SIZES.features, affinity="nearest_neighbors", n_neighbors=NEIGHBOURS, random_state=0
-        )
-        raw = embedding.fit_transform(self._pixels)
-        standardised: Floats = ((raw - raw.mean(axis=0)) / raw.std(axis=0)).astype(np.float32)
-        return standardised
+        try:
+            stored = np.load(FEATURES_FILE, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise MalformedData(str(FEATURES_FILE), 0, f"{error}; install the package again") from error
+        if stored.shape != (SIZES.pool, SIZES.features) or stored.dtype != np.float32:
+            told = f"{stored.dtype} {stored.shape}, want float32 {(SIZES.pool, SIZES.features)}"
+            raise MalformedData(str(FEATURES_FILE), 0, f"{told}; run tools/embed_digits.py")
+        features: Floats = stored
+        return features
 
     @property
     def digest(self) -> str:
@@ -83,15 +96,19 @@ class Digits:
         return hashlib.sha256(data).hexdigest()
 
     def teach(
-        self, seed: int, labelled: Sequence[int], unlabelled: Sequence[int], tested: Sequence[int]
+        self,
+        seed: int,
+        labelled: Sequence[int],
+        unlabelled: Sequence[int],
+        tested: Sequence[int],
+        *,
+        with_votes: bool = True,
     ) -> Taught:
-        """Train the weak teacher and the ceiling of one split; about 4 ms of processor time."""
+        """Train weak teacher and ceiling of one split; about 8 ms of processor time, 3 without votes."""
         check_split(SIZES.pool, labelled, unlabelled, tested)
         taught, train, test = (np.asarray(items, dtype=np.intp) for items in (labelled, unlabelled, tested))
         ones = self._answers(taught, np.concatenate([train, test]), seed)
         weak = np.clip(ones[: len(train)], CLIP, 1 - CLIP)
-        drawn = np.random.default_rng(seed).integers(0, len(taught), size=(VOTERS, len(taught)))
-        votes = np.stack([self._answers(taught[own], train, seed) for own in drawn], axis=1)
         ceiling = Probe(self.features[train], l2=STUDENT_L2).fit(self._y[train].astype(np.float64))
         truth = self._y[test]
         return Taught(
@@ -100,23 +117,36 @@ class Digits:
             truth=truth,
             weak_correct=(ones[len(train) :] > 0.5) == truth,
             ceiling_correct=(predict(ceiling, self.features[test]) > 0.5) == truth,
-            votes=np.clip(votes, CLIP, 1 - CLIP),
+            votes=self._votes(seed, taught, train) if with_votes else None,
         )
+
+    def _votes(self, seed: int, taught: Items, asked: Items) -> Probabilities:
+        """P(odd) of the `asked` items [n, VOTERS] from trees on samples of the `taught` ones."""
+        drawn = np.random.default_rng(seed).integers(0, len(taught), size=(VOTERS, len(taught)))
+        votes = np.stack([self._answers(taught[own], asked, seed) for own in drawn], axis=1)
+        return np.clip(votes, CLIP, 1 - CLIP)
 
     def _answers(self, taught: Items, asked: Items, seed: int) -> Probabilities:
         """P(odd) of the `asked` items from a tree that learnt from the `taught` ones, repetitions too."""
-        from sklearn import config_context
-        from sklearn.tree import DecisionTreeClassifier
+        return tree_answers(
+            self._pooled, self._y, taught, asked, depth=TREE_DEPTH, leaf=LEAF_ITEMS, seed=seed & 0x7FFFFFFF
+        )
 
-        # What scikit-learn asks of its input before a tree is grown takes longer than the tree.
-        with config_context(skip_parameter_validation=True, assume_finite=True):
-            tree = DecisionTreeClassifier(
-                max_depth=TREE_DEPTH, min_samples_leaf=LEAF_ITEMS, random_state=seed & 0x7FFFFFFF
-            )
-            tree.fit(self._pooled[taught], self._y[taught], check_input=False)
-            if True not in tree.classes_:
-                # A teacher that saw one class only knows no other.
-                return np.zeros(len(asked))
-            both = tree.predict_proba(self._pooled[asked], check_input=False)
-        answers: Probabilities = both[:, list(tree.classes_).index(True)]
-        return answers
+
+def images() -> NDArray[np.float64]:
+    """Pixels from 0 to 16, and the digit [1797, 65], out of scikit-learn's file of them."""
+    package = find_spec("sklearn")
+    folders = list(package.submodule_search_locations or ()) if package else []
+    if not folders:
+        raise MalformedData(IMAGES_FILE, 0, "there is no scikit-learn here, which has the digits; install it")
+    path = Path(folders[0], IMAGES_FILE)
+    try:
+        with gzip.open(path, "rt", encoding="ascii") as lines:
+            rows = np.loadtxt(lines, delimiter=",", ndmin=2)
+    except (OSError, EOFError, ValueError) as error:
+        raise MalformedData(str(path), 0, f"{error}; install scikit-learn again") from error
+    if rows.shape != (SIZES.pool, 65):
+        raise MalformedData(
+            str(path), 0, f"{rows.shape}, want {(SIZES.pool, 65)}; install scikit-learn again"
+        )
+    return rows

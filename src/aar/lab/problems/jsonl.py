@@ -202,7 +202,13 @@ class JsonlProblem:
         return words * np.float32(BUCKETS**0.5)
 
     def teach(
-        self, seed: int, labelled: Sequence[int], unlabelled: Sequence[int], tested: Sequence[int]
+        self,
+        seed: int,
+        labelled: Sequence[int],
+        unlabelled: Sequence[int],
+        tested: Sequence[int],
+        *,
+        with_votes: bool = True,
     ) -> Taught:
         """Train the weak teacher and the ceiling of one split."""
         check_split(self.sizes.pool, labelled, unlabelled, tested)
@@ -215,6 +221,7 @@ class JsonlProblem:
             teacher_l2=TEACHER_L2,
             student_l2=STUDENT_L2,
             rng=np.random.default_rng(seed),
+            with_votes=with_votes,
         )
 
 

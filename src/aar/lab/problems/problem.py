@@ -79,9 +79,18 @@ class Problem(Protocol):
         """The strong features of all items [pool, features], made without labels."""
 
     def teach(
-        self, seed: int, labelled: Sequence[int], unlabelled: Sequence[int], tested: Sequence[int]
+        self,
+        seed: int,
+        labelled: Sequence[int],
+        unlabelled: Sequence[int],
+        tested: Sequence[int],
+        *,
+        with_votes: bool = True,
     ) -> Taught:
-        """Train the weak teacher and the ceiling of one split and look at what they get right."""
+        """Train the weak teacher and the ceiling of one split and look at what they get right.
+
+        Without `with_votes` there are none: on `digits` they take most of the time.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

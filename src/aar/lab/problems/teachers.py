@@ -48,6 +48,7 @@ def taught_linearly(
     teacher_l2: float,
     student_l2: float,
     rng: np.random.Generator,
+    with_votes: bool = True,
     zero_shot: tuple[Probabilities, Probabilities] | None = None,
 ) -> Taught:
     """A split taught by a logistic teacher on what it has `seen`, and judged.
@@ -68,7 +69,7 @@ def taught_linearly(
         truth=truth,
         weak_correct=is_one(predict(teachers[:, 0], seen.tested)) == truth,
         ceiling_correct=is_one(predict(ceiling, strong.tested)) == truth,
-        votes=told[:, 1:],
+        votes=told[:, 1:] if with_votes else None,
         zero_shot=zero_shot,
     )
 

@@ -14,6 +14,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from aar.formats.keys import format_vkey, parse_vkey
+
+# The monitor loads it when it reads the first pipeline: by then we may be a uid that reads no library.
+from aar.lab import pipeline  # noqa: F401
 from aar.outside.gateway.blobs import Blobs
 from aar.outside.gateway.kept import Kept
 from aar.outside.gateway.ledger import LEDGER, Ledger, LedgerUnusable

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from aar.lab.errors import MalformedPipeline
-from aar.lab.pipeline import parse_pipeline_text
 
 # A parser goes down once per level, and the snapshot is a stranger's: what is deeper is taken as bytes.
 MOST_SOURCE_BYTES = 32_768
@@ -108,6 +107,9 @@ def _digest(value: Any) -> str:
 
 
 def _pipeline(text: str) -> list[Any] | None:
+    # With the lab comes numpy: who only counts what a record says waits .2 s for nothing.
+    from aar.lab.pipeline import parse_pipeline_text
+
     try:
         return [[name, sorted(values.items())] for name, values in parse_pipeline_text(text)]
     except MalformedPipeline:

@@ -9,15 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
-from aar.lab.pipeline import VANILLA
 from aar.outside.monitor.fingerprint import Fingerprint, fingerprint_of, pipeline_fingerprint, pipeline_in
 from aar.outside.monitor.sighting import Sighting, shown
 
 # So many variants of one method by one researcher, each with a draw of its own, are a lottery.
 LUCKY_VARIANTS = 3
-PLAIN = ('[["probe", {}]]', VANILLA)
 
 Snapshot = Callable[[str], bytes | None]
 
@@ -53,7 +52,6 @@ class Methods:
         self._rows: dict[tuple[str, str], _Row] = {}
         self._listed: set[tuple[str, str]] = set()
         self._is_explored: set[int] = set()
-        self._plain = {pipeline_fingerprint(one) for one in PLAIN}
 
     def task_opened(self, body: Mapping[str, Any]) -> None:
         """A human's list of pipelines: whoever hands one in does as told."""
@@ -128,7 +126,7 @@ class Methods:
         for one in handed_in:
             if one.researcher == mine.researcher:
                 return one
-            if one.index in self._is_explored and self._pipeline(mine.digest) not in self._plain:
+            if one.index in self._is_explored and self._pipeline(mine.digest) not in _plain():
                 return one
         return None
 
@@ -150,6 +148,14 @@ class Methods:
                 self._fingerprints[digest] = fingerprint_of(files)
                 self._pipelines[digest] = pipeline_in(files) or ""
         return self._fingerprints[digest]
+
+
+@cache
+def _plain() -> frozenset[str | None]:
+    """Fingerprints of the plain student, which everybody hands in."""
+    from aar.lab.pipeline import VANILLA
+
+    return frozenset(pipeline_fingerprint(one) for one in ('[["probe", {}]]', VANILLA))
 
 
 def _whose(first: _HandedIn, mine: _HandedIn) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -90,19 +91,25 @@ def costs(scores: NDArray[np.float64], rules: Sequence[str], seed: int, climbs: 
     ]
 
 
+@cache
+def _near() -> tuple[tuple[int, ...], ...]:
+    """For each candidate the others that have one of its blocks."""
+    blocks = [{json.dumps(block) for block in one} for one in candidates()]
+    return tuple(
+        tuple(other for other, has in enumerate(blocks) if other != row and has & own)
+        for row, own in enumerate(blocks)
+    )
+
+
 def _climb(scores: NDArray[np.float64], rule: str, rng: np.random.Generator) -> float:
     """The held-out PGR of the method that one climb ends at."""
     release = RULES[rule](np.random.default_rng(int(rng.integers(1 << 32))))
-    blocks = [{json.dumps(block) for block in one} for one in candidates()]
-    near = [
-        [other for other, has in enumerate(blocks) if other != row and has & own]
-        for row, own in enumerate(blocks)
-    ]
+    near = _near()
     current, best = 0, None
     for asked in range(STEPS):
         # Mostly a neighbour of the best so far, at times anything: then it cannot get stuck.
         anywhere, place = rng.random(2)
-        choice = range(len(blocks)) if anywhere < 0.2 else near[current]
+        choice = range(len(near)) if anywhere < 0.2 else near[current]
         proposed = 0 if not asked else choice[int(place * len(choice))]
         splits = rng.permutation(EXPLORED)[:SEEDS]
         told = release.tell(float(scores[proposed, splits].mean()))
