@@ -10,9 +10,10 @@ here is said in tests/lab/test_lab_digits.py. A change beyond that is a new prob
 from __future__ import annotations
 
 import numpy as np
+from sklearn.datasets import load_digits
 from sklearn.manifold import SpectralEmbedding
 
-from aar.lab.problems.digits import FEATURES_FILE, NEIGHBOURS, SIZES, images
+from aar.lab.problems.digits import FEATURES_FILE, NEIGHBOURS, SIZES
 
 
 def embedded() -> np.ndarray:
@@ -20,7 +21,7 @@ def embedded() -> np.ndarray:
     embedding = SpectralEmbedding(
         SIZES.features, affinity="nearest_neighbors", n_neighbors=NEIGHBOURS, random_state=0
     )
-    raw = embedding.fit_transform(images()[:, :-1] / 16.0)
+    raw = embedding.fit_transform(load_digits().data / 16.0)
     return ((raw - raw.mean(axis=0)) / raw.std(axis=0)).astype(np.float32)
 
 

@@ -91,7 +91,7 @@ def test_scikit_learn_with_its_labels_is_loaded_by_problems_only_and_late() -> N
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sklearn")
         ]
     # A sandbox finds lab/problems empty.
-    assert users <= {f"lab/problems/{name}.py" for name in ("jsonl", "preflight")}
+    assert users <= {f"lab/problems/{name}.py" for name in ("digits", "jsonl", "preflight")}
     assert not at_top
 
 

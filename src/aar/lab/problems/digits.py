@@ -5,17 +5,15 @@ spectral coordinates of all images, which are computed without any label (so the
 the ceiling is the same probe with true labels. A representation in which the teacher's mistakes cannot be
 written down is what lets a student do better than it was taught.
 
-Of scikit-learn only the file of the images is read: to import it takes longer than all splits of a small
-study. Its coordinates are stored (tools/embed_digits.py), its tree is grown again (`aar.lab.problems.tree`).
+The coordinates are stored (tools/embed_digits.py): to compute them takes longer than the splits of a small
+study, and another machine rounds them otherwise.
 """
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 from collections.abc import Sequence
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +23,6 @@ from aar.lab.errors import MalformedData
 from aar.lab.instance import STUDENT_L2, Floats, Probabilities
 from aar.lab.probe import Probe, predict
 from aar.lab.problems.problem import Sizes, Taught, check_split
-from aar.lab.problems.tree import tree_answers
 
 SIZES = Sizes(pool=1_797, features=40, sealed=400, labelled=150, unlabelled=750)
 NEIGHBOURS = 12
@@ -34,12 +31,8 @@ LEAF_ITEMS = 2
 # Trees that vote, each on as many items drawn with repetition from the same labelled ones.
 VOTERS = 7
 CLIP = 0.02
-# A pixel has 17 levels, so that a sum of four of them is a whole number up to this.
-POOLED_LEVELS = 64
 
 FEATURES_FILE = Path(__file__).resolve().parents[1] / "data" / "digits-features.npy"
-# In the package scikit-learn.
-IMAGES_FILE = "datasets/data/digits.csv.gz"
 
 Items = NDArray[np.intp]
 
@@ -63,12 +56,14 @@ class Digits:
     student_l2 = STUDENT_L2
 
     def __init__(self) -> None:
-        rows = images()
-        self._pixels = rows[:, :-1] / 16.0
-        self._y = rows[:, -1] % 2 == 1
+        from sklearn.datasets import load_digits
+
+        images = load_digits()
+        self._pixels = images.data / 16.0
+        self._y = images.target % 2 == 1
         pooled = self._pixels.reshape(-1, 4, 2, 4, 2).mean(axis=(2, 4)).reshape(-1, 16)
-        # By columns, and in sixty-fourths: that is exact.
-        self._pooled = np.ascontiguousarray((pooled * POOLED_LEVELS).astype(np.int16).T)
+        # Sums of 4 pixels of 17 levels: exact in single precision, which is what a tree reads.
+        self._pooled = pooled.astype(np.float32)
 
     @cached_property
     def features(self) -> Floats:
@@ -128,25 +123,18 @@ class Digits:
 
     def _answers(self, taught: Items, asked: Items, seed: int) -> Probabilities:
         """P(odd) of the `asked` items from a tree that learnt from the `taught` ones, repetitions too."""
-        return tree_answers(
-            self._pooled, self._y, taught, asked, depth=TREE_DEPTH, leaf=LEAF_ITEMS, seed=seed & 0x7FFFFFFF
-        )
+        from sklearn import config_context
+        from sklearn.tree import DecisionTreeClassifier
 
-
-def images() -> NDArray[np.float64]:
-    """Pixels from 0 to 16, and the digit [1797, 65], out of scikit-learn's file of them."""
-    package = find_spec("sklearn")
-    folders = list(package.submodule_search_locations or ()) if package else []
-    if not folders:
-        raise MalformedData(IMAGES_FILE, 0, "there is no scikit-learn here, which has the digits; install it")
-    path = Path(folders[0], IMAGES_FILE)
-    try:
-        with gzip.open(path, "rt", encoding="ascii") as lines:
-            rows = np.loadtxt(lines, delimiter=",", ndmin=2)
-    except (OSError, EOFError, ValueError) as error:
-        raise MalformedData(str(path), 0, f"{error}; install scikit-learn again") from error
-    if rows.shape != (SIZES.pool, 65):
-        raise MalformedData(
-            str(path), 0, f"{rows.shape}, want {(SIZES.pool, 65)}; install scikit-learn again"
-        )
-    return rows
+        # What scikit-learn asks of its input before a tree is grown takes longer than the tree.
+        with config_context(skip_parameter_validation=True, assume_finite=True):
+            tree = DecisionTreeClassifier(
+                max_depth=TREE_DEPTH, min_samples_leaf=LEAF_ITEMS, random_state=seed & 0x7FFFFFFF
+            )
+            tree.fit(self._pooled[taught], self._y[taught], check_input=False)
+            if True not in tree.classes_:
+                # A teacher that saw one class only knows no other.
+                return np.zeros(len(asked))
+            both = tree.predict_proba(self._pooled[asked], check_input=False)
+        answers: Probabilities = both[:, list(tree.classes_).index(True)]
+        return answers
