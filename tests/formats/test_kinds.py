@@ -58,8 +58,9 @@ def test_every_kind_refuses_a_body_that_is_no_object_or_an_empty_one(kind: str):
 
 
 def test_a_field_too_many_or_too_few_is_refused():
-    refused("comment", {**COMMENT, "mood": 1}, "comment: .* exactly on, text")
-    refused("comment", {"on": 3}, "comment: .* exactly on, text")
+    refused("comment", {**COMMENT, "mood": 1}, "comment: got 'mood' beside, want .* exactly on, text")
+    refused("comment", {"on": 3}, "comment: got none of text, want .* exactly on, text")
+    refused("comment", {"on": 3, "mood": 1}, "comment: got none of text and 'mood' beside, want")
 
 
 def test_a_field_too_many_or_too_few_in_an_object_of_a_body_is_refused():

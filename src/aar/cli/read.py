@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from aar.cli.output import complain, say, say_json
 from aar.cli.safe_text import terminal_safe, typed
 from aar.formats.bookmark import format_bookmark
 from aar.formats.entry import NO_ISOLATION, Leaf
-from aar.formats.kinds import KINDS
+from aar.formats.errors import FormatError
+from aar.formats.kinds import KINDS, check_body
 from aar.outside.projection import Projection
 from aar.outside.study_directory import NotAStudy, StudyDirectory
 from aar.verify.evidence import write_evidence
@@ -147,11 +148,14 @@ def _of_the_marked_log(study: StudyDirectory, report: Report) -> Report:
     )
 
 
-def read_leaves(study: StudyDirectory, *, is_tampered_refused: bool = True) -> list[Leaf]:
+def read_leaves(
+    study: StudyDirectory, *, is_tampered_refused: bool = True, are_shapes_checked: bool = True
+) -> list[Leaf]:
     """All published entries of a log that holds; raises `NotAStudy`, `NotARecord`, or says what does not.
 
-    Every signature and hash of the log is checked, what the entries claim is not: that is `verify`. Where a
-    human decides in spite of it (`is_tampered_refused` false) it is said on standard error.
+    Every signature and hash of the log is checked, and the shape of each entry; what the entries claim is
+    not: that is `verify`. Where a human decides in spite of it (`is_tampered_refused` false) it is said on
+    standard error.
     """
     if not study.path.exists():
         raise CommandFailed(f"{study.path}: there is no such directory")
@@ -170,9 +174,24 @@ def read_leaves(study: StudyDirectory, *, is_tampered_refused: bool = True) -> l
             raise CommandFailed(_first_finding(study, report), EXIT_TAMPERED)
         complain(_first_finding(study, report))
     leaves = poll_leaves(study)
+    if are_shapes_checked:
+        check_shapes(study, leaves)
     for line in isolation_lines(leaves):
         complain(line)
     return leaves
+
+
+def check_shapes(study: StudyDirectory, leaves: Iterable[Leaf]) -> None:
+    """Raise `CommandFailed` for the first entry that this version would not write: nothing folds it."""
+    for leaf in leaves:
+        try:
+            check_body(leaf.signed.entry.kind, leaf.signed.entry.body)
+        except FormatError as error:
+            raise CommandFailed(
+                f"{study.path}: entry {leaf.index} is none that this version of aar writes ({error}); "
+                f"use the one that wrote it. ./aar record {typed(study.path)} prints the entries as they are",
+                EXIT_TAMPERED,
+            ) from error
 
 
 def isolation_lines(leaves: Sequence[Leaf]) -> list[str]:
@@ -199,7 +218,7 @@ def record(options: argparse.Namespace) -> int:
     """Entries as JSON lines."""
     if options.kind is not None and options.kind not in KINDS:
         raise CommandFailed(f"--kind {options.kind}: there is no such kind; there is: {', '.join(KINDS)}")
-    for leaf in read_leaves(StudyDirectory(Path(options.dir))):
+    for leaf in read_leaves(StudyDirectory(Path(options.dir)), are_shapes_checked=False):
         entry = leaf.signed.entry
         if options.kind not in (None, entry.kind) or options.author not in (None, entry.author):
             continue

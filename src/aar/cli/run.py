@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
@@ -31,6 +32,7 @@ from aar.cli.opened_values import comparison_lines, comparisons_of
 from aar.cli.output import complain, leave_output, say, say_json
 from aar.cli.picture import Point, draw_pgr_over_time
 from aar.cli.read import (
+    check_shapes,
     detectable_lines,
     held_lines,
     isolation_lines,
@@ -69,6 +71,7 @@ from aar.outside.study_run import (
     refuse_when_all_stopped,
 )
 from aar.verify.leaderboard import Row, leaderboard
+from aar.verify.reader import NotARecord
 from aar.verify.report import Report, format_report
 from aar.verify.spending import STUDY, format_dollars
 
@@ -91,6 +94,9 @@ def run(options: argparse.Namespace) -> int:
         _check_apart(study.path)
     # Before anything is made: a data set that cannot be read makes no study.
     data = {}
+    if is_old:
+        with contextlib.suppress(NotARecord):
+            check_shapes(study, poll_leaves(study))
     opened = read_projection(study).opened if is_old else {}
     is_opened = bool(opened)
     backend = _backend_of(study, study_file, opened, options)

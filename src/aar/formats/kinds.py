@@ -181,9 +181,14 @@ def _usage(where: str, value: Value) -> None:
 
 
 def _check_fields(where: str, value: Value, fields: Mapping[str, Check]) -> None:
-    if not isinstance(value, dict) or set(value) != set(fields):
-        got = sorted(value) if isinstance(value, dict) else value
-        raise _refuse(where, got, "an object with exactly " + ", ".join(sorted(fields)))
+    wanted = "an object with exactly " + ", ".join(sorted(fields))
+    if not isinstance(value, dict):
+        raise _refuse(where, value, wanted)
+    if set(value) != set(fields):
+        lacks, beside = sorted(set(fields) - set(value)), sorted(set(value) - set(fields))
+        got = [f"none of {', '.join(lacks)}"] if lacks else []
+        got += [f"{', '.join(map(repr, beside)):.80} beside"] if beside else []
+        raise MalformedBody(f"{where}: got {' and '.join(got)}, want {wanted}")
     for name, check in fields.items():
         check(f"{where}.{name}", value[name])
 
