@@ -3,6 +3,9 @@
 Its researchers' models say what they do: ``test/steady`` works through its tasks, a call for each turn;
 ``test/greedy`` calls until it is told to stop, and then tries whether anything else is taken of it. Call ids
 count from 1 in every life of the process: a worker that was killed tells of its first calls again.
+
+Until a file ``go`` lies in the worker's directory, the steady one hands nothing in or back, and the greedy
+one makes one call beyond its first limit: so nothing that a test does to the study comes too late.
 """
 
 from __future__ import annotations
@@ -31,6 +34,8 @@ from aar.lab.pipeline import parse_pipeline, run_pipeline
 def predict(instance, rng):
     return run_pipeline(parse_pipeline([["probe", {}]]), instance, rng)
 """
+# Of the greedy one, within its first limit.
+FIRST_CALLS = 5
 USED = {"input": 900, "output": 100, "cache_read": 50, "cache_write": 10}
 LOOK = (
     "import os, glob; from pathlib import Path; "
@@ -62,9 +67,19 @@ class Researcher:
             else:
                 self.work()
 
+    def may_go_on(self) -> bool:
+        """Wait until it may, with what it has in hand; False where it has to stop before that."""
+        while not Path("go").exists():
+            limits = self.worker.get("/v1/limits", researcher=self.name)
+            if limits["stop"] not in ("", "paused") or self.ended.wait(0.05):
+                return False
+        return True
+
     def spend(self) -> None:
         while not self.turn():
             self.desk.post("/v1/lease", {})
+            if self.calls > FIRST_CALLS and not self.may_go_on():
+                return
             if self.ended.wait(0.05):
                 return
         # At a limit: nothing that it asks for is given.
@@ -102,8 +117,10 @@ class Researcher:
         steps = [{"name": "s1", "what": "look"}]
         plan = self.desk.post("/v1/plan", {"task": task, "steps": steps, "amends": -1})["index"]
         for _turn in range(3):
-            if self.turn() not in ("", "paused") or self.ended.wait(0.5):
+            if self.turn() not in ("", "paused") or self.ended.wait(0.05):
                 return
+        if not self.may_go_on():
+            return
         with contextlib.suppress(GatewayRefused):
             submission = self.submit(task, plan)
             while self.desk.get("/v1/receipt", submission=submission, wait_s=1)["receipt"] is None:

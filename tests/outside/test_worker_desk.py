@@ -63,7 +63,7 @@ class Spending(Gateway):
             meter=Meter(self.meter),
         )
         self.staff.service = self.service
-        self.staff.settle, self.staff.enforce = self.worker.settle, self.worker.enforce
+        self.staff.settle, self.staff.set_limit = self.worker.settle, self.worker.set_limit
         for desk in self.desks.values():
             desk._service, desk._settle = self.service, self.worker.settle_task
 
@@ -87,7 +87,7 @@ class Spending(Gateway):
     def set(self, researcher: str = ONE, **changes: Any) -> None:
         body = {"researcher": researcher, "task": "", "limits": changes, "reason": "x"}
         self.say(self.signers, "reviewer-a", "budget-set", body)
-        self.staff.enforce()
+        self.worker.enforce()
 
 
 @pytest.fixture
@@ -245,6 +245,30 @@ def test_a_lowered_limit_ends_the_lease_also_when_witnesses_are_late(
     with pytest.raises(Refused, match="no witness"):
         gateway.staff.take_entry({"entry": signed, "blobs": []}, who="control")
     assert gateway.desks[TWO].lease({}, {})["task"]["task"] == task
+
+
+def test_nothing_is_handed_back_between_the_entry_of_a_limit_and_what_it_ends(
+    gateway: Spending, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, _plan = gateway.plan(ONE)
+    gateway.call(1)
+    told = {"task": task, "outcome": "done", "reason": "x"}
+    handing_back = threading.Thread(target=lambda: gateway.desks[ONE].done(told, {}))
+    enforce = gateway.worker.enforce
+
+    def enforce_late() -> None:
+        handing_back.start()
+        handing_back.join(0.2)
+        enforce()
+
+    monkeypatch.setattr(gateway.worker, "enforce", enforce_late)
+    chain = gateway.service.projection.chain("reviewer-a")
+    body: dict[str, Any] = {"researcher": "", "task": task, "limits": {"tokens": 10}, "reason": "x"}
+    entry = Entry(ORIGIN, "reviewer-a", chain.seq, chain.prev, "budget-set", (), body, 1)
+    signed = base64.b64encode(sign_entry(entry, gateway.signers["reviewer-a"]).data).decode()
+    gateway.staff.take_entry({"entry": signed, "blobs": []}, who="control")
+    handing_back.join()
+    assert gateway.service.projection.tasks[task].outcome == "budget"
 
 
 def test_a_lease_that_a_killed_gateway_had_not_ended_at_a_limit_is_ended_at_its_start(
@@ -653,7 +677,7 @@ def test_a_limit_of_a_task_set_below_what_was_used_closes_it_whoever_used_it(gat
     use(gateway, 3_000)
     body = {"researcher": "", "task": task, "limits": {"sandbox_seconds": 3}, "reason": "x"}
     gateway.say(gateway.signers, "reviewer-a", "budget-set", body)
-    gateway.staff.enforce()
+    gateway.worker.enforce()
     assert gateway.service.projection.tasks[task].outcome == "budget"
 
 

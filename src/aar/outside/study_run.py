@@ -537,9 +537,11 @@ class StudyRun:
             if now - last_status >= STATUS_EVERY_S or fleet.is_over:
                 last_status = now
                 self.plane.tell_use()
-                status = self._look("running")
+                status = self._status()
                 limits = limits_reached(status)
+                # Before anybody is told, who may take their time over it: until then it uses more.
                 fleet.hold(status["stopped"], limits)
+                self._tell(status, "running")
                 seconds = status["budgets"]["seconds"]
                 # First: a researcher that is told of it hands its task back, and that task is not done.
                 if seconds["used"] >= seconds["budget"]:
@@ -594,8 +596,14 @@ class StudyRun:
         if self._worker.is_running:
             self._on_warning(f"the monitor did not read all that was left within {LAST_READING_S:.0f} s")
 
-    def _look(self, phase: str) -> Mapping[str, Any]:
-        status = self.plane.control.get("/v1/status")
+    def _status(self) -> Mapping[str, Any]:
+        status: Mapping[str, Any] = self.plane.control.get("/v1/status")
+        return status
+
+    def _look(self, phase: str) -> None:
+        self._tell(self._status(), phase)
+
+    def _tell(self, status: Mapping[str, Any], phase: str) -> None:
         fleet = {member.name: member.state for member in self._fleet.members} if self._fleet else {}
         if self._worker is not None:
             fleet |= {
@@ -604,7 +612,6 @@ class StudyRun:
         self._on_moment(
             Moment(status=status, fleet=fleet, elapsed_s=time.monotonic() - self._started, phase=phase)
         )
-        return status
 
     def _close(self, reason: str) -> None:
         """Run what was handed in, open the explored values, reveal the secret under two signatures."""

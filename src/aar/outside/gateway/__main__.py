@@ -124,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (LedgerUnusable, MeterUnusable) as error:
         halt(EXIT_REFUSED, str(error))
         raise
-    staff.settle, staff.spending, staff.enforce = worker.settle, worker.spending, worker.enforce
+    staff.settle, staff.spending, staff.set_limit = worker.settle, worker.spending, worker.set_limit
     staff.spent_by_monitor = worker.spent_by_monitor
     monitor = MonitorDesk(staff, worker)
     staff.measured, staff.use = worker.measured, worker.use

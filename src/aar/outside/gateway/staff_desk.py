@@ -45,8 +45,8 @@ class Staff:
         # Enters what is spent and not charged yet; tells what each model spent, and what stops it.
         self.settle: Callable[[], None] = lambda: None
         self.spending: Callable[[], dict[str, Any]] = dict
-        # Takes its tasks from whoever is at a limit, which may have been lowered.
-        self.enforce: Callable[[], None] = lambda: None
+        # Enters a limit, which may be a lower one, and takes its tasks from whoever is at it.
+        self.set_limit: Callable[[Callable[[], int]], int] = lambda enter: enter()
         # What a monitor that is a model spent; runs of these submissions that were begun, with their labels.
         self.spent_by_monitor: Callable[[], dict[str, Any]] = dict
         self.begun: Callable[[Collection[int]], list[tuple[int, str]]] = lambda _submissions: []
@@ -70,12 +70,11 @@ class Staff:
             with self.service.lock:
                 after = ended_leases(self.service.projection, stopped, now_ms=self.service.now_ms())
                 return self._take(signed, blobs, who=who, after=after)
-        try:
-            return self._take(signed, blobs, who=who)
-        finally:
+        if signed.entry.kind == "budget-set":
             # Also where its witnesses are late: the limit holds from its entry on.
-            if signed.entry.kind == "budget-set":
-                self.enforce()
+            index = self.set_limit(lambda: self._enter(signed, blobs, who=who))
+            return self.service.acknowledge(index)
+        return self._take(signed, blobs, who=who)
 
     def take_receipt(self, payload: Any, *, who: str) -> dict[str, Any]:
         """Admit a receipt and, in the same batch, the monitor's alarms for what detectors read in its run.
@@ -100,6 +99,11 @@ class Staff:
     def _take(
         self, signed: SignedEntry, blobs: Sequence[bytes], *, who: str, after: Sequence[Draft] = ()
     ) -> dict[str, Any]:
+        return self.service.acknowledge(self._enter(signed, blobs, who=who, after=after))
+
+    def _enter(
+        self, signed: SignedEntry, blobs: Sequence[bytes], *, who: str, after: Sequence[Draft] = ()
+    ) -> int:
         if any(len(blob) > MAX_BLOB_BYTES for blob in blobs):
             raise Refused("bad-request", f"a blob is larger than {MAX_BLOB_BYTES} bytes")
         service = self.service
@@ -113,14 +117,13 @@ class Staff:
                     f"got blobs {sorted(named)}, the entry names {sorted(map(str, wanted_names))}",
                 )
             entries: list[Draft | SignedEntry] = [signed, *after]
-            index = service.append(entries, before_write=lambda: [self.blobs.put(blob) for blob in blobs])[0]
+            return service.append(entries, before_write=lambda: [self.blobs.put(blob) for blob in blobs])[0]
         except Refused as refused:
             if refused.is_alarm:
                 service.alarm(
                     refused, who=who, what=f"entry {signed.entry.kind}", attempt=signed.entry.author
                 )
             raise
-        return service.acknowledge(index)
 
     def chain(self, _payload: Any, query: Mapping[str, str]) -> dict[str, Any]:
         with self.service.lock:

@@ -199,6 +199,13 @@ class WorkerDesk:
                     self._say_of_time(task.researcher, limit, task.name)
                     self._close(task, limit)
 
+    def set_limit(self, enter: Callable[[], int]) -> int:
+        """Enter a limit and enforce it in one: in between nothing is handed in or back."""
+        with self._lock, self._service.lock:
+            index = enter()
+            self.enforce()
+            return index
+
     def use(self) -> dict[str, Any]:
         """What each researcher, each task and the study used of what may be limited, and what stops them."""
         with self._lock, self._service.lock:
