@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import time
 import tomllib
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +21,7 @@ from aar.llm import inspect_bridge, inspect_talk
 from aar.llm.cli_agents import ANEW, NO_KEY, PORT, SERVER, TOOLS, launch
 from aar.llm.ending import Ending
 from aar.llm.inspect_bridge import MAX_AT_ONCE, MAX_BREAKDOWNS, BridgedTalk
+from aar.llm.inspect_tools import study_tools
 from aar.llm.kept_work import KeptWork
 from aar.llm.provider_keys import without_keys
 from aar.llm.worker_desk import Standing
@@ -224,3 +226,24 @@ def test_an_agent_whose_worker_ended_again_and_again_before_a_turn_is_given_up(t
     anyio.run(lives)
     assert talk.ending is not None
     assert talk.ending.reason.startswith("its worker ended")
+
+
+def test_tools_of_the_study_are_used_one_by_one_however_many_are_asked_for() -> None:
+    now, most = [0], [0]
+
+    def use(_name: str, _arguments: object) -> SimpleNamespace:
+        now[0] += 1
+        most[0] = max(most[0], now[0])
+        time.sleep(0.01)
+        now[0] -= 1
+        return SimpleNamespace(is_error=False, text="told")
+
+    async def asking() -> None:
+        seat: Any = SimpleNamespace(use=use)
+        first, second, *_others = study_tools(seat)
+        async with anyio.create_task_group() as group:
+            for tool in (first, second) * 4:
+                group.start_soon(tool.tool)
+
+    anyio.run(asking)
+    assert most == [1]
