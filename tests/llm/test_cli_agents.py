@@ -247,3 +247,13 @@ def test_tools_of_the_study_are_used_one_by_one_however_many_are_asked_for() -> 
 
     anyio.run(asking)
     assert most == [1]
+
+
+def test_a_last_word_does_not_undo_what_had_ended_it_before(tmp_path: Path) -> None:
+    talk = talk_in(tmp_path)
+    finish = talk._finish_tool().tool
+    anyio.run(functools.partial(finish, reason="all is well"))
+    assert talk.ending == Ending("done", "all is well")
+    talk.ending = Ending("interrupted", "a call could not be charged")
+    anyio.run(functools.partial(finish, reason="all is well"))
+    assert talk.ending == Ending("interrupted", "a call could not be charged")
