@@ -257,3 +257,37 @@ def test_a_last_word_does_not_undo_what_had_ended_it_before(tmp_path: Path) -> N
     talk.ending = Ending("interrupted", "a call could not be charged")
     anyio.run(functools.partial(finish, reason="all is well"))
     assert talk.ending == Ending("interrupted", "a call could not be charged")
+
+
+def test_a_call_is_waited_for_and_counted_where_its_sandbox_ends_meanwhile(tmp_path: Path) -> None:
+    talk, model, has_begun = talk_in(tmp_path), Metered(), anyio.Event()
+
+    async def slowly(*words: object) -> ModelOutput:
+        has_begun.set()
+        await anyio.sleep(0.05)
+        return await Metered.generate(model, *words)
+
+    async def asking() -> None:
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as group:
+                slow: Any = SimpleNamespace(generate=slowly)
+                group.start_soon(
+                    talk._answer, slow, [ChatMessageUser(content="x")], [], None, GenerateConfig()
+                )
+                await has_begun.wait()
+                group.cancel_scope.cancel()
+
+    anyio.run(asking)
+    assert (model.asked, talk.turns) == (1, 1)
+
+
+def test_calls_that_end_with_their_sandbox_are_not_at_once_with_those_of_the_next(tmp_path: Path) -> None:
+    talk = talk_in(tmp_path)
+    talk.seat.copy_forum = lambda: time.sleep(0.05)  # type: ignore[method-assign]
+
+    async def asking() -> None:
+        with anyio.move_on_after(0.01):
+            await talk._answer(Metered(), [ChatMessageUser(content="x")], [], None, GenerateConfig())  # type: ignore[arg-type]
+
+    anyio.run(asking)
+    assert (talk.turns, talk._at_once) == (0, 0)

@@ -213,11 +213,15 @@ class BridgedTalk(Talk):
         self._at_once += 1
         try:
             if await self._may_ask(messages):
-                output = await self._asked(partial(model.generate, messages, tools, tool_choice, config))
+                # A call that is let go with its sandbox is on the bill and in no account: it is waited for as
+                # long as limits and a stop allow it.
+                with anyio.CancelScope(shield=True):
+                    output = await self._asked(partial(model.generate, messages, tools, tool_choice, config))
         # The bridge would tell it to the agent, which would ask again.
         except Exception as error:  # noqa: BLE001
             self._errors.append(error)
-        self._at_once -= 1
+        finally:
+            self._at_once -= 1
         if output is None:
             self._end()
             await anyio.sleep_forever()
