@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import time
 import tomllib
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +19,7 @@ from inspect_ai.model import ChatMessageUser, GenerateConfig, ModelOutput, Model
 from inspect_ai.tool import ToolCall
 
 from aar.formats.kinds import AGENTS
+from aar.inside.gateway_client import RecordMisbehaved
 from aar.llm import inspect_bridge, inspect_talk
 from aar.llm.cli_agents import ANEW, NO_KEY, PORT, SERVER, TOOLS, launch
 from aar.llm.ending import Ending
@@ -291,3 +294,29 @@ def test_calls_that_end_with_their_sandbox_are_not_at_once_with_those_of_the_nex
 
     anyio.run(asking)
     assert (talk.turns, talk._at_once) == (0, 0)
+
+
+@pytest.mark.parametrize("is_alive", [True, False])
+def test_a_record_that_contradicts_itself_is_heard_of_whatever_else_ended_the_agent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_alive: bool
+) -> None:
+    talk = talk_in(tmp_path)
+
+    async def sit_down() -> None:
+        pass
+
+    @contextlib.asynccontextmanager
+    async def bridge(*_words: object, **_named: object) -> AsyncIterator[None]:
+        talk._errors.append(ValueError("it is broken"))
+        talk.ending = Ending("done", "all is well") if is_alive else None
+        raise RecordMisbehaved("two roots for one size", {})
+        yield
+
+    session = SimpleNamespace(is_alive=lambda: is_alive)
+    environment = SimpleNamespace(sit_down=sit_down, session=session, asked=0)
+    given = SimpleNamespace(as_type=lambda _kind: environment)
+    monkeypatch.setattr(inspect_bridge, "sandbox", lambda: given)
+    monkeypatch.setattr(inspect_bridge, "sandbox_agent_bridge", bridge)
+    monkeypatch.setattr(BridgedTalk, "_served", lambda _self: None)
+    with pytest.raises(RecordMisbehaved, match="two roots"):
+        anyio.run(talk._sit, AgentState(messages=[]), "begin")

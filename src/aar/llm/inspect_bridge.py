@@ -26,7 +26,7 @@ from inspect_ai.model import (
 from inspect_ai.tool import ToolChoice, ToolInfo
 from inspect_ai.util import ExecResult, OutputLimitExceededError, sandbox
 
-from aar.inside.gateway_client import GatewayLost
+from aar.inside.gateway_client import GatewayLost, RecordMisbehaved
 from aar.llm.cli_agents import ANEW, PORT, SERVER, TOOLS, Launch, launch
 from aar.llm.ending import Ending
 from aar.llm.inspect_seat import SeatEnvironment
@@ -131,6 +131,10 @@ class BridgedTalk(Talk):
             except Exception as error:  # noqa: BLE001
                 self._errors.append(error)
             group.cancel_scope.cancel()
+        for one in self._errors:
+            # Whatever else ended it, a record that contradicts itself is what has to be heard of.
+            if isinstance(one, RecordMisbehaved):
+                raise one
         if self.ending is None and self._errors:
             if await in_thread(environment.session.is_alive):
                 raise self._errors[0]
