@@ -35,7 +35,7 @@ def request(**data: object) -> str:
     return json.dumps({"id": "r1", "method": "generate", "params": {"json_data": data}})
 
 
-def served(text: str) -> tuple[list[Mapping[str, Any]], SeatEnvironment, str]:
+def served(text: str, path: str = REQUEST) -> tuple[list[Mapping[str, Any]], SeatEnvironment, str]:
     """What Inspect's own service makes of a request: what it asks for, how it is counted, what it answers."""
     environment, asked, answered = SeatEnvironment(None), [], []  # type: ignore[arg-type]
     environment.session = Queue(text)  # type: ignore[assignment]
@@ -52,7 +52,7 @@ def served(text: str) -> tuple[list[Mapping[str, Any]], SeatEnvironment, str]:
 
     service.add_method("generate", generate)
     service._write_text_file = answer  # type: ignore[method-assign]
-    anyio.run(service._handle_request, REQUEST)
+    anyio.run(service._handle_request, path)
     return asked, environment, "".join(answered)
 
 
@@ -75,6 +75,16 @@ def test_each_request_that_is_read_is_counted() -> None:
 def test_a_request_of_many_messages_counts_as_many_requests(data: Mapping[str, object]) -> None:
     _asked, environment, _answered = served(request(**data))
     assert environment.asked == 1 + 10
+
+
+def test_a_large_request_counts_as_many_requests() -> None:
+    _asked, environment, _answered = served(request(messages=[{"role": "user", "content": "x" * (1 << 20)}]))
+    assert environment.asked == 1 + 16
+
+
+def test_a_request_that_is_thrown_away_unread_is_counted() -> None:
+    asked, environment, answered = served("", REQUEST.replace("r1", "not a name"))
+    assert (asked, environment.asked, answered) == ([], 1, "")
 
 
 def test_a_request_of_too_many_messages_is_refused_unasked() -> None:

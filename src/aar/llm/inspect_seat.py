@@ -26,9 +26,11 @@ QUEUES = "/var/tmp/sandbox-services/"
 PROXY_LOOK_S = 30.0
 _IS_LOOK = '"exec_remote_poll"'
 # Inspect names the messages of a request one by one, each time against all others: 4,000 take it two seconds,
-# in which nobody else in its process does anything. So long ones count more, and longer ones are not read.
+# in which nobody else in its process does anything; and it keeps each request. So long ones count more, and
+# longer ones are not read.
 MOST_MESSAGES = 4_000
 _MESSAGES_AS_ONE = 100_000  # squared
+_CHARACTERS_AS_ONE = 1 << 16
 _HALF_A_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
 # Of the researchers that work in this process, by the name of their Inspect task.
 SEATS: dict[str, Seat] = {}
@@ -38,8 +40,8 @@ SEATS: dict[str, Seat] = {}
 class SeatEnvironment(AarSandboxEnvironment):
     """The sandbox of a seat, from `sit_down` until it ends; another one is for whoever sits down again.
 
-    `asked` counts what was read of the bridge's own queue, long ones more than once: whatever runs in there
-    may fill it.
+    `asked` counts what was taken from the bridge's own queue, what is long more than once: whatever runs in
+    there may fill it.
     """
 
     # What an agent asks its model at once is read whole, and understood, in a process that others share.
@@ -49,6 +51,7 @@ class SeatEnvironment(AarSandboxEnvironment):
         SandboxEnvironment.__init__(self)
         self.seat = seat
         self.asked = 0
+        self._read: set[str] = set()
         self._threads = anyio.CapacityLimiter(AT_ONCE)
 
     async def sit_down(self) -> None:
@@ -62,11 +65,17 @@ class SeatEnvironment(AarSandboxEnvironment):
 
         Raises `OutputLimitExceededError` for what is asked there and is not to be read.
         """
-        if "cat" in cmd and cmd[-1].startswith(QUEUES):
+        is_of_queue = cmd[-1].startswith(QUEUES)
+        if is_of_queue and "rm" in cmd:
+            # What it does not read, for its name, it removes.
+            self.asked += cmd[-1] not in self._read
+            self._read.discard(cmd[-1])
+        if is_of_queue and "cat" in cmd:
             self.asked += 1
+            self._read.add(cmd[-1])
             read = await AarSandboxEnvironment.exec(self, cmd, input, *words, **named)
             text, messages = await self._in_thread(partial(readable, read.stdout))
-            self.asked += messages**2 // _MESSAGES_AS_ONE
+            self.asked += messages**2 // _MESSAGES_AS_ONE + len(text) // _CHARACTERS_AS_ONE
             return replace(read, stdout=text)
         if cmd[-1] == "exec" and input is not None and _IS_LOOK in str(input):
             await anyio.sleep(PROXY_LOOK_S)
