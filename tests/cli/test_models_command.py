@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from aar.cli import models
-from aar.cli.main import main
+from aar.cli.main import build_parser, main
+from aar.cli.run import _same_study
+from aar.outside.study_directory import StudyDirectory
+from aar.outside.study_file import StudyFileError, parse_study
 from small_study import SMALL
 
 SONNET = "anthropic/claude-sonnet-4-5"
@@ -122,3 +125,22 @@ def test_a_dry_run_tells_what_a_monitor_may_spend_beside_the_others(
     told = capsys.readouterr().out
     assert "You are researcher-1" in told
     assert "the monitor: at most 5.00 dollars more" in told
+
+
+@pytest.mark.parametrize("names_the_file_again", [False, True])
+def test_a_study_goes_on_with_its_agent_where_that_lies_now(
+    tmp_path: Path, names_the_file_again: bool
+) -> None:
+    table = '[[researcher]]\nmodel = "anthropic/x"\nagent = "codex"\n\n[llm.agents]\ncodex = "/old/codex"\n'
+    given = parse_study(f"{SMALL}\n{table}", source="x", problems=("digits",)).as_written()
+    study = StudyDirectory(tmp_path)
+    study.study_file.write_text(given.text, "utf-8")
+    options = build_parser().parse_args(["run", "--agent", "codex", "--agent-binary", "/new/codex"])
+    options.study = "x" if names_the_file_again else None
+    moved = given.with_agent("codex", "/new/codex")
+    goes_on = _same_study(study, moved, options)
+    assert (goes_on.agent_programs, goes_on.team) == ({"codex": "/new/codex"}, given.team)
+    assert goes_on.text == given.text
+    options.study = "x"
+    with pytest.raises(StudyFileError, match="another study file"):
+        _same_study(study, moved.with_minutes(9), options)

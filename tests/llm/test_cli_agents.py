@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
+import time
 import tomllib
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,10 +19,12 @@ from inspect_ai.model import ChatMessageUser, GenerateConfig, ModelOutput, Model
 from inspect_ai.tool import ToolCall
 
 from aar.formats.kinds import AGENTS
+from aar.inside.gateway_client import RecordMisbehaved
 from aar.llm import inspect_bridge, inspect_talk
 from aar.llm.cli_agents import ANEW, NO_KEY, PORT, SERVER, TOOLS, launch
 from aar.llm.ending import Ending
 from aar.llm.inspect_bridge import MAX_AT_ONCE, MAX_BREAKDOWNS, BridgedTalk
+from aar.llm.inspect_tools import study_tools
 from aar.llm.kept_work import KeptWork
 from aar.llm.provider_keys import without_keys
 from aar.llm.worker_desk import Standing
@@ -224,3 +229,94 @@ def test_an_agent_whose_worker_ended_again_and_again_before_a_turn_is_given_up(t
     anyio.run(lives)
     assert talk.ending is not None
     assert talk.ending.reason.startswith("its worker ended")
+
+
+def test_tools_of_the_study_are_used_one_by_one_however_many_are_asked_for() -> None:
+    now, most = [0], [0]
+
+    def use(_name: str, _arguments: object) -> SimpleNamespace:
+        now[0] += 1
+        most[0] = max(most[0], now[0])
+        time.sleep(0.01)
+        now[0] -= 1
+        return SimpleNamespace(is_error=False, text="told")
+
+    async def asking() -> None:
+        seat: Any = SimpleNamespace(use=use)
+        first, second, *_others = study_tools(seat)
+        async with anyio.create_task_group() as group:
+            for tool in (first, second) * 4:
+                group.start_soon(tool.tool)
+
+    anyio.run(asking)
+    assert most == [1]
+
+
+def test_a_last_word_does_not_undo_what_had_ended_it_before(tmp_path: Path) -> None:
+    talk = talk_in(tmp_path)
+    finish = talk._finish_tool().tool
+    anyio.run(functools.partial(finish, reason="all is well"))
+    assert talk.ending == Ending("done", "all is well")
+    talk.ending = Ending("interrupted", "a call could not be charged")
+    anyio.run(functools.partial(finish, reason="all is well"))
+    assert talk.ending == Ending("interrupted", "a call could not be charged")
+
+
+def test_a_call_is_waited_for_and_counted_where_its_sandbox_ends_meanwhile(tmp_path: Path) -> None:
+    talk, model, has_begun = talk_in(tmp_path), Metered(), anyio.Event()
+
+    async def slowly(*words: object) -> ModelOutput:
+        has_begun.set()
+        await anyio.sleep(0.05)
+        return await Metered.generate(model, *words)
+
+    async def asking() -> None:
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as group:
+                slow: Any = SimpleNamespace(generate=slowly)
+                group.start_soon(
+                    talk._answer, slow, [ChatMessageUser(content="x")], [], None, GenerateConfig()
+                )
+                await has_begun.wait()
+                group.cancel_scope.cancel()
+
+    anyio.run(asking)
+    assert (model.asked, talk.turns) == (1, 1)
+
+
+def test_calls_that_end_with_their_sandbox_are_not_at_once_with_those_of_the_next(tmp_path: Path) -> None:
+    talk = talk_in(tmp_path)
+    talk.seat.copy_forum = lambda: time.sleep(0.05)  # type: ignore[method-assign]
+
+    async def asking() -> None:
+        with anyio.move_on_after(0.01):
+            await talk._answer(Metered(), [ChatMessageUser(content="x")], [], None, GenerateConfig())  # type: ignore[arg-type]
+
+    anyio.run(asking)
+    assert (talk.turns, talk._at_once) == (0, 0)
+
+
+@pytest.mark.parametrize("is_alive", [True, False])
+def test_a_record_that_contradicts_itself_is_heard_of_whatever_else_ended_the_agent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_alive: bool
+) -> None:
+    talk = talk_in(tmp_path)
+
+    async def sit_down() -> None:
+        pass
+
+    @contextlib.asynccontextmanager
+    async def bridge(*_words: object, **_named: object) -> AsyncIterator[None]:
+        talk._errors.append(ValueError("it is broken"))
+        talk.ending = Ending("done", "all is well") if is_alive else None
+        raise RecordMisbehaved("two roots for one size", {})
+        yield
+
+    session = SimpleNamespace(is_alive=lambda: is_alive)
+    environment = SimpleNamespace(sit_down=sit_down, session=session, asked=0)
+    given = SimpleNamespace(as_type=lambda _kind: environment)
+    monkeypatch.setattr(inspect_bridge, "sandbox", lambda: given)
+    monkeypatch.setattr(inspect_bridge, "sandbox_agent_bridge", bridge)
+    monkeypatch.setattr(BridgedTalk, "_served", lambda _self: None)
+    with pytest.raises(RecordMisbehaved, match="two roots"):
+        anyio.run(talk._sit, AgentState(messages=[]), "begin")

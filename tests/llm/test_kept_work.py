@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,26 @@ def test_nothing_is_left_of_a_task_that_is_over(tmp_path: Path) -> None:
     kept.forget()
     assert not (tmp_path / "t").exists()
     assert json.dumps(FIRST.messages)
+
+
+def test_a_moment_that_is_still_being_kept_does_not_lose_the_next_one_its_workspace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that nobody waits for any more writes on, and would name a workspace that is gone."""
+    write, is_writing, may_end = kept_work.write_durably, threading.Event(), threading.Event()
+
+    def slowly(path: Path, data: bytes, *, mode: int) -> None:
+        if path.name == kept_work.STATE and not is_writing.is_set():
+            is_writing.set()
+            may_end.wait(20)
+        write(path, data, mode=mode)
+
+    monkeypatch.setattr(kept_work, "write_durably", slowly)
+    kept = KeptWork(tmp_path)
+    left_alone = threading.Thread(target=kept.save, args=(FIRST,))
+    left_alone.start()
+    assert is_writing.wait(20)
+    threading.Timer(0.2, may_end.set).start()
+    kept.save(SECOND)
+    left_alone.join(20)
+    assert kept.load() == SECOND

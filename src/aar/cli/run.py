@@ -338,15 +338,26 @@ def _same_study(study: StudyDirectory, study_file: StudyFile, options: argparse.
         )
         if given is not None and given != has
     ]
-    given = study_file.with_backend(stored.backend).as_written()
-    if options.study is not None and stored.text != given.text:
+    given = study_file.with_backend(stored.backend)
+    kept = stored
+    if options.agent_binary is not None:
+        # The same program may lie elsewhere by now; that it is the same, its digest in the record says.
+        kept = dataclasses.replace(
+            stored,
+            agent_programs={
+                **stored.agent_programs,
+                options.agent: study_file.agent_programs[options.agent],
+            },
+        )
+        given = dataclasses.replace(given, agent_programs=stored.agent_programs)
+    if options.study is not None and stored.text != given.as_written().text:
         changed.append(f"another study file, {options.study}")
     if changed:
         raise StudyFileError(
             f"{study.path} was opened on other terms ({'; '.join(changed)}); go on without them, "
             "or name a new --dir"
         )
-    return stored
+    return kept
 
 
 def _check_same_data(study: StudyDirectory, directory: Path) -> None:

@@ -26,7 +26,7 @@ from inspect_ai.model import (
 from inspect_ai.tool import ToolChoice, ToolInfo
 from inspect_ai.util import ExecResult, OutputLimitExceededError, sandbox
 
-from aar.inside.gateway_client import GatewayLost
+from aar.inside.gateway_client import GatewayLost, RecordMisbehaved
 from aar.llm.cli_agents import ANEW, PORT, SERVER, TOOLS, Launch, launch
 from aar.llm.ending import Ending
 from aar.llm.inspect_seat import SeatEnvironment
@@ -131,6 +131,10 @@ class BridgedTalk(Talk):
             except Exception as error:  # noqa: BLE001
                 self._errors.append(error)
             group.cancel_scope.cancel()
+        for one in self._errors:
+            # Whatever else ended it, a record that contradicts itself is what has to be heard of.
+            if isinstance(one, RecordMisbehaved):
+                raise one
         if self.ending is None and self._errors:
             if await in_thread(environment.session.is_alive):
                 raise self._errors[0]
@@ -213,11 +217,15 @@ class BridgedTalk(Talk):
         self._at_once += 1
         try:
             if await self._may_ask(messages):
-                output = await self._asked(partial(model.generate, messages, tools, tool_choice, config))
+                # A call that is let go with its sandbox is on the bill and in no account: it is waited for as
+                # long as limits and a stop allow it.
+                with anyio.CancelScope(shield=True):
+                    output = await self._asked(partial(model.generate, messages, tools, tool_choice, config))
         # The bridge would tell it to the agent, which would ask again.
         except Exception as error:  # noqa: BLE001
             self._errors.append(error)
-        self._at_once -= 1
+        finally:
+            self._at_once -= 1
         if output is None:
             self._end()
             await anyio.sleep_forever()

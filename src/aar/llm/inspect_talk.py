@@ -345,7 +345,9 @@ class Talk:
 
     def _finish_tool(self) -> ToolDef:
         async def finish(reason: str, outcome: str = "done") -> str:
-            self.ending = Ending("failed" if outcome == "failed" else "done", one_line(reason) or "done")
+            # What ended it before, a limit or a call that was not charged, is not talked away.
+            ending = Ending("failed" if outcome == "failed" else "done", one_line(reason) or "done")
+            self.ending = self.ending or ending
             return "The task is handed back."
 
         return ToolDef(

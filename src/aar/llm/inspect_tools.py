@@ -32,15 +32,20 @@ NOT_FOR_MODELS = ("next_task", FINISH)
 
 
 def study_tools(seat: Seat) -> list[ToolDef]:
-    """Every tool of the registry that a model uses itself."""
-    return [_study_tool(seat, one.name) for one in TOOLS if one.name not in NOT_FOR_MODELS]
+    """Every tool of the registry that a model uses itself, one call after the other whoever makes them.
+
+    A call is a thread, of which all researchers of this process have few together.
+    """
+    one_by_one = anyio.Lock()
+    return [_study_tool(seat, one.name, one_by_one) for one in TOOLS if one.name not in NOT_FOR_MODELS]
 
 
-def _study_tool(seat: Seat, name: str) -> ToolDef:
+def _study_tool(seat: Seat, name: str, one_by_one: anyio.Lock) -> ToolDef:
     tool = next(one for one in TOOLS if one.name == name)
 
     async def execute(**arguments: Any) -> str:
-        told = await in_thread(partial(seat.use, name, arguments))
+        async with one_by_one:
+            told = await in_thread(partial(seat.use, name, arguments))
         if told.is_error:
             raise ToolError(told.text)
         return told.text

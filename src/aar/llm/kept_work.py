@@ -11,6 +11,7 @@ import base64
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -41,9 +42,14 @@ class KeptWork:
         self._directory = directory
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._digest = ""
+        self._saving = threading.Lock()
 
     def save(self, moment: Moment) -> None:
-        """Keep this moment instead of the last one."""
+        """Keep this moment instead of the last one; one that is being kept by another thread comes first."""
+        with self._saving:
+            self._save(moment)
+
+    def _save(self, moment: Moment) -> None:
         whole = {name: base64.b64encode(data).decode() for name, data in sorted(moment.files.items())}
         data = json.dumps(whole).encode()
         digest = hashlib.sha256(data).hexdigest()
