@@ -20,7 +20,7 @@ from aar.lab.bench import answer
 from aar.lab.experiment import draw_seed
 from aar.lab.instance import STUDENT_L2, Instance
 from aar.lab.probe import Probe, predict
-from aar.lab.problems.digits import SIZES, Digits, images
+from aar.lab.problems.digits import SIZES, Digits
 from aar.lab.problems.problem import Drawn, Sizes, Taught
 from aar.outside.evaluation.official_run import places_of
 from aar.verify.splits import sealed_items, shuffled, split
@@ -354,12 +354,12 @@ def test_no_label_is_in_the_instance_but_through_the_weak_teacher(monkeypatch: p
     request = {"do": "prepare", "problem": "digits", "runs": run, "sealed": SEALED, "key": KEY.hex()}
     found = []
     for is_turned in (False, True):
-        rows = images()
+        data = sklearn.datasets.load_digits()
         if is_turned:
             others = [item for item in range(SIZES.pool) if item not in taught_by]
-            rows[others, -1] = np.random.default_rng(0).permutation(rows[others, -1])
+            data.target[others] = np.random.default_rng(0).permutation(data.target[others])
         with monkeypatch.context() as patch:
-            patch.setattr("aar.lab.problems.digits.images", lambda rows=rows: rows)
+            patch.setattr(sklearn.datasets, "load_digits", lambda data=data: data)
             problem = Digits()
         patch_in = pytest.MonkeyPatch()
         patch_in.setattr(bench, "problem_named", lambda _name, problem=problem: problem)
