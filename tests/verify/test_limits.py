@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from aar.formats.kinds import KINDS
+from aar.verify.claims import CLAIMING
 from aar.verify.limits import STUDY, Account, limit_faults, sandbox_limit
 from aar.verify.report import Report
-from forge import Forge, assert_only, honest, task, verdict_on
+from forge import START_MS, Forge, assert_only, honest, task, verdict_on
 from spending import charge, models, usage
 
 
@@ -122,6 +124,19 @@ def test_a_charge_may_tell_of_time_that_is_over_and_of_no_other(tmp_path: Path) 
     at(forge, tmp_path / "other", "used", "limit ''")
     forge["task-walk"].body["limits"] = {"seconds": held}
     assert verdict_on(forge, tmp_path / "task").findings == []
+
+
+def test_time_passes_with_every_entry_of_whatever_kind(tmp_path: Path) -> None:
+    forge = limited()
+    use(forge, before="over-walk", limit="minutes")
+    # 30 seconds between two entries, 15 of them before what a reviewer says in between.
+    for draft in forge.drafts[forge.position("refusal") :]:
+        draft.received_ms = START_MS + 1000 * forge.position(draft.label) + 28_000
+    forge["refusal"].received_ms = START_MS + 1000 * forge.position("refusal") + 14_000
+    held = held_s(forge, "used") + 28
+    forge["opened"].body["limits"] = [{"researcher": "r1", "limits": {"seconds": held}}]
+    assert verdict_on(forge, tmp_path).findings == []
+    assert set(KINDS) == CLAIMING
 
 
 def test_what_sandboxes_used_over_a_limit_is_told(tmp_path: Path) -> None:
