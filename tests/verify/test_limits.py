@@ -126,6 +126,14 @@ def test_a_charge_may_tell_of_time_that_is_over_and_of_no_other(tmp_path: Path) 
     assert verdict_on(forge, tmp_path / "task").findings == []
 
 
+def test_time_that_is_over_when_a_charge_is_entered_hides_no_limit_of_the_study(tmp_path: Path) -> None:
+    forge = study_limited(2)
+    use(forge, before="over-walk", limit="study-sandbox-seconds")
+    held = held_s(forge, "used")
+    forge["opened"].body["limits"] += [{"researcher": "r1", "limits": {"seconds": held}}]
+    assert verdict_on(forge, tmp_path).findings == []
+
+
 def test_time_passes_with_every_entry_of_whatever_kind(tmp_path: Path) -> None:
     forge = limited()
     use(forge, before="over-walk", limit="minutes")

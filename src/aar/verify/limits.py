@@ -162,6 +162,19 @@ class Account:
             return own
         return self._study_reached(sum(more.values())) or own
 
+    def sandboxes_reached(self, researcher: str, task: str, more_ms: int) -> str:
+        """The limit on sandboxes that is reached with so much more, in a word, if one is."""
+        rows = [
+            ("", self.limits[researcher], self.used[researcher].sandbox_ms),
+            ("study-", self.limits[STUDY], self.sandbox_ms_in_all()),
+        ]
+        if task in self.used_on:
+            rows.append(("task-", self.task_limits[task], self.used_on[task].sandbox_ms))
+        for whose, limits, used_ms in rows:
+            if "sandbox_seconds" in limits and used_ms + more_ms >= 1000 * limits["sandbox_seconds"]:
+                return whose + LIMIT_WORD["sandbox_seconds"]
+        return ""
+
     def task_reached(self, task: str, now_ms: int = 0, *, more_ms: int = 0) -> str:
         """The limit that ends the work on a task, in a word; its submissions are no such limit."""
         if task not in self.used_on:
@@ -221,14 +234,12 @@ def sandbox_limit(
     account: Account, researcher: str, task: str, amount_ms: int, now_ms: int = 0
 ) -> tuple[str, tuple[str, ...]]:
     """The limit that a charge of sandboxes tells of; where it is "", one of these of time may be."""
-    word, minutes = LIMIT_WORD["sandbox_seconds"], LIMIT_WORD["seconds"]
-    after = account.reached(researcher, more_ms={researcher: amount_ms})
-    held = account.reached(researcher, now_ms)
-    of_task = account.task_reached(task, more_ms=amount_ms)
-    held_on = account.task_reached(task, now_ms)
-    for one in (after, of_task):
-        if one.endswith(word):
-            return one, ()
+    # Whatever the time is: it goes on until the charge is entered, and would hide a limit of the study then.
+    reached = account.sandboxes_reached(researcher, task, amount_ms)
+    if reached:
+        return reached, ()
+    minutes = LIMIT_WORD["seconds"]
+    held, held_on = account.reached(researcher, now_ms), account.task_reached(task, now_ms)
     return "", tuple(one for one in (held, held_on) if one.endswith(minutes))
 
 
