@@ -223,6 +223,9 @@ def test_nothing_is_leased_to_who_is_at_a_limit_but_a_task_may_be_taken_away(
     forge["lease"].body["until_ms"] = 2**50
     says = f"no lease of r1, which reached its limit, {word}"
     at(forge, tmp_path / "lease", "lease", says)
+    # Whatever the gateway says of the time at which it gave it.
+    forge["lease"].at = 2**50
+    at(forge, tmp_path / "later", "lease", says)
 
 
 def test_all_sandboxes_together_have_a_limit_that_stops_everybody(tmp_path: Path) -> None:

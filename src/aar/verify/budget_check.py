@@ -84,8 +84,9 @@ class BudgetCheck:
         if body["researcher"] in self._account.used:
             self._account.charge(body)
 
-    def _check_task_leased(self, index: int, entry: Entry, body: Any) -> None:
-        if body["until_ms"] > entry.at:
+    def _check_task_leased(self, index: int, _entry: Entry, body: Any) -> None:
+        # By when it came: it is held from then on, and what an entry says of its time is its author's choice.
+        if body["until_ms"] > self._account.last_ms:
             self._check_reached(index, "lease", body)
         self._account.lease(body)
 

@@ -125,7 +125,7 @@ class Claims:
             if entry.kind == "study-opened" and not self._are_terms_sound(body):
                 return
             self._digests[leaf.index] = leaf.signed.text_digest
-            self._queue.check(leaf.index, entry)
+            self._queue.check(leaf.index, entry, leaf.received_ms)
             self._budget.check(leaf.index, entry, leaf.received_ms)
             handler = getattr(self, "_check_" + entry.kind.replace("-", "_"), None)
             if handler is not None:
