@@ -502,6 +502,8 @@ def test_a_meter_that_was_lost_forgets_what_no_entry_had_and_nothing_else(gatewa
     gateway.meter.unlink()
     gateway.restart()
     assert gateway.service.projection.account.used[ONE].sandbox_ms == 30_000
+    use(gateway, 30_000, life="two")
+    assert gateway.service.projection.account.used[ONE].sandbox_ms == 60_000
     gateway.meter.write_text("{}")
     with pytest.raises(MeterUnusable, match="put back the file that was there"):
         gateway.restart()

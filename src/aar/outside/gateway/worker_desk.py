@@ -59,6 +59,7 @@ class WorkerDesk:
         # Taken before the service's lock, never after it.
         self._lock = threading.RLock()
         self._check_whole()
+        self._meter.start_from(service.projection.account.sandbox_ms)
         self.settle()
         # A gateway that was killed may have entered a limit and not yet taken the task.
         self.enforce()
