@@ -233,11 +233,14 @@ def _set(study: StudyDirectory, projection: Projection, options: argparse.Namesp
 
 
 def _check_whose(projection: Projection, options: argparse.Namespace) -> None:
-    """Raise `CommandFailed` unless the options name a researcher, a task that is open, or neither."""
+    """Raise `CommandFailed` unless the options name a researcher or the monitor, a task that is open, or
+    neither.
+    """
     if options.researcher and options.task:
         raise CommandFailed("budget set takes a RESEARCHER or --task TASK, not both")
-    if options.researcher and options.researcher not in projection.researchers:
-        known = ", ".join(projection.researchers)
+    named = [*projection.researchers, *(one for one in projection.spending.models if one == MONITOR)]
+    if options.researcher and options.researcher not in named:
+        known = ", ".join(named)
         raise CommandFailed(f"there is no researcher {options.researcher}; there is: {known}")
     if options.task is None:
         return
