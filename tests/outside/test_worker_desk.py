@@ -615,6 +615,15 @@ def test_a_lease_lasts_as_long_as_a_study_that_was_given_more_time(gateway: Spen
     assert gateway.desks[TWO].lease({}, {})["task"]["task"] != task
 
 
+def test_the_time_of_who_hands_in_after_its_lease_ran_out_counts_again(gateway: Spending) -> None:
+    task, plan = gateway.plan(ONE)
+    gateway.later_ms += 700_000
+    assert not is_held(gateway, task)
+    index = gateway.submit(ONE, task, plan, "late")
+    assert is_held(gateway, task)
+    assert gateway.service.projection.submissions[index].body["request"] == "late"
+
+
 @pytest.mark.parametrize("what", ["closing", "pause", "stop", "limit", "done"])
 def test_no_lease_is_prolonged_of_who_may_have_none(what: str, gateway: Spending) -> None:
     task, plan = gateway.plan(ONE)
