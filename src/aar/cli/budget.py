@@ -82,7 +82,9 @@ def account(spending: Spending, status: Mapping[str, Any], *, sandbox_s: float |
             row |= _spent_of(spent, spending.limits[name], hours)
         rows.append(row)
     of_study: dict[str, Any] = {
-        name: {**one, "left": round(one["budget"] - one["used"], 1)} for name, one in budgets.items() if one
+        name: {**one, "left": max(round(one["budget"] - one["used"], 1), 0)}
+        for name, one in budgets.items()
+        if one
     }
     for name in ("submissions", "confirmations"):
         if name in of_study:
