@@ -624,6 +624,23 @@ def test_the_time_of_who_hands_in_after_its_lease_ran_out_counts_again(gateway: 
     assert gateway.service.projection.submissions[index].body["request"] == "late"
 
 
+def test_no_lease_is_prolonged_once_the_monitor_paused_the_queue_over_another(
+    gateway: Spending, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = [gateway.plan(one)[0] for one in (ONE, TWO)]
+    gateway.set("", seconds=2_000)
+    gateway.later_ms += 550_000
+    watch = gateway.service._watch
+
+    def pausing() -> None:
+        monkeypatch.setattr(gateway.service, "_watch", watch)
+        stop(gateway, "")
+
+    monkeypatch.setattr(gateway.service, "_watch", pausing)
+    gateway.worker._prolong_leases()
+    assert [gateway.service.projection.tasks[one].epoch for one in tasks] == [2, 1]
+
+
 @pytest.mark.parametrize("what", ["closing", "pause", "stop", "limit", "done"])
 def test_no_lease_is_prolonged_of_who_may_have_none(what: str, gateway: Spending) -> None:
     task, plan = gateway.plan(ONE)

@@ -446,9 +446,10 @@ class WorkerDesk:
         service = self._service
         projection, now_ms = service.projection, service.now_ms()
         until_ms = now_ms + int(projection.seconds_left(now_ms) * 1000)
-        if projection.paused >= 0 or self._is_closing():
-            return
         for task in list(projection.tasks.values()):
+            # Each time: with what is entered the monitor may pause the queue.
+            if projection.paused >= 0 or self._is_closing():
+                return
             is_running_out = 0 < task.lease_until_ms - now_ms < LEASE_RUNS_OUT_MS < until_ms - now_ms
             if not is_running_out or task.outcome or task.researcher in projection.stops:
                 continue
