@@ -326,6 +326,13 @@ def test_a_task_is_not_closed_as_budget_before_a_limit_was_reached(tmp_path: Pat
     at(forge, tmp_path, "over-walk", "a limit that was reached, of walk, of who had it or of the study")
 
 
+def test_a_task_is_not_closed_as_budget_for_a_limit_of_who_did_not_have_it(tmp_path: Path) -> None:
+    forge = shrunk("")
+    forge["opened"].body["limits"] = [{"researcher": "r2", "limits": {"submissions": 2}}]
+    forge["over-walk"].body |= {"outcome": "budget", "researcher": "r2"}
+    at(forge, tmp_path, "over-walk", "a limit that was reached, of walk, of who had it or of the study")
+
+
 # Setting limits.
 
 

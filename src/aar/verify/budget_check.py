@@ -131,11 +131,13 @@ def is_at_its_end(spending: Spending, account: Account, body: Body, now_ms: int 
     study's.
     """
     researcher, task = body["researcher"], body["task"]
+    of_who_had_it = ""
+    if account.holder.get(task) == researcher:
+        of_who_had_it = spending.reached(researcher) or account.reached(researcher, now_ms)
     return bool(
         spending.task_reached(task)
         or account.task_reached(task, now_ms)
-        or spending.reached(researcher)
-        or account.reached(researcher, now_ms)
+        or of_who_had_it
         or account.is_used_up(task, now_ms)
     )
 

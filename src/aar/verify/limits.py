@@ -60,6 +60,8 @@ class Account:
     # By researcher and task, "" for none: processor milliseconds.
     sandbox_ms: dict[tuple[str, str], int] = field(default_factory=dict)
     closed: set[str] = field(default_factory=set)
+    # By task, who had it last, at a limit since or not.
+    holder: dict[str, str] = field(default_factory=dict)
     submissions: int = 0
     active_ms: int = 0
     last_ms: int = 0
@@ -97,6 +99,7 @@ class Account:
     def lease(self, body: Body) -> None:
         """Take in a `task-leased`; one that is over when it is said takes the task away."""
         self._holds.pop(body["task"], None)
+        self.holder[body["task"]] = body["researcher"]
         if body["until_ms"] > self.last_ms and body["task"] in self.used_on:
             if body["researcher"] in self.used:
                 self._holds[body["task"]] = _Hold(body["researcher"], body["until_ms"])
