@@ -286,6 +286,7 @@ class Draft:
     signers: list[Signer]
     index: int | None = None
     received_ms: int | None = None
+    at: int | None = None
     origin: str = ORIGIN
     seq: int | None = None
     prev: str | None = None
@@ -368,7 +369,7 @@ class Forge:
                 draft.kind,
                 tuple(self._resolved(draft.refs, digests)),
                 self._resolved(draft.body, digests),
-                START_MS + number,
+                START_MS + number if draft.at is None else draft.at,
                 draft.isolation,
             )
             text = format_entry_text(entry)

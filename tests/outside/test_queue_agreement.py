@@ -77,7 +77,7 @@ class Watched(Refusing):
             return -1
         self.admitted[kind] = self.admitted.get(kind, 0) + 1
         self.projection.fold(Leaf(index, self.now_ms, signed))
-        self.queue.check(index, entry)
+        self.queue.check(index, entry, self.now_ms)
         self.budget.check(index, entry, self.now_ms)
         self.now_ms += 1_000
         if self.faults:
@@ -90,7 +90,7 @@ class Watched(Refusing):
         queue = QueueCheck(lambda *fault: faults.append(fault))
         for name in ("_policy", "_researchers", "_tasks", "_scored", "_paused", "_stopped", "_roles"):
             setattr(queue, name, copy.deepcopy(getattr(self.queue, name)))
-        queue.check(index, entry)
+        queue.check(index, entry, self.now_ms)
         budget = BudgetCheck(lambda *fault: faults.append(fault))
         for name in ("_spending", "_account", "_tasks"):
             setattr(budget, name, copy.deepcopy(getattr(self.budget, name)))

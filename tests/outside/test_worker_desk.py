@@ -526,6 +526,8 @@ def test_a_meter_that_was_lost_forgets_what_no_entry_had_and_nothing_else(gatewa
     gateway.meter.unlink()
     gateway.restart()
     assert gateway.service.projection.account.used[ONE].sandbox_ms == 30_000
+    use(gateway, 30_000, life="two")
+    assert gateway.service.projection.account.used[ONE].sandbox_ms == 60_000
     gateway.meter.write_text("{}")
     with pytest.raises(MeterUnusable, match="put back the file that was there"):
         gateway.restart()
@@ -616,6 +618,69 @@ def test_no_gap_is_too_long_to_be_time_where_time_counts(tmp_path: Path) -> None
     account = gateway.service.projection.account
     assert account.held_ms(ONE, gateway.service.now_ms()) - began >= 60_000
     assert len(of_sandboxes(gateway)) == 4
+
+
+def pass_time(gateway: Spending, seconds: int) -> None:
+    for _look in range(seconds // 10):
+        gateway.later_ms += 10_000
+        gateway.worker.measured({"life": "one", "used_ms": {}}, {})
+
+
+def test_a_lease_lasts_as_long_as_a_study_that_was_given_more_time(gateway: Spending) -> None:
+    task, _plan = gateway.plan(ONE)
+    pass_time(gateway, 560)
+    # In a study that ends when it does it is left alone.
+    assert gateway.service.projection.tasks[task].epoch == 1
+    gateway.set("", seconds=2_000)
+    pass_time(gateway, 140)
+    assert gateway.service.projection.tasks[task].epoch == 2
+    assert is_held(gateway, task)
+    assert gateway.service.projection.account.held_ms(ONE, gateway.service.now_ms()) >= 700_000
+    assert gateway.desks[TWO].lease({}, {})["task"]["task"] != task
+
+
+def test_the_time_of_who_hands_in_after_its_lease_ran_out_counts_again(gateway: Spending) -> None:
+    task, plan = gateway.plan(ONE)
+    gateway.later_ms += 700_000
+    assert not is_held(gateway, task)
+    index = gateway.submit(ONE, task, plan, "late")
+    assert is_held(gateway, task)
+    assert gateway.service.projection.submissions[index].body["request"] == "late"
+
+
+def test_no_lease_is_prolonged_once_the_monitor_paused_the_queue_over_another(
+    gateway: Spending, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = [gateway.plan(one)[0] for one in (ONE, TWO)]
+    gateway.set("", seconds=2_000)
+    gateway.later_ms += 550_000
+    watch = gateway.service._watch
+
+    def pausing() -> None:
+        monkeypatch.setattr(gateway.service, "_watch", watch)
+        stop(gateway, "")
+
+    monkeypatch.setattr(gateway.service, "_watch", pausing)
+    gateway.worker._prolong_leases()
+    assert [gateway.service.projection.tasks[one].epoch for one in tasks] == [2, 1]
+
+
+@pytest.mark.parametrize("what", ["closing", "pause", "stop", "limit", "done"])
+def test_no_lease_is_prolonged_of_who_may_have_none(what: str, gateway: Spending) -> None:
+    task, plan = gateway.plan(ONE)
+    gateway.set("", seconds=2_000)
+    if what == "closing":
+        gateway.staff.closing = "x"
+    if what in ("pause", "stop"):
+        stop(gateway, "" if what == "pause" else ONE)
+    if what == "limit":
+        gateway.submit(ONE, task, plan, "first")
+        gateway.set(submissions=1)
+    if what == "done":
+        gateway.desks[ONE].done({"task": task, "outcome": "done", "reason": ""}, {})
+    gateway.later_ms += 550_000
+    gateway.worker.measured({"life": "one", "used_ms": {}}, {})
+    assert gateway.service.projection.tasks[task].epoch == 1
 
 
 def test_a_limit_on_submissions_lets_what_was_handed_in_be_written_up(tmp_path: Path) -> None:

@@ -125,6 +125,19 @@ def test_a_group_of_another_namespace_of_processes_is_left_alone(groups: Groups)
     assert not list(ROOT.glob(f"**/{name}"))
 
 
+def test_where_nobody_can_be_moved_to_be_counted_nothing_is_left_of_the_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / of_groups.METER
+    place.mkdir()
+    monkeypatch.setattr(of_groups, "_ROOT", tmp_path)
+    monkeypatch.setattr(of_groups, "_own_group", lambda _controller: "")
+    opened: dict[str, int] = {}
+    # A directory that is no group: it can be made and has no file for those in it.
+    of_groups._add_meter(opened, {})
+    assert (opened, list(place.iterdir())) == ({}, [])
+
+
 def test_a_process_without_a_number_here_is_not_our_own_group(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from aar.formats.kinds import KINDS
+from aar.verify.claims import CLAIMING
 from aar.verify.limits import STUDY, Account, limit_faults, sandbox_limit
 from aar.verify.report import Report
-from forge import Forge, assert_only, honest, task, verdict_on
+from forge import START_MS, Forge, assert_only, honest, task, verdict_on
 from spending import charge, models, usage
 
 
@@ -124,6 +126,27 @@ def test_a_charge_may_tell_of_time_that_is_over_and_of_no_other(tmp_path: Path) 
     assert verdict_on(forge, tmp_path / "task").findings == []
 
 
+def test_time_that_is_over_when_a_charge_is_entered_hides_no_limit_of_the_study(tmp_path: Path) -> None:
+    forge = study_limited(2)
+    use(forge, before="over-walk", limit="study-sandbox-seconds")
+    held = held_s(forge, "used")
+    forge["opened"].body["limits"] += [{"researcher": "r1", "limits": {"seconds": held}}]
+    assert verdict_on(forge, tmp_path).findings == []
+
+
+def test_time_passes_with_every_entry_of_whatever_kind(tmp_path: Path) -> None:
+    forge = limited()
+    use(forge, before="over-walk", limit="minutes")
+    # 30 seconds between two entries, 15 of them before what a reviewer says in between.
+    for draft in forge.drafts[forge.position("refusal") :]:
+        draft.received_ms = START_MS + 1000 * forge.position(draft.label) + 28_000
+    forge["refusal"].received_ms = START_MS + 1000 * forge.position("refusal") + 14_000
+    held = held_s(forge, "used") + 28
+    forge["opened"].body["limits"] = [{"researcher": "r1", "limits": {"seconds": held}}]
+    assert verdict_on(forge, tmp_path).findings == []
+    assert set(KINDS) == CLAIMING
+
+
 def test_what_sandboxes_used_over_a_limit_is_told(tmp_path: Path) -> None:
     forge = limited(sandbox_seconds=1, of_task={"sandbox_seconds": 1})
     use(forge, before="over-walk", limit="sandbox-seconds", amount_ms=2_500)
@@ -200,6 +223,9 @@ def test_nothing_is_leased_to_who_is_at_a_limit_but_a_task_may_be_taken_away(
     forge["lease"].body["until_ms"] = 2**50
     says = f"no lease of r1, which reached its limit, {word}"
     at(forge, tmp_path / "lease", "lease", says)
+    # Whatever the gateway says of the time at which it gave it.
+    forge["lease"].at = 2**50
+    at(forge, tmp_path / "later", "lease", says)
 
 
 def test_all_sandboxes_together_have_a_limit_that_stops_everybody(tmp_path: Path) -> None:
@@ -297,6 +323,13 @@ def shrunk(what: str) -> Forge:
 def test_a_task_is_not_closed_as_budget_before_a_limit_was_reached(tmp_path: Path) -> None:
     forge = shrunk("")
     forge["over-walk"].body["outcome"] = "budget"
+    at(forge, tmp_path, "over-walk", "a limit that was reached, of walk, of who had it or of the study")
+
+
+def test_a_task_is_not_closed_as_budget_for_a_limit_of_who_did_not_have_it(tmp_path: Path) -> None:
+    forge = shrunk("")
+    forge["opened"].body["limits"] = [{"researcher": "r2", "limits": {"submissions": 2}}]
+    forge["over-walk"].body |= {"outcome": "budget", "researcher": "r2"}
     at(forge, tmp_path, "over-walk", "a limit that was reached, of walk, of who had it or of the study")
 
 

@@ -230,6 +230,9 @@ def test_nothing_is_leased_while_the_queue_is_paused_but_a_task_may_be_taken_awa
     forge["over"].body["until_ms"] = 2**50
     report = verdict_on(forge, tmp_path / "lease")
     assert_only(report, "ORDER", forge.position("over"), "no lease before the pause")
+    forge["over"].at = 2**50
+    report = verdict_on(forge, tmp_path / "later")
+    assert_only(report, "ORDER", forge.position("over"), "no lease before the pause")
 
 
 def test_no_confirmation_is_asked_for_while_the_queue_is_paused(tmp_path: Path) -> None:
@@ -274,7 +277,12 @@ def test_a_task_that_another_holds_is_not_leased(tmp_path: Path) -> None:
     forge = honest()
     # To a researcher that does nothing with it: only the lease itself is wrong.
     forge.add("taken", "gateway", "task-leased", lease(), before="over-walk")
-    assert_only(verdict_on(forge, tmp_path), "ORDER", forge.position("taken"), "no lease of walk to another")
+    says = "no lease of walk to another"
+    assert_only(verdict_on(forge, tmp_path / "taken"), "ORDER", forge.position("taken"), says)
+    # Whatever the gateway says of the time at which it gave it.
+    forge["taken"].at = 2**50
+    forge["taken"].body["until_ms"] = 2**51
+    assert_only(verdict_on(forge, tmp_path / "later"), "ORDER", forge.position("taken"), says)
 
 
 def test_a_task_whose_lease_is_over_may_go_to_another(tmp_path: Path) -> None:

@@ -82,7 +82,9 @@ def account(spending: Spending, status: Mapping[str, Any], *, sandbox_s: float |
             row |= _spent_of(spent, spending.limits[name], hours)
         rows.append(row)
     of_study: dict[str, Any] = {
-        name: {**one, "left": round(one["budget"] - one["used"], 1)} for name, one in budgets.items() if one
+        name: {**one, "left": max(round(one["budget"] - one["used"], 1), 0)}
+        for name, one in budgets.items()
+        if one
     }
     for name in ("submissions", "confirmations"):
         if name in of_study:
@@ -233,11 +235,14 @@ def _set(study: StudyDirectory, projection: Projection, options: argparse.Namesp
 
 
 def _check_whose(projection: Projection, options: argparse.Namespace) -> None:
-    """Raise `CommandFailed` unless the options name a researcher, a task that is open, or neither."""
+    """Raise `CommandFailed` unless the options name a researcher or the monitor, a task that is open, or
+    neither.
+    """
     if options.researcher and options.task:
         raise CommandFailed("budget set takes a RESEARCHER or --task TASK, not both")
-    if options.researcher and options.researcher not in projection.researchers:
-        known = ", ".join(projection.researchers)
+    named = [*projection.researchers, *(one for one in projection.spending.models if one == MONITOR)]
+    if options.researcher and options.researcher not in named:
+        known = ", ".join(named)
         raise CommandFailed(f"there is no researcher {options.researcher}; there is: {known}")
     if options.task is None:
         return

@@ -58,7 +58,8 @@ class Task:
 
     @property
     def submissions_left(self) -> int:
-        return self.submissions - self.used
+        """0 where a limit was set below what was handed in."""
+        return max(self.submissions - self.used, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,7 +349,7 @@ class Projection:
     @property
     def submissions_left(self) -> int:
         """Official runs that the study's budget still allows."""
-        return self.most_of("submissions") - self.charged
+        return max(self.most_of("submissions") - self.charged, 0)
 
     @property
     def confirmations_left(self) -> int:

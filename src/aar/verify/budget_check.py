@@ -84,8 +84,9 @@ class BudgetCheck:
         if body["researcher"] in self._account.used:
             self._account.charge(body)
 
-    def _check_task_leased(self, index: int, entry: Entry, body: Any) -> None:
-        if body["until_ms"] > entry.at:
+    def _check_task_leased(self, index: int, _entry: Entry, body: Any) -> None:
+        # By when it came: it is held from then on, and what an entry says of its time is its author's choice.
+        if body["until_ms"] > self._account.last_ms:
             self._check_reached(index, "lease", body)
         self._account.lease(body)
 
@@ -130,11 +131,13 @@ def is_at_its_end(spending: Spending, account: Account, body: Body, now_ms: int 
     study's.
     """
     researcher, task = body["researcher"], body["task"]
+    of_who_had_it = ""
+    if account.holder.get(task) == researcher:
+        of_who_had_it = spending.reached(researcher) or account.reached(researcher, now_ms)
     return bool(
         spending.task_reached(task)
         or account.task_reached(task, now_ms)
-        or spending.reached(researcher)
-        or account.reached(researcher, now_ms)
+        or of_who_had_it
         or account.is_used_up(task, now_ms)
     )
 

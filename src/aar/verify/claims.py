@@ -39,7 +39,7 @@ from aar.verify.report import Finding, Report
 from aar.verify.resources import plain_bytes
 from aar.verify.splits import Deal, Pool, run_label, seeds_for
 
-# The kinds that this module, or the leaderboard, looks at; the others claim nothing that can be derived.
+# The kinds that this module, or the leaderboard, looks at. All there are: time passes with every entry.
 CLAIMING = frozenset(
     (
         "study-opened",
@@ -56,6 +56,8 @@ CLAIMING = frozenset(
         "finding",
         "comment",
         "task-proposed",
+        "task-approved",
+        "task-refused",
         "vote",
         "alarm",
         "decision",
@@ -123,7 +125,7 @@ class Claims:
             if entry.kind == "study-opened" and not self._are_terms_sound(body):
                 return
             self._digests[leaf.index] = leaf.signed.text_digest
-            self._queue.check(leaf.index, entry)
+            self._queue.check(leaf.index, entry, leaf.received_ms)
             self._budget.check(leaf.index, entry, leaf.received_ms)
             handler = getattr(self, "_check_" + entry.kind.replace("-", "_"), None)
             if handler is not None:

@@ -60,6 +60,8 @@ class Account:
     # By researcher and task, "" for none: processor milliseconds.
     sandbox_ms: dict[tuple[str, str], int] = field(default_factory=dict)
     closed: set[str] = field(default_factory=set)
+    # By task, who had it last, at a limit since or not.
+    holder: dict[str, str] = field(default_factory=dict)
     submissions: int = 0
     active_ms: int = 0
     last_ms: int = 0
@@ -97,6 +99,7 @@ class Account:
     def lease(self, body: Body) -> None:
         """Take in a `task-leased`; one that is over when it is said takes the task away."""
         self._holds.pop(body["task"], None)
+        self.holder[body["task"]] = body["researcher"]
         if body["until_ms"] > self.last_ms and body["task"] in self.used_on:
             if body["researcher"] in self.used:
                 self._holds[body["task"]] = _Hold(body["researcher"], body["until_ms"])
@@ -162,6 +165,19 @@ class Account:
             return own
         return self._study_reached(sum(more.values())) or own
 
+    def sandboxes_reached(self, researcher: str, task: str, more_ms: int) -> str:
+        """The limit on sandboxes that is reached with so much more, in a word, if one is."""
+        rows = [
+            ("", self.limits[researcher], self.used[researcher].sandbox_ms),
+            ("study-", self.limits[STUDY], self.sandbox_ms_in_all()),
+        ]
+        if task in self.used_on:
+            rows.append(("task-", self.task_limits[task], self.used_on[task].sandbox_ms))
+        for whose, limits, used_ms in rows:
+            if "sandbox_seconds" in limits and used_ms + more_ms >= 1000 * limits["sandbox_seconds"]:
+                return whose + LIMIT_WORD["sandbox_seconds"]
+        return ""
+
     def task_reached(self, task: str, now_ms: int = 0, *, more_ms: int = 0) -> str:
         """The limit that ends the work on a task, in a word; its submissions are no such limit."""
         if task not in self.used_on:
@@ -221,14 +237,12 @@ def sandbox_limit(
     account: Account, researcher: str, task: str, amount_ms: int, now_ms: int = 0
 ) -> tuple[str, tuple[str, ...]]:
     """The limit that a charge of sandboxes tells of; where it is "", one of these of time may be."""
-    word, minutes = LIMIT_WORD["sandbox_seconds"], LIMIT_WORD["seconds"]
-    after = account.reached(researcher, more_ms={researcher: amount_ms})
-    held = account.reached(researcher, now_ms)
-    of_task = account.task_reached(task, more_ms=amount_ms)
-    held_on = account.task_reached(task, now_ms)
-    for one in (after, of_task):
-        if one.endswith(word):
-            return one, ()
+    # Whatever the time is: it goes on until the charge is entered, and would hide a limit of the study then.
+    reached = account.sandboxes_reached(researcher, task, amount_ms)
+    if reached:
+        return reached, ()
+    minutes = LIMIT_WORD["seconds"]
+    held, held_on = account.reached(researcher, now_ms), account.task_reached(task, now_ms)
     return "", tuple(one for one in (held, held_on) if one.endswith(minutes))
 
 

@@ -48,9 +48,14 @@ class QueueCheck:
         self._paused = -1
         self._stopped: dict[str, int] = {}
         self._roles: dict[str, str] = {}
+        self._now_ms = 0
 
-    def check(self, index: int, entry: Entry) -> None:
-        """Take in the entry at `index`, of any kind."""
+    def check(self, index: int, entry: Entry, received_ms: int) -> None:
+        """Take in the entry at `index`, of any kind, which came at `received_ms`.
+
+        By that time leases are judged: what an entry says of its own is its author's to choose.
+        """
+        self._now_ms = received_ms
         body: Any = entry.body
         if entry.author in self._stopped:
             stop = self._stopped[entry.author]
@@ -71,7 +76,7 @@ class QueueCheck:
         # Opened a second time it keeps what it had: that it was is reported elsewhere.
         self._tasks.setdefault(body["task"], _Task(body))
 
-    def _check_task_leased(self, index: int, entry: Entry, body: Any) -> None:
+    def _check_task_leased(self, index: int, _entry: Entry, body: Any) -> None:
         task = self._tasks.get(body["task"])
         if task is None or task.is_closed:
             self._add("ORDER", index, "a lease of an open task", body["task"])
@@ -79,16 +84,16 @@ class QueueCheck:
         if body["researcher"] not in self._researchers:
             self._add("ORDER", index, "a lease to a researcher of the study", body["researcher"])
         # One that is over when it is said takes a task away: that is no new work.
-        if body["until_ms"] > entry.at:
+        if body["until_ms"] > self._now_ms:
             self._check_paused(index, "lease", body["researcher"])
         if body["epoch"] != task.epoch + 1:
             self._add("ORDER", index, f"lease {task.epoch + 1} of {body['task']}", f"lease {body['epoch']}")
-        if task.holder not in ("", body["researcher"]) and task.until_ms > entry.at:
+        if task.holder not in ("", body["researcher"]) and task.until_ms > self._now_ms:
             self._add(
                 "ORDER",
                 index,
                 f"no lease of {body['task']} to another while {task.holder} holds it",
-                f"{body['researcher']}, {task.until_ms - entry.at} ms before its end",
+                f"{body['researcher']}, {task.until_ms - self._now_ms} ms before its end",
             )
         task.holder, task.until_ms, task.epoch = body["researcher"], body["until_ms"], body["epoch"]
         task.plan, task.planned = task.plans.get(task.holder, (-1, []))

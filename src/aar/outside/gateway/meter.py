@@ -54,6 +54,13 @@ class Meter:
         self._life, self._seen, self._used = life, seen, used
         return True
 
+    def start_from(self, charged: Mapping[tuple[str, str], int]) -> None:
+        """Count on from what the record was charged for, where the file that had it is gone.
+
+        Else as much again would be used before anything more was charged.
+        """
+        self._used |= {key: ms for key, ms in charged.items() if ms > self._used.get(key, 0)}
+
     def uncharged(self, charged: Mapping[tuple[str, str], int]) -> Use:
         """What no entry has yet, where the record was charged for that much."""
         rest = {key: ms - charged.get(key, 0) for key, ms in self._used.items()}

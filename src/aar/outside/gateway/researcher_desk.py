@@ -374,6 +374,10 @@ class ResearcherDesk:
             raise Refused("bad-request", str(error)) from error
         with service.lock:
             task = service.projection.tasks.get(wanted["task"])
+            is_own = task is not None and task.researcher == researcher and not task.outcome
+            if task is not None and is_own and task.lease_until_ms <= service.now_ms():
+                # Whose lease ran out and who did not ask again: from here on its time counts.
+                self.lease({}, {})
             digest = hashlib.sha256(snapshot).hexdigest()
             submission = {
                 "task": wanted["task"],

@@ -26,6 +26,7 @@ from aar.outside.gateway.record_service import Draft, RecordService
 from aar.outside.gateway.requests import fields
 from aar.outside.gateway.researcher_desk import Verb
 from aar.outside.projection import Projection, Task
+from aar.verify.budget_check import stopping_limit
 from aar.verify.limits import sandbox_limit
 from aar.verify.spending import STUDY, Spent, cost, format_dollars
 
@@ -37,6 +38,8 @@ SANDBOX_MS_PER_ENTRY = 30_000
 MAX_SANDBOX_MS = 2**50
 # Of a longer gap between two entries not all is time: while one counts and something is held, none is longer.
 LONGEST_GAP_MS = 15_000
+# A lease that ends so soon, in a study that goes on for longer, is given anew.
+LEASE_RUNS_OUT_MS = 60_000
 SUBMISSIONS = LIMIT_WORD["submissions"]
 
 
@@ -59,6 +62,7 @@ class WorkerDesk:
         # Taken before the service's lock, never after it.
         self._lock = threading.RLock()
         self._check_whole()
+        self._meter.start_from(service.projection.account.sandbox_ms)
         self.settle()
         # A gateway that was killed may have entered a limit and not yet taken the task.
         self.enforce()
@@ -148,6 +152,7 @@ class WorkerDesk:
             for name, ms in self._waiting_now().by_researcher().items():
                 if ms >= SANDBOX_MS_PER_ENTRY:
                     self._charge_sandboxes(name)
+            self._prolong_leases()
             self._let_time_pass()
         return {}
 
@@ -440,6 +445,30 @@ class WorkerDesk:
                 "usage": {"total": total, "limit": reached or limit},
             }
             service.append([Draft(author="gateway", kind="budget-charged", body=body)])
+
+    def _prolong_leases(self) -> None:
+        """A lease lasts as long as the study: one that is about to run out in a study that was given more
+        time would let its holder work on uncounted, and another have its task.
+        """
+        service = self._service
+        projection, now_ms = service.projection, service.now_ms()
+        until_ms = now_ms + int(projection.seconds_left(now_ms) * 1000)
+        for task in list(projection.tasks.values()):
+            # Each time: with what is entered the monitor may pause the queue.
+            if projection.paused >= 0 or self._is_closing():
+                return
+            is_running_out = 0 < task.lease_until_ms - now_ms < LEASE_RUNS_OUT_MS < until_ms - now_ms
+            if not is_running_out or task.outcome or task.researcher in projection.stops:
+                continue
+            body = {
+                "task": task.name,
+                "researcher": task.researcher,
+                "until_ms": until_ms,
+                "epoch": task.epoch + 1,
+                "direction": task.told,
+            }
+            if not stopping_limit(projection.spending, projection.account, "lease", body, now_ms):
+                service.append([Draft(author="gateway", kind="task-leased", body=body, refs=(task.index,))])
 
     def _let_time_pass(self) -> None:
         """An entry before a gap becomes too long to be time, where time counts and somebody works."""

@@ -224,6 +224,9 @@ def _add_meter(opened: dict[str, int], homes: dict[str, int]) -> None:
         _write_at(found[1], "tasks", _OURSELVES)
         os.rmdir(name, dir_fd=found[0])
     except OSError:
+        if found:
+            with contextlib.suppress(OSError):
+                os.rmdir(name, dir_fd=found[0])
         for descriptor in found:
             os.close(descriptor)
         return
