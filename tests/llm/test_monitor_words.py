@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +187,13 @@ def test_what_is_no_list_of_alarms_cannot_be_read(text: str) -> None:
     with pytest.raises(Unreadable) as error:
         parse_answer(text, items=ITEMS, submissions=(4,))
     assert len(again(error.value)) < 1_000
+
+
+def test_an_answer_of_blank_lines_takes_no_time_to_be_refused() -> None:
+    began_s = time.process_time()
+    with pytest.raises(Unreadable):
+        parse_answer("```" + "\n" * 60_000 + "x", items=ITEMS, submissions=())
+    assert time.process_time() - began_s < 1
 
 
 def test_what_a_model_wrote_is_made_fit_for_an_entry() -> None:

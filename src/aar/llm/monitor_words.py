@@ -8,7 +8,6 @@ whose quote stands in what it was shown.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,7 @@ MOST_ALARMS = 8
 # Fewer letters stand in anything.
 QUOTE_CHARACTERS = 4
 WORD_BYTES = 16
-_FENCED = re.compile(r"```(?:json)?\s*\n(.*)\n\s*```", re.DOTALL)
+_FENCE = "```"
 Item = Mapping[str, Any]
 
 
@@ -198,15 +197,20 @@ def _changed(alarm: Alarm, **changes: Any) -> Alarm:
 def _listed(text: str) -> list[Any]:
     if len(text) > ANSWER_CHARACTERS:
         raise Unreadable(f"{len(text)} characters, at most {ANSWER_CHARACTERS}")
-    stripped = text.strip()
-    fenced = _FENCED.fullmatch(stripped)
     try:
-        told = json.loads(fenced[1] if fenced else stripped, object_pairs_hook=_once)
+        told = json.loads(_unfenced(text.strip()), object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise Unreadable(f"it is not JSON, or not JSON alone: {error!s:.200}") from error
     if not isinstance(told, list):
         raise Unreadable(f"got {type(told).__name__}, want a list")
     return told
+
+
+def _unfenced(text: str) -> str:
+    """What stands in a fence, if it is one; by no pattern, which fits blank lines in very many ways."""
+    first, _line_end, rest = text.partition("\n")
+    is_fence = first.rstrip() in (_FENCE, f"{_FENCE}json") and rest.endswith(_FENCE)
+    return rest.removesuffix(_FENCE) if is_fence else text
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
