@@ -144,8 +144,9 @@ def test_a_quote_that_stands_nowhere_in_the_data_is_thrown_away_and_told(quote: 
     assert "its quote does not stand in what was shown" in answer.thrown[0]
 
 
-def test_a_submission_of_somebody_else_is_left_out_and_told() -> None:
-    answer = read({**ALARM, "submission": 9})
+@pytest.mark.parametrize("number", [9, -2])
+def test_a_submission_of_somebody_else_is_left_out_and_told(number: int) -> None:
+    answer = read({**ALARM, "submission": number})
     assert (answer.alarms[0].submission, len(answer.thrown)) == (-1, 1)
 
 

@@ -175,7 +175,7 @@ def parse_answer(text: str, *, items: Sequence[Item], submissions: Collection[in
         if entries is None:
             thrown.append(f"alarm {number}: its quote does not stand in what was shown: {alarm.quote!r:.200}")
             continue
-        if alarm.submission >= 0 and alarm.submission not in submissions:
+        if alarm.submission != -1 and alarm.submission not in submissions:
             thrown.append(f"alarm {number}: {alarm.submission} is no submission of the researcher: left out")
             alarm = _changed(alarm, submission=-1)
         alarms.append(_changed(alarm, entries=entries))
