@@ -97,7 +97,8 @@ class ModelMonitor:
     is_alone: bool = False
     _model: Model | None = None
     _backlogs: dict[str, Backlog] = field(default_factory=dict)
-    _items: dict[str, tuple[int, Item]] = field(default_factory=dict)
+    # Of each researcher, the messages that it was last heard with, by what is said in them.
+    _shown: dict[str, dict[str, Item]] = field(default_factory=dict)
     _since: int = 0
     _is_last: bool = False
     _failures: int = 0
@@ -120,21 +121,17 @@ class ModelMonitor:
 
     def heard(self, researcher: str, messages: Sequence[ChatMessage]) -> None:
         """A researcher's conversation as it is now: what of it is new is to be read."""
+        before, told, items = self._shown.get(researcher, {}), dict[str, Item](), list[Item]()
+        for one in messages:
+            said = _said_in(one)
+            # Made once, for a conversation comes again with each turn; what it left behind is let go.
+            told[said] = item = told.get(said) or before.get(said) or shown(one)
+            items.append(item)
+        self._shown[researcher] = told
         try:
-            self._backlog(researcher).hear(self._item(one) for one in messages)
+            self._backlog(researcher).hear(items)
         except OSError as error:
             self.say(f"monitor: what {researcher} said could not be kept to be read: {one_line(error)}")
-
-    def _item(self, message: ChatMessage) -> Item:
-        """A message as it is shown; made once, for a conversation comes again with each turn."""
-        key = hash((message.text, len(getattr(message, "tool_calls", None) or ())))
-        known = self._items.get(message.id or "")
-        if message.id and known is not None and known[0] == key:
-            return known[1]
-        item = shown(message)
-        if message.id:
-            self._items[message.id] = (key, item)
-        return item
 
     def _backlog(self, researcher: str) -> Backlog:
         if researcher not in self._backlogs:
@@ -396,6 +393,16 @@ def shown(message: ChatMessage) -> Item:
         return message_item(role=message.role, text=text)
     except (RecursionError, TypeError, ValueError) as error:
         return message_item(role=message.role, text=f"[it cannot be shown: {type(error).__name__}]")
+
+
+def _said_in(message: ChatMessage) -> str:
+    """The digest of all that is shown of a message: its id is another's to give, and says nothing of that."""
+    calls = [(one.function, one.arguments) for one in getattr(message, "tool_calls", None) or ()]
+    try:
+        said = repr((message.role, getattr(message, "function", None), _text_of(message), calls))
+    except RecursionError:
+        said = f"{message.role} that cannot be shown"
+    return hashlib.sha256(said.encode("utf-8", "backslashreplace")).hexdigest()
 
 
 def _text_of(message: ChatMessage) -> str:
