@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import resource
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -233,6 +235,36 @@ def test_a_line_that_a_kill_cut_off_is_heard_again(tmp_path: Path) -> None:
     again_there.hear([SAID, SUBMISSION])
     assert again_there.unread == [SAID, SUBMISSION]
     assert Backlog(tmp_path, "researcher-1").unread == [SAID, SUBMISSION]
+
+
+def test_what_a_full_disk_does_not_take_is_heard_again_and_spoils_nothing(tmp_path: Path) -> None:
+    backlog = Backlog(tmp_path, "researcher-1")
+    backlog.hear([SAID])
+    room = (tmp_path / "researcher-1.jsonl").stat().st_size + 20
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    was = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+        with pytest.raises(OSError, match="too large"):
+            backlog.hear([SAID, SUBMISSION])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, was)
+    assert backlog.unread == [SAID]
+    backlog.hear([SAID, SUBMISSION, FINDING])
+    assert backlog.unread == Backlog(tmp_path, "researcher-1").unread == [SAID, SUBMISSION, FINDING]
+
+
+@pytest.mark.parametrize("lines", [0, 1])
+def test_what_a_power_cut_took_is_read_when_it_is_heard_again(lines: int, tmp_path: Path) -> None:
+    backlog = Backlog(tmp_path, "researcher-1")
+    backlog.hear([SAID, SUBMISSION])
+    backlog.done(2)
+    path = tmp_path / "researcher-1.jsonl"
+    left = b"".join(path.read_bytes().splitlines(keepends=True)[:lines])
+    path.write_bytes(left) if left else path.unlink()
+    Backlog(tmp_path, "researcher-1").hear([SAID, SUBMISSION])
+    assert Backlog(tmp_path, "researcher-1").unread == [SAID, SUBMISSION][lines:]
 
 
 def test_who_was_read_least_is_read_next_of_those_who_are_due(tmp_path: Path) -> None:
