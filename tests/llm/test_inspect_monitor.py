@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import anyio
 from inspect_ai.model import ChatMessage, ChatMessageAssistant, ChatMessageTool, ChatMessageUser
 from inspect_ai.tool import ToolCall, ToolCallError
 
 from aar.llm import inspect_monitor
-from aar.llm.inspect_monitor import ModelMonitor
+from aar.llm.inspect_monitor import BACKLOG, ModelMonitor
 from aar.llm.monitor_words import Item
 
 
-def monitor_in(directory: Path) -> ModelMonitor:
-    desk: Any = None
+def monitor_in(directory: Path, desk: Any = None) -> ModelMonitor:
     return ModelMonitor(told={}, desk=desk, directory=directory, say=lambda _line: None)
 
 
@@ -62,3 +62,27 @@ def test_a_message_of_no_depth_that_can_be_shown_is_heard_as_that(tmp_path: Path
     monitor = monitor_in(tmp_path)
     monitor.heard("researcher-1", [called("ls"), called(deep)])
     assert unread(monitor)[1]["text"] == "[it cannot be shown: RecursionError]"
+
+
+class Desk:
+    """A gateway with one submission of two files."""
+
+    def unread(self, since: int, **_flags: Any) -> dict[str, Any]:
+        body = {"name": "knn", "digest": "0a" * 32}
+        one = {"index": 4, "researcher": "researcher-1", "kind": "submission", "body": body}
+        return {"entries": [one][since:], "upto": 1, "is_last": False}
+
+    def files(self, submission: int) -> dict[str, str]:
+        return {"method.py": "import os", "more.py": f"of = {submission}"}
+
+
+def test_a_method_whose_files_a_kill_cut_off_is_heard_again_with_all_of_them(tmp_path: Path) -> None:
+    first = monitor_in(tmp_path, Desk())
+    anyio.run(first._look)
+    path = tmp_path / BACKLOG / "researcher-1.jsonl"
+    for lines in range(3):
+        path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:lines]))
+        again_there = monitor_in(tmp_path, Desk())
+        anyio.run(again_there._look)
+        assert unread(again_there) == unread(first)
+    assert sorted(one["file"] for one in unread(first) if "file" in one) == ["method.py", "more.py"]

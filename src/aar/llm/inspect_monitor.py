@@ -148,12 +148,13 @@ class ModelMonitor:
                 item = entry_item(one["index"], one["kind"], one["body"])
                 if backlog.has(item):
                     continue
-                items = [item]
+                items = list[Item]()
                 if one["kind"] == "submission":
                     files = await in_thread(partial(self.desk.files, one["index"]))
                     for name, text in sorted(files.items()):
                         items += file_items(one["index"], name, text)
-                backlog.hear(items)
+                # It comes last: once it is there, after a kill too, all of its files are.
+                backlog.hear([*items, item])
             self._since, self._is_last = told["upto"], bool(told["is_last"])
             if not told["entries"]:
                 return
