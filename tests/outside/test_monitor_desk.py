@@ -170,6 +170,12 @@ def test_what_is_no_submission_of_the_alarm_is_not_held(gateway: Watched, hold: 
     assert gateway.read(alarm(hold=submission), number=2) == {"alarms": 1, "held": 0}
 
 
+@pytest.mark.parametrize("code", ["model-alarm-low", "model-alarm-medium", "monitor-unread"])
+def test_nothing_but_a_grave_alarm_holds(gateway: Watched, code: str) -> None:
+    submission = gateway.submitted()
+    assert gateway.read(alarm(submission, hold=submission, code=code)) == {"alarms": 1, "held": 0}
+
+
 def test_a_monitor_that_may_not_hold_only_raises_alarms(tmp_path: Path) -> None:
     gateway = Watched(tmp_path, holds=0)
     submission = gateway.submitted()

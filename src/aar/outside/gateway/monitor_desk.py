@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aar.formats.errors import FormatError
-from aar.formats.kinds import FILE_NAME, HEX32, MODEL_ALARMS, MONITOR, UNREAD
+from aar.formats.kinds import FILE_NAME, HEX32, HOLDING, MODEL_ALARMS, MONITOR, UNREAD
 from aar.outside.admission import Refused
 from aar.outside.gateway.record_service import MAX_ALARMS_PER_KIND, Draft
 from aar.outside.gateway.requests import fields, whole_number
@@ -153,9 +153,11 @@ class MonitorDesk:
         return drafts
 
     def _may_hold(self, alarm: Mapping[str, Any], held: set[str]) -> bool:
-        """Whether this alarm holds its submission: the study's monitor may, and its method never was held."""
+        """Whether this alarm holds its submission: it is a grave one, the study's monitor may, and the method
+        never was held.
+        """
         holds, submission = self._service.projection.holds, alarm["hold"]
-        if not holds.monitor["holds"] or submission not in holds.digests:
+        if alarm["code"] != HOLDING or not holds.monitor["holds"] or submission not in holds.digests:
             return False
         digest = holds.digests[submission]
         return submission in alarm["evidence"] and digest not in holds.holds and digest not in held
