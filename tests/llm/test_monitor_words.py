@@ -96,6 +96,15 @@ def test_of_what_is_long_beginning_and_end_are_shown_and_how_much_is_not() -> No
     assert message_item(role="tool", text="y" * 3_000, tool="bash")["characters_not_shown"] == 1_000
 
 
+def test_of_a_call_of_very_many_texts_no_more_are_looked_at_than_takes_a_moment() -> None:
+    arguments = {"texts": [STEERING, *(str(number) for number in range(500_000))]}
+    began_s = time.process_time()
+    called = message_item(role="assistant", text="", calls=[{"tool": "bash", "arguments": arguments}])
+    assert time.process_time() - began_s < 3
+    assert "override" in called["flags"]
+    assert called["calls"][0]["arguments"]["characters_not_shown"] > 0
+
+
 def test_of_a_method_every_file_is_shown_to_its_end() -> None:
     text = "".join(chr(97 + number % 26) for number in range(30_000))
     parts = file_items(4, "method.py", text)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ INSTRUCTIONS = Path(__file__).with_name("monitor.md")
 # are shown, and how much is not; of a file parts of this size, so many at most.
 TEXT_CHARACTERS, RESULT_CHARACTERS, VALUE_CHARACTERS, PAGE_CHARACTERS = 6_000, 2_000, 12_000, 60_000
 MOST_CALLS, MOST_PARTS = 16, 20
+# So many texts of calls are looked at for flags, beside what is shown: a stranger may send millions.
+MOST_TEXTS = 2_000
 ANSWER_CHARACTERS = 64 << 10
 MOST_ALARMS = 8
 # Fewer letters stand in anything.
@@ -72,7 +75,8 @@ def message_item(*, role: str, text: str, calls: Sequence[Mapping[str, Any]] = (
         ]
     if len(calls) > MOST_CALLS:
         told["calls_not_shown"] = len(calls) - MOST_CALLS
-    return _flagged(told, text, *texts_of([one["arguments"] for one in calls]))
+    arguments = texts_of([one["arguments"] for one in calls[:MOST_CALLS]])
+    return _flagged(told, text, *texts_of(told.get("calls", ())), *islice(arguments, MOST_TEXTS))
 
 
 def entry_item(index: int, kind: str, body: Mapping[str, Any]) -> Item:
