@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -86,3 +87,22 @@ def test_a_method_whose_files_a_kill_cut_off_is_heard_again_with_all_of_them(tmp
         anyio.run(again_there._look)
         assert unread(again_there) == unread(first)
     assert sorted(one["file"] for one in unread(first) if "file" in one) == ["method.py", "more.py"]
+
+
+def test_a_monitor_that_says_it_has_read_all_ends_only_where_nothing_came_meanwhile(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    more, asked = [{"index": 4}], list[bool]()
+
+    def unread_now(_since: int, *, is_alone: bool, is_done: bool = False) -> dict[str, Any]:
+        asked.append(is_done)
+        return {"entries": more[:] if is_done else [], "upto": 4, "is_last": is_alone}
+
+    monitor = monitor_in(tmp_path, SimpleNamespace(unread=unread_now))
+    monitor.told, monitor.is_alone = {"every_turns": 10}, True
+    monkeypatch.setattr(inspect_monitor, "LOOK_S", 0)
+    group: Any = None
+    assert anyio.run(monitor._step, group) is False
+    more.clear()
+    assert anyio.run(monitor._step, group) is True
+    assert asked == [False, True] * 2

@@ -302,3 +302,16 @@ def test_a_study_that_ends_before_its_monitor_has_read_all_says_so(is_done: bool
     gateway.control.start_closing({"reason": "stopped"}, {})
     told = [] if is_done else ["monitor-unread"]
     assert [one.body["code"] for one in gateway.of("alarm")] == told
+
+
+@pytest.mark.parametrize("moment", ["before it says so", "after"])
+def test_what_is_said_when_the_monitor_has_read_all_is_not_read(moment: str, gateway: Watched) -> None:
+    size = gateway.service.projection.tree_size
+    if moment == "after":
+        gateway.desk.unread({}, {"since": str(size), "is_done": "1"})
+        gateway.submitted()
+    else:
+        gateway.submitted()
+        gateway.desk.unread({}, {"since": str(size), "is_done": "1"})
+    gateway.control.start_closing({"reason": "stopped"}, {})
+    assert [one.body["code"] for one in gateway.of("alarm")] == ["monitor-unread"]

@@ -192,8 +192,9 @@ class ModelMonitor:
             if backlog is None:
                 if is_over and not self._busy:
                     # With this the gateway knows that all was read: else it says so when the study closes.
-                    await in_thread(partial(self.desk.unread, self._since, is_alone=True, is_done=True))
-                    return True
+                    say_so = partial(self.desk.unread, self._since, is_alone=True, is_done=True)
+                    told = await in_thread(say_so)
+                    return not told["entries"]
                 break
             if await self._is_at_its_limit():
                 if is_over and not self._busy:

@@ -18,9 +18,8 @@ from aar.outside.admission import Refused
 from aar.outside.gateway.record_service import MAX_ALARMS_PER_KIND, Draft
 from aar.outside.gateway.requests import fields, whole_number
 from aar.outside.gateway.researcher_desk import Verb
-from aar.outside.gateway.staff_desk import Staff
+from aar.outside.gateway.staff_desk import Staff, is_to_be_read
 from aar.outside.gateway.worker_desk import WorkerDesk, charge_body, spent_alarm
-from aar.verify.holds import SAID
 
 # Of one answer, of one reading, of a whole study.
 MOST_ENTRIES = 64
@@ -58,7 +57,7 @@ class MonitorDesk:
         with self._service.lock:
             projection = self._service.projection
             self._staff.alone_pid = alone_pid
-            self._staff.is_all_read = bool(whole_number(query, "is_done", 0))
+            is_done = bool(whole_number(query, "is_done", 0))
             entries: list[dict[str, Any]] = []
             upto = projection.tree_size
             for leaf in self._service.leaves[since:]:
@@ -66,12 +65,12 @@ class MonitorDesk:
                     upto = leaf.index
                     break
                 entry = leaf.signed.entry
-                if entry.kind == "submission" or (
-                    entry.kind in SAID and projection.roles.get(entry.author) == "researcher"
-                ):
+                if is_to_be_read(projection, leaf):
                     who = projection.holds.owners[leaf.index]
                     told = {"index": leaf.index, "researcher": who, "kind": entry.kind}
                     entries.append({**told, "body": dict(entry.body)})
+            # What was said since it looked last is not read, whatever it says.
+            self._staff.read_upto = upto if is_done and not entries else -1
             return {"entries": entries, "upto": upto, "is_last": self._staff.is_last_reading}
 
     def files(self, _payload: Any, query: Mapping[str, str]) -> dict[str, Any]:
