@@ -25,6 +25,8 @@ class Watched(Spending):
         super().__init__(directory, study={"monitor": self.terms})
         self.evaluator = EvaluatorDesk(self.staff)
         self.control = ControlDesk(self.staff, self.desks, stop=lambda: None)
+        for desk in self.desks.values():
+            desk._is_running = lambda submission, run: (submission, run) in self.staff.begun([submission])
 
     def attach(self) -> None:
         super().attach()
@@ -235,6 +237,9 @@ def test_a_run_that_had_begun_is_said_to_have_and_its_receipt_is_waited_for(gate
     # An evaluator that is started again begins nothing of it anew.
     gateway.evaluator.hello({}, {})
     assert gateway.evaluator.work({}, {}) == {"do": "nothing"}
+    # Nor does its researcher wait for what will not come.
+    with pytest.raises(Refused, match="is held for review"):
+        gateway.desks[ONE].receipt({}, {"submission": str(submission)})
 
 
 def test_a_study_closes_over_what_is_held(gateway: Watched) -> None:
