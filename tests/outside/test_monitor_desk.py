@@ -251,6 +251,19 @@ def test_a_study_closes_over_what_is_held(gateway: Watched) -> None:
         gateway.read(number=2)
 
 
+def test_what_is_let_go_after_the_close_is_not_run_any_more(gateway: Watched) -> None:
+    first = gateway.submitted()
+    gateway.read(alarm(first, hold=first))
+    gateway.control.start_closing({"reason": "stopped"}, {})
+    assert gateway.evaluator.work({}, {}) == {"do": "close"}
+    projection = gateway.service.projection
+    projection.closed = {"reason": "stopped"}
+    release(gateway, first)
+    assert projection.holds.holding(first) < 0
+    assert gateway.evaluator.work({}, {}) == {"do": "nothing"}
+    assert summary(projection, now_ms=0)["pending"] == 0
+
+
 def test_the_monitor_s_limit_is_its_own_and_reaching_it_is_an_alarm(tmp_path: Path) -> None:
     gateway = Watched(tmp_path, tokens=2 * TOKENS)
     gateway.call(1)
