@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 from aar.llm.monitor_words import (
+    MOST_CALLS,
+    MOST_PARTS,
     PAGE_CHARACTERS,
     RESULT_CHARACTERS,
     TEXT_CHARACTERS,
@@ -43,6 +45,8 @@ def test_the_numbers_that_are_said_are_those_that_are_gone_by() -> None:
         f"page of {PAGE_CHARACTERS:,} characters",
         f"more than {TEXT_CHARACTERS:,} characters",
         f"({RESULT_CHARACTERS:,} of a tool's answer, {VALUE_CHARACTERS:,} of a call)",
+        f"at most {MOST_CALLS} calls",
+        f"first {MOST_PARTS * VALUE_CHARACTERS:,} characters",
         f"every_turns = {EVERY_TURNS}",
         f"tokens = {MODEL_TOKENS:_}",
         f"random word of {8 * WORD_BYTES} bits",

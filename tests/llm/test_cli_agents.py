@@ -126,6 +126,17 @@ def test_a_call_is_answered_and_what_there_was_before_it_is_kept(tmp_path: Path)
     assert (moment.files, moment.messages[0]["content"], moment.turns) == ({"notebook.md": b"n"}, "x", 0)
 
 
+def test_each_answer_is_heard_whether_or_not_it_is_ever_said_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspect_bridge, "MAX_SAME", 2)
+    talk, heard = talk_in(tmp_path), list[list[str]]()
+    talk.heard = lambda messages: heard.append([f"{one.role} {one.text}" for one in messages])
+    # The second is kept from the agent.
+    assert len(ask(talk, Metered(), 2)) == 1
+    assert heard == [["user x"], ["user x", "assistant text"]] * 2
+
+
 @pytest.mark.parametrize(
     ("standing", "ending"),
     [

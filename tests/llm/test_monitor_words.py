@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +96,15 @@ def test_of_what_is_long_beginning_and_end_are_shown_and_how_much_is_not() -> No
     assert message_item(role="tool", text="y" * 3_000, tool="bash")["characters_not_shown"] == 1_000
 
 
+def test_of_a_call_of_very_many_texts_no_more_are_looked_at_than_takes_a_moment() -> None:
+    arguments = {"texts": [STEERING, *(str(number) for number in range(500_000))]}
+    began_s = time.process_time()
+    called = message_item(role="assistant", text="", calls=[{"tool": "bash", "arguments": arguments}])
+    assert time.process_time() - began_s < 3
+    assert "override" in called["flags"]
+    assert called["calls"][0]["arguments"]["characters_not_shown"] > 0
+
+
 def test_of_a_method_every_file_is_shown_to_its_end() -> None:
     text = "".join(chr(97 + number % 26) for number in range(30_000))
     parts = file_items(4, "method.py", text)
@@ -143,8 +155,9 @@ def test_a_quote_that_stands_nowhere_in_the_data_is_thrown_away_and_told(quote: 
     assert "its quote does not stand in what was shown" in answer.thrown[0]
 
 
-def test_a_submission_of_somebody_else_is_left_out_and_told() -> None:
-    answer = read({**ALARM, "submission": 9})
+@pytest.mark.parametrize("number", [9, -2])
+def test_a_submission_of_somebody_else_is_left_out_and_told(number: int) -> None:
+    answer = read({**ALARM, "submission": number})
     assert (answer.alarms[0].submission, len(answer.thrown)) == (-1, 1)
 
 
@@ -188,6 +201,13 @@ def test_what_is_no_list_of_alarms_cannot_be_read(text: str) -> None:
     assert len(again(error.value)) < 1_000
 
 
+def test_an_answer_of_blank_lines_takes_no_time_to_be_refused() -> None:
+    began_s = time.process_time()
+    with pytest.raises(Unreadable):
+        parse_answer("```" + "\n" * 60_000 + "x", items=ITEMS, submissions=())
+    assert time.process_time() - began_s < 1
+
+
 def test_what_a_model_wrote_is_made_fit_for_an_entry() -> None:
     assert clean("a\x00b\ud800c") == "a<U+0000>b\\ud800c"
 
@@ -224,6 +244,36 @@ def test_a_line_that_a_kill_cut_off_is_heard_again(tmp_path: Path) -> None:
     again_there.hear([SAID, SUBMISSION])
     assert again_there.unread == [SAID, SUBMISSION]
     assert Backlog(tmp_path, "researcher-1").unread == [SAID, SUBMISSION]
+
+
+def test_what_a_full_disk_does_not_take_is_heard_again_and_spoils_nothing(tmp_path: Path) -> None:
+    backlog = Backlog(tmp_path, "researcher-1")
+    backlog.hear([SAID])
+    room = (tmp_path / "researcher-1.jsonl").stat().st_size + 20
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    was = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+        with pytest.raises(OSError, match="too large"):
+            backlog.hear([SAID, SUBMISSION])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, was)
+    assert backlog.unread == [SAID]
+    backlog.hear([SAID, SUBMISSION, FINDING])
+    assert backlog.unread == Backlog(tmp_path, "researcher-1").unread == [SAID, SUBMISSION, FINDING]
+
+
+@pytest.mark.parametrize("lines", [0, 1])
+def test_what_a_power_cut_took_is_read_when_it_is_heard_again(lines: int, tmp_path: Path) -> None:
+    backlog = Backlog(tmp_path, "researcher-1")
+    backlog.hear([SAID, SUBMISSION])
+    backlog.done(2)
+    path = tmp_path / "researcher-1.jsonl"
+    left = b"".join(path.read_bytes().splitlines(keepends=True)[:lines])
+    path.write_bytes(left) if left else path.unlink()
+    Backlog(tmp_path, "researcher-1").hear([SAID, SUBMISSION])
+    assert Backlog(tmp_path, "researcher-1").unread == [SAID, SUBMISSION][lines:]
 
 
 def test_who_was_read_least_is_read_next_of_those_who_are_due(tmp_path: Path) -> None:

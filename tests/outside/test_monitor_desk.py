@@ -25,6 +25,8 @@ class Watched(Spending):
         super().__init__(directory, study={"monitor": self.terms})
         self.evaluator = EvaluatorDesk(self.staff)
         self.control = ControlDesk(self.staff, self.desks, stop=lambda: None)
+        for desk in self.desks.values():
+            desk._is_running = lambda submission, run: (submission, run) in self.staff.begun([submission])
 
     def attach(self) -> None:
         super().attach()
@@ -170,6 +172,12 @@ def test_what_is_no_submission_of_the_alarm_is_not_held(gateway: Watched, hold: 
     assert gateway.read(alarm(hold=submission), number=2) == {"alarms": 1, "held": 0}
 
 
+@pytest.mark.parametrize("code", ["model-alarm-low", "model-alarm-medium", "monitor-unread"])
+def test_nothing_but_a_grave_alarm_holds(gateway: Watched, code: str) -> None:
+    submission = gateway.submitted()
+    assert gateway.read(alarm(submission, hold=submission, code=code)) == {"alarms": 1, "held": 0}
+
+
 def test_a_monitor_that_may_not_hold_only_raises_alarms(tmp_path: Path) -> None:
     gateway = Watched(tmp_path, holds=0)
     submission = gateway.submitted()
@@ -229,6 +237,9 @@ def test_a_run_that_had_begun_is_said_to_have_and_its_receipt_is_waited_for(gate
     # An evaluator that is started again begins nothing of it anew.
     gateway.evaluator.hello({}, {})
     assert gateway.evaluator.work({}, {}) == {"do": "nothing"}
+    # Nor does its researcher wait for what will not come.
+    with pytest.raises(Refused, match="is held for review"):
+        gateway.desks[ONE].receipt({}, {"submission": str(submission)})
 
 
 def test_a_study_closes_over_what_is_held(gateway: Watched) -> None:
@@ -238,6 +249,19 @@ def test_a_study_closes_over_what_is_held(gateway: Watched) -> None:
     assert gateway.evaluator.work({}, {}) == {"do": "close"}
     with pytest.raises(Refused, match="no reading is taken any more"):
         gateway.read(number=2)
+
+
+def test_what_is_let_go_after_the_close_is_not_run_any_more(gateway: Watched) -> None:
+    first = gateway.submitted()
+    gateway.read(alarm(first, hold=first))
+    gateway.control.start_closing({"reason": "stopped"}, {})
+    assert gateway.evaluator.work({}, {}) == {"do": "close"}
+    projection = gateway.service.projection
+    projection.closed = {"reason": "stopped"}
+    release(gateway, first)
+    assert projection.holds.holding(first) < 0
+    assert gateway.evaluator.work({}, {}) == {"do": "nothing"}
+    assert summary(projection, now_ms=0)["pending"] == 0
 
 
 def test_the_monitor_s_limit_is_its_own_and_reaching_it_is_an_alarm(tmp_path: Path) -> None:
@@ -296,3 +320,16 @@ def test_a_study_that_ends_before_its_monitor_has_read_all_says_so(is_done: bool
     gateway.control.start_closing({"reason": "stopped"}, {})
     told = [] if is_done else ["monitor-unread"]
     assert [one.body["code"] for one in gateway.of("alarm")] == told
+
+
+@pytest.mark.parametrize("moment", ["before it says so", "after"])
+def test_what_is_said_when_the_monitor_has_read_all_is_not_read(moment: str, gateway: Watched) -> None:
+    size = gateway.service.projection.tree_size
+    if moment == "after":
+        gateway.desk.unread({}, {"since": str(size), "is_done": "1"})
+        gateway.submitted()
+    else:
+        gateway.submitted()
+        gateway.desk.unread({}, {"since": str(size), "is_done": "1"})
+    gateway.control.start_closing({"reason": "stopped"}, {})
+    assert [one.body["code"] for one in gateway.of("alarm")] == ["monitor-unread"]

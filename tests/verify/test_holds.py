@@ -90,7 +90,9 @@ def test_only_a_submission_is_held(tmp_path: Path) -> None:
     at(forge, tmp_path, "held", "a hold of a submission")
 
 
-@pytest.mark.parametrize("fault", ["no-alarm", "another's", "a-rule's"])
+@pytest.mark.parametrize(
+    "fault", ["no-alarm", "another's", "a-rule's", "a small one", "of what was not read"]
+)
 def test_a_hold_names_an_alarm_of_the_model_about_its_submission(fault: str, tmp_path: Path) -> None:
     forge = without_decision()
     body = hold(forge, "better", before="submission-worse")
@@ -99,9 +101,14 @@ def test_a_hold_names_an_alarm_of_the_model_about_its_submission(fault: str, tmp
         body["alarm"] = At("plan-walk")
     if fault == "another's":
         forge["held-seen"].body["evidence"] = [At("submission-first")]
-    if fault == "a-rule's":
-        forge["held-seen"].body["code"] = "burst"
-    at(forge, tmp_path, "held", "an alarm of the monitor's model about submission")
+    codes = {
+        "a-rule's": "burst",
+        "a small one": "model-alarm-medium",
+        "of what was not read": "monitor-unread",
+    }
+    if fault in codes:
+        forge["held-seen"].body["code"] = codes[fault]
+    at(forge, tmp_path, "held", "an alarm model-alarm-high about submission")
 
 
 @pytest.mark.parametrize("is_released", [True, False])

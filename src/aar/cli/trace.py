@@ -93,11 +93,7 @@ def _readings(study: StudyDirectory, projection: Projection, options: argparse.N
         data = path.read_bytes()
         digest = hashlib.sha256(data).hexdigest()
         recorded = projection.spending.transcripts.get((MONITOR, path.name))
-        try:
-            told: dict[str, Any] = {"reading": json.loads(data)}
-        except ValueError:
-            told = {"reading": {}}
-        told |= {"file": path.name, "sha256": digest}
+        told: dict[str, Any] = {"reading": reading_in(data), "file": path.name, "sha256": digest}
         told["recorded"] = recorded is not None and recorded["sha256"] == digest
         told["changed"] = recorded is not None and not told["recorded"]
         readings.append(told)
@@ -116,13 +112,22 @@ def _readings(study: StudyDirectory, projection: Projection, options: argparse.N
     return EXIT_TAMPERED if changed or gone else EXIT_OK
 
 
+def reading_in(data: bytes) -> Mapping[str, Any]:
+    """What a reading's file says; nothing where it is none, whoever wrote it."""
+    try:
+        told = json.loads(data)
+    except (ValueError, RecursionError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
 def _place(path: Path) -> tuple[int, str]:
     return path.lstat().st_mtime_ns, path.name
 
 
 def reading_lines(told: Mapping[str, Any]) -> Iterable[str]:
     """A reading as lines for a terminal."""
-    reading = told["reading"] if isinstance(told["reading"], dict) else {}
+    reading = told["reading"]
     standing = "in the record" if told["recorded"] else "NOT in the record"
     who = reading.get("researcher", "nobody")
     yield f"== {terminal_safe(told['file'])}: of {terminal_safe(str(who))}, digest {standing}"

@@ -71,6 +71,8 @@ MONITOR = "monitor"
 # at its limit.
 SEVERITIES = ("low", "medium", "high")
 MODEL_ALARMS = tuple(f"model-alarm-{severity}" for severity in SEVERITIES)
+# The one that may hold a submission.
+HOLDING = MODEL_ALARMS[-1]
 UNREAD, MONITOR_SPENT = "monitor-unread", "monitor-spent"
 # The backend of a study whose researchers run like any other program of the machine.
 NO_SANDBOX = "bare"

@@ -8,7 +8,7 @@ else. Its tools of the study are executed here, too.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -217,10 +217,11 @@ class BridgedTalk(Talk):
         self._at_once += 1
         try:
             if await self._may_ask(messages):
+                ask = partial(model.generate, messages, tools, tool_choice, config)
                 # A call that is let go with its sandbox is on the bill and in no account: it is waited for as
                 # long as limits and a stop allow it.
                 with anyio.CancelScope(shield=True):
-                    output = await self._asked(partial(model.generate, messages, tools, tool_choice, config))
+                    output = await self._asked(messages, ask)
         # The bridge would tell it to the agent, which would ask again.
         except Exception as error:  # noqa: BLE001
             self._errors.append(error)
@@ -247,12 +248,16 @@ class BridgedTalk(Talk):
             await in_thread(self.seat.copy_forum)
             return await self._may_go_on()
 
-    async def _asked(self, ask: Callable[[], Awaitable[ModelOutput]]) -> ModelOutput | None:
+    async def _asked(
+        self, messages: Sequence[ChatMessage], ask: Callable[[], Awaitable[ModelOutput]]
+    ) -> ModelOutput | None:
         output = await self._generate(ask)
         if output is None:
             return None
         message = bounded(output.message)
         output.choices[0].message = message
+        # Whoever asked in there need not say it again, and of several conversations Inspect knows one.
+        self.heard([*messages, message])
         self.turns += 1
         self._lives_without_turn = self._breakdowns = 0
         self._silent = 0 if message.tool_calls else self._silent + 1

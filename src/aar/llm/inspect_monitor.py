@@ -97,7 +97,8 @@ class ModelMonitor:
     is_alone: bool = False
     _model: Model | None = None
     _backlogs: dict[str, Backlog] = field(default_factory=dict)
-    _items: dict[str, tuple[int, Item]] = field(default_factory=dict)
+    # Of each researcher, the messages that it was last heard with, by what is said in them.
+    _shown: dict[str, dict[str, Item]] = field(default_factory=dict)
     _since: int = 0
     _is_last: bool = False
     _failures: int = 0
@@ -120,21 +121,17 @@ class ModelMonitor:
 
     def heard(self, researcher: str, messages: Sequence[ChatMessage]) -> None:
         """A researcher's conversation as it is now: what of it is new is to be read."""
+        before, told, items = self._shown.get(researcher, {}), dict[str, Item](), list[Item]()
+        for one in messages:
+            said = _said_in(one)
+            # Made once, for a conversation comes again with each turn; what it left behind is let go.
+            told[said] = item = told.get(said) or before.get(said) or shown(one)
+            items.append(item)
+        self._shown[researcher] = told
         try:
-            self._backlog(researcher).hear(self._item(one) for one in messages)
+            self._backlog(researcher).hear(items)
         except OSError as error:
             self.say(f"monitor: what {researcher} said could not be kept to be read: {one_line(error)}")
-
-    def _item(self, message: ChatMessage) -> Item:
-        """A message as it is shown; made once, for a conversation comes again with each turn."""
-        key = hash((message.text, len(getattr(message, "tool_calls", None) or ())))
-        known = self._items.get(message.id or "")
-        if message.id and known is not None and known[0] == key:
-            return known[1]
-        item = shown(message)
-        if message.id:
-            self._items[message.id] = (key, item)
-        return item
 
     def _backlog(self, researcher: str) -> Backlog:
         if researcher not in self._backlogs:
@@ -151,12 +148,13 @@ class ModelMonitor:
                 item = entry_item(one["index"], one["kind"], one["body"])
                 if backlog.has(item):
                     continue
-                items = [item]
+                items = list[Item]()
                 if one["kind"] == "submission":
                     files = await in_thread(partial(self.desk.files, one["index"]))
                     for name, text in sorted(files.items()):
                         items += file_items(one["index"], name, text)
-                backlog.hear(items)
+                # It comes last: once it is there, after a kill too, all of its files are.
+                backlog.hear([*items, item])
             self._since, self._is_last = told["upto"], bool(told["is_last"])
             if not told["entries"]:
                 return
@@ -194,8 +192,9 @@ class ModelMonitor:
             if backlog is None:
                 if is_over and not self._busy:
                     # With this the gateway knows that all was read: else it says so when the study closes.
-                    await in_thread(partial(self.desk.unread, self._since, is_alone=True, is_done=True))
-                    return True
+                    say_so = partial(self.desk.unread, self._since, is_alone=True, is_done=True)
+                    told = await in_thread(say_so)
+                    return not told["entries"]
                 break
             if await self._is_at_its_limit():
                 if is_over and not self._busy:
@@ -396,6 +395,16 @@ def shown(message: ChatMessage) -> Item:
         return message_item(role=message.role, text=text)
     except (RecursionError, TypeError, ValueError) as error:
         return message_item(role=message.role, text=f"[it cannot be shown: {type(error).__name__}]")
+
+
+def _said_in(message: ChatMessage) -> str:
+    """The digest of all that is shown of a message: its id is another's to give, and says nothing of that."""
+    calls = [(one.function, one.arguments) for one in getattr(message, "tool_calls", None) or ()]
+    try:
+        said = repr((message.role, getattr(message, "function", None), _text_of(message), calls))
+    except RecursionError:
+        said = f"{message.role} that cannot be shown"
+    return hashlib.sha256(said.encode("utf-8", "backslashreplace")).hexdigest()
 
 
 def _text_of(message: ChatMessage) -> str:

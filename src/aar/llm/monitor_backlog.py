@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from aar.llm.monitor_words import Item, is_submission, is_turn
@@ -34,14 +36,17 @@ class Backlog:
         self._load()
 
     def _load(self) -> None:
-        if not self._path.exists():
-            return
-        data = self._path.read_bytes()
+        data = self._path.read_bytes() if self._path.exists() else b""
         whole = data.rfind(b"\n") + 1
         if whole < len(data):
             with self._path.open("r+b") as file:
                 file.truncate(whole)
-        for number, line in enumerate(data[:whole].splitlines()):
+        lines = data[:whole].splitlines()
+        if self._read > len(lines):
+            # What a power cut took out of the file is heard again, and read then.
+            self._read = len(lines)
+            self._write_mark()
+        for number, line in enumerate(lines):
             self._remember(line.decode(), is_read=number < self._read)
 
     def hear(self, items: Iterable[Item]) -> None:
@@ -54,10 +59,22 @@ class Backlog:
             counted[digest] += 1
             if (digest, counted[digest]) not in self._seen:
                 new.append(line)
-                self._remember(line)
         if new:
-            with self._path.open("a", encoding="ascii") as file:
-                file.write("".join(f"{line}\n" for line in new))
+            self._write("".join(f"{line}\n" for line in new).encode("ascii"))
+            for line in new:
+                self._remember(line)
+
+    def _write(self, data: bytes) -> None:
+        """Add all of it to the file or, where that fails, nothing: half a line would spoil the next."""
+        with self._path.open("ab", buffering=0) as file:
+            before, left = file.seek(0, os.SEEK_END), memoryview(data)
+            try:
+                while left:
+                    left = left[file.write(left) :]
+            except OSError:
+                with suppress(OSError):
+                    file.truncate(before)
+                raise
 
     def has(self, item: Item) -> bool:
         """Whether it was heard before."""
@@ -66,9 +83,12 @@ class Backlog:
     def done(self, count: int) -> None:
         """The first `count` of what was unread were read: on disk before this returns."""
         self._read += count
-        write_durably(self._mark, str(self._read).encode(), mode=0o600)
+        self._write_mark()
         del self.unread[:count]
         self.readings += 1
+
+    def _write_mark(self) -> None:
+        write_durably(self._mark, str(self._read).encode(), mode=0o600)
 
     @property
     def turns(self) -> int:

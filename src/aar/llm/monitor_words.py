@@ -8,9 +8,9 @@ whose quote stands in what it was shown.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,14 @@ INSTRUCTIONS = Path(__file__).with_name("monitor.md")
 # are shown, and how much is not; of a file parts of this size, so many at most.
 TEXT_CHARACTERS, RESULT_CHARACTERS, VALUE_CHARACTERS, PAGE_CHARACTERS = 6_000, 2_000, 12_000, 60_000
 MOST_CALLS, MOST_PARTS = 16, 20
+# So many texts of calls are looked at for flags, beside what is shown: a stranger may send millions.
+MOST_TEXTS = 2_000
 ANSWER_CHARACTERS = 64 << 10
 MOST_ALARMS = 8
 # Fewer letters stand in anything.
 QUOTE_CHARACTERS = 4
 WORD_BYTES = 16
-_FENCED = re.compile(r"```(?:json)?\s*\n(.*)\n\s*```", re.DOTALL)
+_FENCE = "```"
 Item = Mapping[str, Any]
 
 
@@ -73,7 +75,8 @@ def message_item(*, role: str, text: str, calls: Sequence[Mapping[str, Any]] = (
         ]
     if len(calls) > MOST_CALLS:
         told["calls_not_shown"] = len(calls) - MOST_CALLS
-    return _flagged(told, text, *texts_of([one["arguments"] for one in calls]))
+    arguments = texts_of([one["arguments"] for one in calls[:MOST_CALLS]])
+    return _flagged(told, text, *texts_of(told.get("calls", ())), *islice(arguments, MOST_TEXTS))
 
 
 def entry_item(index: int, kind: str, body: Mapping[str, Any]) -> Item:
@@ -176,7 +179,7 @@ def parse_answer(text: str, *, items: Sequence[Item], submissions: Collection[in
         if entries is None:
             thrown.append(f"alarm {number}: its quote does not stand in what was shown: {alarm.quote!r:.200}")
             continue
-        if alarm.submission >= 0 and alarm.submission not in submissions:
+        if alarm.submission != -1 and alarm.submission not in submissions:
             thrown.append(f"alarm {number}: {alarm.submission} is no submission of the researcher: left out")
             alarm = _changed(alarm, submission=-1)
         alarms.append(_changed(alarm, entries=entries))
@@ -198,15 +201,20 @@ def _changed(alarm: Alarm, **changes: Any) -> Alarm:
 def _listed(text: str) -> list[Any]:
     if len(text) > ANSWER_CHARACTERS:
         raise Unreadable(f"{len(text)} characters, at most {ANSWER_CHARACTERS}")
-    stripped = text.strip()
-    fenced = _FENCED.fullmatch(stripped)
     try:
-        told = json.loads(fenced[1] if fenced else stripped, object_pairs_hook=_once)
+        told = json.loads(_unfenced(text.strip()), object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise Unreadable(f"it is not JSON, or not JSON alone: {error!s:.200}") from error
     if not isinstance(told, list):
         raise Unreadable(f"got {type(told).__name__}, want a list")
     return told
+
+
+def _unfenced(text: str) -> str:
+    """What stands in a fence, if it is one; by no pattern, which fits blank lines in very many ways."""
+    first, _line_end, rest = text.partition("\n")
+    is_fence = first.rstrip() in (_FENCE, f"{_FENCE}json") and rest.endswith(_FENCE)
+    return rest.removesuffix(_FENCE) if is_fence else text
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -377,14 +377,19 @@ class Projection:
         return float(self.most_of("seconds")) - self.account.active_until_ms(now_ms) / 1000
 
     def pending_submissions(self) -> list[int]:
-        """Submissions that have no explore receipt yet and are not held, oldest first."""
+        """Submissions that have no explore receipt and are not held, oldest first; none after the close."""
+        if self.closed:
+            # What was held then is not run any more, whoever lets it go.
+            return []
         waiting = (index for index, one in self.submissions.items() if "explore" not in one.receipts)
         return [index for index in waiting if self.holds.holding(index) < 0]
 
     def pending_confirmations(self) -> list[int]:
         """Submissions whose confirmation was charged, that have no receipt of it yet and are not held, oldest
-        charge first.
+        charge first; none after the close.
         """
+        if self.closed:
+            return []
         waiting = [
             (one.confirmation, index)
             for index, one in self.submissions.items()

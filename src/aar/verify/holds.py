@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aar.formats.entry import Entry
-from aar.formats.kinds import MODEL_ALARMS, MONITOR_SPENT, UNREAD
+from aar.formats.kinds import HOLDING, MODEL_ALARMS, MONITOR_SPENT, UNREAD
 from aar.verify.splits import run_label
 
 Body = Mapping[str, Any]
@@ -112,8 +112,8 @@ def hold_faults(holds: Holds, body: Body) -> Iterator[tuple[str, str]]:
         # What a reviewer let go stays let go.
         yield f"one hold of the method of submission {submission}", f"entry {before.entry}, and another"
     alarm = holds.alarms.get(body["alarm"])
-    if alarm is None or submission not in alarm["evidence"] or alarm["code"] not in BY_MODEL:
-        yield f"an alarm of the monitor's model about submission {submission}", f"entry {body['alarm']}"
+    if alarm is None or submission not in alarm["evidence"] or alarm["code"] != HOLDING:
+        yield f"an alarm {HOLDING} about submission {submission}", f"entry {body['alarm']}"
     named = [(one["submission"], one["run"]) for one in body["running"]]
     same = holds.of_method(submission)
     wrong = [one for one in named if one[0] not in same or one in holds.run]

@@ -136,6 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             is_closing=lambda: bool(staff.closing),
             kept=Kept(Path("gateway") / "kept", name),
             settle=worker.settle_task,
+            is_running=lambda submission, run: (submission, run) in staff.begun([submission]),
         )
         for name in names
     }

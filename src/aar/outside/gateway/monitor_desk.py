@@ -13,14 +13,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from aar.formats.errors import FormatError
-from aar.formats.kinds import FILE_NAME, HEX32, MODEL_ALARMS, MONITOR, UNREAD
+from aar.formats.kinds import FILE_NAME, HEX32, HOLDING, MODEL_ALARMS, MONITOR, UNREAD
 from aar.outside.admission import Refused
 from aar.outside.gateway.record_service import MAX_ALARMS_PER_KIND, Draft
 from aar.outside.gateway.requests import fields, whole_number
 from aar.outside.gateway.researcher_desk import Verb
-from aar.outside.gateway.staff_desk import Staff
+from aar.outside.gateway.staff_desk import Staff, is_to_be_read
 from aar.outside.gateway.worker_desk import WorkerDesk, charge_body, spent_alarm
-from aar.verify.holds import SAID
 
 # Of one answer, of one reading, of a whole study.
 MOST_ENTRIES = 64
@@ -58,7 +57,7 @@ class MonitorDesk:
         with self._service.lock:
             projection = self._service.projection
             self._staff.alone_pid = alone_pid
-            self._staff.is_all_read = bool(whole_number(query, "is_done", 0))
+            is_done = bool(whole_number(query, "is_done", 0))
             entries: list[dict[str, Any]] = []
             upto = projection.tree_size
             for leaf in self._service.leaves[since:]:
@@ -66,12 +65,12 @@ class MonitorDesk:
                     upto = leaf.index
                     break
                 entry = leaf.signed.entry
-                if entry.kind == "submission" or (
-                    entry.kind in SAID and projection.roles.get(entry.author) == "researcher"
-                ):
+                if is_to_be_read(projection, leaf):
                     who = projection.holds.owners[leaf.index]
                     told = {"index": leaf.index, "researcher": who, "kind": entry.kind}
                     entries.append({**told, "body": dict(entry.body)})
+            # What was said since it looked last is not read, whatever it says.
+            self._staff.read_upto = upto if is_done and not entries else -1
             return {"entries": entries, "upto": upto, "is_last": self._staff.is_last_reading}
 
     def files(self, _payload: Any, query: Mapping[str, str]) -> dict[str, Any]:
@@ -153,9 +152,11 @@ class MonitorDesk:
         return drafts
 
     def _may_hold(self, alarm: Mapping[str, Any], held: set[str]) -> bool:
-        """Whether this alarm holds its submission: the study's monitor may, and its method never was held."""
+        """Whether this alarm holds its submission: it is a grave one, the study's monitor may, and the method
+        never was held.
+        """
         holds, submission = self._service.projection.holds, alarm["hold"]
-        if not holds.monitor["holds"] or submission not in holds.digests:
+        if alarm["code"] != HOLDING or not holds.monitor["holds"] or submission not in holds.digests:
             return False
         digest = holds.digests[submission]
         return submission in alarm["evidence"] and digest not in holds.holds and digest not in held

@@ -61,11 +61,13 @@ class ResearcherDesk:
         is_closing: Callable[[], bool],
         kept: Kept | None = None,
         settle: Callable[[str], None] = lambda _researcher: None,
+        is_running: Callable[[int, str], bool] = lambda _submission, _run: True,
     ) -> None:
         """`kept`: where it may keep files for itself, if anywhere. `settle`: called with its name before a
-        task of its ends, for what it spent.
+        task of its ends, for what it spent. `is_running`: whether the evaluator has that run in hand.
         """
         self._settle = settle
+        self._is_running = is_running
         self._service = service
         self._blobs = blobs
         self._kept = kept
@@ -182,7 +184,9 @@ class ResearcherDesk:
     def _check_not_held(self, submission: int, tier: str) -> None:
         """Raise `Refused` for a run that is not begun until a reviewer has looked: nobody waits for that."""
         holds = self._service.projection.holds
-        if not holds.may_end(submission, tier):
+        # One that was begun before it was held, and lost since with its evaluator, is not begun again.
+        is_lost = holds.holding(submission) >= 0 and not self._is_running(submission, tier)
+        if is_lost or not holds.may_end(submission, tier):
             raise Refused(
                 "held",
                 f"the method of submission {submission} is held for review since entry "

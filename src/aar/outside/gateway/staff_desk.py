@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from aar.formats.entry import SignedEntry, parse_signed_entry
+from aar.formats.entry import Leaf, SignedEntry, parse_signed_entry
 from aar.formats.errors import FormatError
 from aar.formats.kinds import MONITOR, UNREAD, check_body, isolation_of
 from aar.lab.protocol.operations import MAX_WAIT_S
@@ -28,6 +28,7 @@ from aar.outside.gateway.researcher_desk import ResearcherDesk, Verb
 from aar.outside.gateway.worker_desk import ended_leases
 from aar.outside.projection import Projection
 from aar.verify.decisions import CITABLE, claimed_by
+from aar.verify.holds import SAID
 from aar.verify.leaderboard import has_difference, has_interval, leaderboard
 from aar.verify.splits import run_label
 
@@ -51,10 +52,10 @@ class Staff:
         self.spent_by_monitor: Callable[[], dict[str, Any]] = dict
         self.begun: Callable[[Collection[int]], list[tuple[int, str]]] = lambda _submissions: []
         # Whether the monitor is asked to read what is left; the process in which nothing else is done
-        # any more, 0 for none; whether all is read.
+        # any more, 0 for none; up to which entry all is read, as it says when it has nothing left; -1 before.
         self.is_last_reading = False
         self.alone_pid = 0
-        self.is_all_read = False
+        self.read_upto = -1
         # Takes in what sandboxes used; tells what was used of whatever may be limited.
         self.measured: Verb = lambda _payload, _query: {}
         self.use: Callable[[], dict[str, Any]] = dict
@@ -489,7 +490,9 @@ class ControlDesk:
 
     def _unread(self, projection: Projection) -> list[Draft]:
         """The alarm that the study ends and its monitor, if that is a model, has not read all there is."""
-        if not projection.holds.monitor or self._staff.is_all_read:
+        upto, leaves = self._staff.read_upto, self._staff.service.leaves
+        is_all_read = upto >= 0 and not any(is_to_be_read(projection, leaf) for leaf in leaves[upto:])
+        if not projection.holds.monitor or is_all_read:
             return []
         body: dict[str, Any] = {
             "code": UNREAD,
@@ -589,6 +592,13 @@ def holds_told(projection: Projection) -> list[dict[str, Any]]:
         for one in projection.holds.holds.values()
         if one.is_in_force
     ]
+
+
+def is_to_be_read(projection: Projection, leaf: Leaf) -> bool:
+    """Whether a monitor that is a model reads this entry: what a researcher said, or handed in."""
+    entry = leaf.signed.entry
+    is_said = entry.kind in SAID and projection.roles.get(entry.author) == "researcher"
+    return is_said or entry.kind == "submission"
 
 
 def pause_told(projection: Projection) -> dict[str, Any]:
