@@ -98,6 +98,14 @@ def test_a_reading_is_its_digest_its_calls_its_alarms_and_its_holds_in_one_batch
     assert (held["submission"], held["alarm"], held["running"]) == (submission, size + 1, [])
 
 
+def test_no_reading_is_entered_as_a_transcript_past_the_bound_of_readings(gateway: Watched) -> None:
+    told = {"researcher": "monitor", "task": "", "file": "a.json", "sha256": "0b" * 32, "bytes": 1}
+    size = gateway.service.projection.tree_size
+    with pytest.raises(Refused, match="on /v1/reading"):
+        gateway.worker.transcript(told, {})
+    assert gateway.service.projection.tree_size == size
+
+
 def test_a_reading_told_again_is_entered_once(gateway: Watched) -> None:
     submission = gateway.submitted()
     gateway.read(alarm(submission))

@@ -362,6 +362,17 @@ def test_a_transcript_that_is_none_is_refused(gateway: Spending, changes: dict[s
     assert refused.value.code == code
 
 
+def test_of_one_researcher_there_are_so_many_transcripts_and_no_more(
+    gateway: Spending, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_desk, "MOST_TRANSCRIPTS", 1)
+    index = transcript(gateway)["index"]
+    assert transcript(gateway)["index"] == index
+    with pytest.raises(Refused) as refused:
+        transcript(gateway, file="b.eval")
+    assert refused.value.code == "said-enough"
+
+
 def test_a_transcript_of_a_name_that_was_told_before_is_refused(gateway: Spending) -> None:
     transcript(gateway)
     with pytest.raises(Refused, match="with another digest"):

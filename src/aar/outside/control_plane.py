@@ -32,7 +32,7 @@ from aar.outside.sandbox.client import Launcher, LauncherClient
 from aar.outside.sandbox.identity import slot_uid
 from aar.outside.sandbox.interface import BARE, DEFAULT_BACKEND
 from aar.outside.sandbox.runtime import package_root
-from aar.outside.sandbox.spec import SandboxError
+from aar.outside.sandbox.spec import SandboxError, SandboxUnavailable
 from aar.outside.service import EXIT_DISK_FULL, EXIT_REFUSED
 from aar.outside.staff_client import GatewayGone, StaffClient
 from aar.outside.study_directory import NotAStudy, StudyDirectory, Uids, service_uids
@@ -384,10 +384,11 @@ class ControlPlane:
     def tell_use(self) -> None:
         """Tell the gateway what the sandboxes of each researcher used so far, as the launcher measured it.
 
-        Raises `GatewayGone` and `GatewayRefused`. That the launcher is gone is for `check` to say.
+        Raises `GatewayGone` and `GatewayRefused`, and `SandboxRefused` of a launcher that does not tell: no
+        limit on sandboxes would hold. That it is gone is for `check` to say.
         """
         used_ms: dict[str, int] = {}
-        with contextlib.suppress(SandboxError, OSError):
+        with contextlib.suppress(SandboxUnavailable, OSError):
             used = self.launcher.used_by_slot()
             used_ms = {self._researchers[slot]: int(1000 * cpu_s) for slot, cpu_s in used.items()}
         self.control.post("/v1/used", {"life": self._life, "used_ms": used_ms})

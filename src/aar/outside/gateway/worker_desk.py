@@ -33,6 +33,8 @@ from aar.verify.spending import STUDY, Spent, cost, format_dollars
 CALLS_PER_ENTRY = 10
 MAX_TOKENS_PER_CALL = 10**9
 MAX_CALL_ID = 128
+# Of one researcher: each is a conversation about a task, or what of one a kill left.
+MOST_TRANSCRIPTS = 2_000
 # What sandboxes used is an entry when it is so much of one researcher, and earlier where something is over.
 SANDBOX_MS_PER_ENTRY = 30_000
 MAX_SANDBOX_MS = 2**50
@@ -128,6 +130,13 @@ class WorkerDesk:
                     raise Refused(
                         "repeated", f"transcript {told['name']} was told before, with another digest"
                     )
+                told_of = sum(who == researcher for who, _name in service.projection.spending.transcripts)
+                if researcher == MONITOR:
+                    raise Refused(
+                        "no-model", "the monitor's readings come with what they say, on /v1/reading"
+                    )
+                if known is None and told_of >= MOST_TRANSCRIPTS:
+                    raise Refused("said-enough", f"there are {told_of} transcripts of {researcher}: no more")
             if known is None:
                 self._charge(researcher, told, task=wanted["task"])
             index = self._entry_of(researcher, told["name"])

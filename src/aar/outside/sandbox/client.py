@@ -224,7 +224,9 @@ class LauncherClient:
                 raise SandboxUnavailable(
                     f"the launcher does not answer ({error}): start a new one"
                 ) from error
-        told: dict[str, Any] = json.loads(packet) if packet else {"refused": "the launcher is gone"}
+        if not packet:
+            raise SandboxUnavailable("the launcher is gone: start a new one")
+        told: dict[str, Any] = json.loads(packet)
         if "refused" in told:
             raise SandboxRefused(told["refused"])
         return {int(slot): float(cpu_s) for slot, cpu_s in told["used"]}
