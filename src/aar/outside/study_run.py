@@ -585,6 +585,9 @@ class StudyRun:
         """Let the monitor read what it has not read yet, for so long; what is left then is told of."""
         if not self._monitor or self._worker is None:
             return
+        if self._fleet is not None:
+            # Nobody says more while it reads.
+            self._fleet.stop()
         self.plane.control.post("/v1/last-reading", {})
         deadline = time.monotonic() + LAST_READING_S
         while self._worker.is_running and time.monotonic() < deadline:
