@@ -190,7 +190,7 @@ class Claims:
                 f"{len(held)} submissions were held for review when the study closed, and not run after: "
                 f"{', '.join(map(str, held[:20]))}"
             )
-        monitor = self._opened["monitor"]
+        monitor = self._opened.get("monitor")
         if self._closed and monitor and not self._budget.readings:
             yield f"the study's monitor, {monitor['model']}, read nothing: it raised no alarm for that reason"
 
