@@ -55,6 +55,13 @@ def test_claude_code_asks_one_model_and_waits_for_its_tools() -> None:
     assert start.argv[list(start.argv).index("--disallowed-tools") + 1] == "WebSearch,WebFetch"
 
 
+@pytest.mark.parametrize("goes_on", [False, True])
+@pytest.mark.parametrize("agent", ["claude-code", "codex"])
+def test_a_brief_that_looks_like_an_option_is_none(agent: str, goes_on: bool) -> None:
+    argv = launch(agent, model="m", prompt="--help", goes_on=goes_on).argv
+    assert list(argv[-2:]) == ["--", "--help"]
+
+
 def test_codex_has_its_settings_in_a_file_that_is_toml() -> None:
     ((path, data),) = launch("codex", model='m"1', prompt="x", goes_on=False).files.items()
     settings = tomllib.loads(data.decode())

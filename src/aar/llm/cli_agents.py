@@ -112,6 +112,8 @@ tool_timeout_sec = {FOR_EVER_S}
         # Its own sandbox would want namespaces, which ours does not give: ours is the wall.
         "--dangerously-bypass-approvals-and-sandbox",
         *(["resume", "--last"] if goes_on else []),
+        # A brief may begin with what looks like an option.
+        "--",
         prompt,
     ]
     env = {"CODEX_HOME": STATE, "OPENAI_API_KEY": NO_KEY, "RUST_LOG": "error"}
