@@ -210,16 +210,25 @@ def test_a_limit_ends_an_agent_that_asks_nothing(tmp_path: Path, monkeypatch: py
         with anyio.fail_after(20):
             async with anyio.create_task_group() as group:
                 talk._scope = group.cancel_scope
-                group.start_soon(talk._look_on, SimpleNamespace(asked=0))
+                group.start_soon(talk._look_on, SimpleNamespace(asked=0, characters=0))
                 await anyio.sleep_forever()
 
     anyio.run(computing)
     assert talk.ending == Ending("budget", "the study's time was over")
 
 
-def test_a_flood_at_the_bridge_ends_its_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("more", "characters", "reason"),
+    [
+        (inspect_bridge.MAX_ASKED_A_MINUTE + 1, 0, "it asked its bridge 900 times in a minute"),
+        (1, inspect_bridge.MAX_CHARACTERS + 1, "it asked its bridge 1073741824 characters in all"),
+    ],
+)
+def test_a_flood_at_the_bridge_ends_its_agent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: int, characters: int, reason: str
+) -> None:
     monkeypatch.setattr(inspect_bridge, "LOOK_S", 0.01)
-    talk, environment = talk_in(tmp_path), SimpleNamespace(asked=7)
+    talk, environment = talk_in(tmp_path), SimpleNamespace(asked=7, characters=0)
 
     async def flooding() -> None:
         with anyio.fail_after(20):
@@ -228,11 +237,12 @@ def test_a_flood_at_the_bridge_ends_its_agent(tmp_path: Path, monkeypatch: pytes
                 group.start_soon(talk._look_on, environment)
                 await anyio.sleep(0.05)
                 assert talk.ending is None
-                environment.asked += inspect_bridge.MAX_ASKED_A_MINUTE + 1
+                environment.asked += more
+                environment.characters += characters
                 await anyio.sleep_forever()
 
     anyio.run(flooding)
-    assert talk.ending == Ending("failed", "it asked its bridge 900 times in a minute")
+    assert talk.ending == Ending("failed", reason)
 
 
 def test_an_agent_whose_worker_ended_again_and_again_before_a_turn_is_given_up(tmp_path: Path) -> None:
@@ -331,7 +341,7 @@ def test_a_record_that_contradicts_itself_is_heard_of_whatever_else_ended_the_ag
         yield
 
     session = SimpleNamespace(is_alive=lambda: is_alive)
-    environment = SimpleNamespace(sit_down=sit_down, session=session, asked=0)
+    environment = SimpleNamespace(sit_down=sit_down, session=session, asked=0, characters=0)
     given = SimpleNamespace(as_type=lambda _kind: environment)
     monkeypatch.setattr(inspect_bridge, "sandbox", lambda: given)
     monkeypatch.setattr(inspect_bridge, "sandbox_agent_bridge", bridge)

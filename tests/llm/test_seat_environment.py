@@ -80,6 +80,7 @@ def test_a_request_of_many_messages_counts_as_many_requests(data: Mapping[str, o
 def test_a_large_request_counts_as_many_requests() -> None:
     _asked, environment, _answered = served(request(messages=[{"role": "user", "content": "x" * (1 << 20)}]))
     assert environment.asked == 1 + 16
+    assert environment.characters > 1 << 20
 
 
 def test_a_request_that_is_thrown_away_unread_is_counted() -> None:

@@ -50,6 +50,8 @@ MAX_BREAKDOWNS = 3
 # Whatever runs in that sandbox may ask the bridge; so often a minute, and so many of its model at once.
 MAX_ASKED_A_MINUTE = 900
 MAX_AT_ONCE = 32
+# Of what it asks in all: it stands in this process, which others share, until the conversation is over.
+MAX_CHARACTERS = 1 << 30
 # What ended a conversation is noticed so soon where it was not the agent's own call of its model.
 LOOK_S = 0.5
 
@@ -149,6 +151,8 @@ class BridgedTalk(Talk):
             now_s = anyio.current_time()
             if environment.asked - asked > MAX_ASKED_A_MINUTE:
                 self.ending = Ending("failed", f"it asked its bridge {MAX_ASKED_A_MINUTE} times in a minute")
+            elif environment.characters > MAX_CHARACTERS:
+                self.ending = Ending("failed", f"it asked its bridge {MAX_CHARACTERS} characters in all")
             elif now_s - since_s >= 60:
                 since_s, asked = now_s, environment.asked
             if now_s - self._looked_s >= WAITING_LOOK_S:

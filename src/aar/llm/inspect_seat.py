@@ -40,8 +40,8 @@ SEATS: dict[str, Seat] = {}
 class SeatEnvironment(AarSandboxEnvironment):
     """The sandbox of a seat, from `sit_down` until it ends; another one is for whoever sits down again.
 
-    `asked` counts what was taken from the bridge's own queue, what is long more than once: whatever runs in
-    there may fill it.
+    `asked` counts what was taken from the bridge's own queue, what is long more than once, and `characters`
+    how much that was: whatever runs in there may fill it.
     """
 
     # What an agent asks its model at once is read whole, and understood, in a process that others share.
@@ -50,7 +50,7 @@ class SeatEnvironment(AarSandboxEnvironment):
     def __init__(self, seat: Seat) -> None:
         SandboxEnvironment.__init__(self)
         self.seat = seat
-        self.asked = 0
+        self.asked = self.characters = 0
         self._read: set[str] = set()
         self._threads = anyio.CapacityLimiter(AT_ONCE)
 
@@ -74,6 +74,7 @@ class SeatEnvironment(AarSandboxEnvironment):
             self.asked += 1
             self._read.add(cmd[-1])
             read = await AarSandboxEnvironment.exec(self, cmd, input, *words, **named)
+            self.characters += len(read.stdout)
             text, messages = await self._in_thread(partial(readable, read.stdout))
             self.asked += messages**2 // _MESSAGES_AS_ONE + len(text) // _CHARACTERS_AS_ONE
             return replace(read, stdout=text)
