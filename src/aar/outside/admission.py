@@ -18,6 +18,7 @@ from aar.formats.kinds import Kind, check_body, isolation_of, kind_named
 from aar.outside.projection import Projection, Task
 from aar.verify.budget_check import is_at_its_end, set_faults, stopping_limit
 from aar.verify.decisions import CITABLE, claimed_by, faults, states
+from aar.verify.entry_check import AFTER_CLOSE
 from aar.verify.holds import alarm_faults, hold_faults, release_faults
 from aar.verify.limits import limit_faults, sandbox_faults
 from aar.verify.spending import charge_faults, model_faults
@@ -25,17 +26,6 @@ from aar.verify.splits import run_label
 from aar.verify.workflow import STRICT_ENOUGH, order_faults, plan_faults, submission_faults
 
 Vouches = Callable[[VerifierKey, str, bytes], bool]
-# What may still be said when a study is closed: the human's side of it.
-AFTER_CLOSE = (
-    "decision",
-    "comment",
-    "vote",
-    "score-receipt",
-    "score-revealed",
-    "redaction",
-    "alarm",
-    "submission-released",
-)
 
 
 class Refused(Exception):

@@ -207,11 +207,12 @@ class WorkerDesk:
                 # Counted anew for the next: what was entered waits no more.
                 waiting = self._waiting_now()
             for task in list(projection.tasks.values()):
-                limit = "" if task.outcome else self._limit_of_task(task.name, self._waiting_now())
+                limit = "" if task.outcome else self._limit_of_task(task.name, waiting)
                 if limit:
                     self.settle()
                     self._say_of_time(task.researcher, limit, task.name)
                     self._close(task, limit)
+                    waiting = self._waiting_now()
 
     def set_limit(self, enter: Callable[[], int]) -> int:
         """Enter a limit and enforce it in one: in between nothing is handed in or back."""
