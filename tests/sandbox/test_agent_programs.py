@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import os
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from aar.outside.sandbox import agent_programs
 from aar.outside.sandbox.agent_programs import find_agent
 from aar.outside.sandbox.client import Launcher, LauncherClient
 from aar.outside.sandbox.doctor import attestation, doctor
@@ -121,3 +123,14 @@ def test_the_doctor_holds_against_a_view_with_an_agent_and_attests_it(backend: N
     names = [probe.name for probe in report.probes]
     assert report.attestation == attestation(names, report.limits, agents=agents)
     assert report.attestation != attestation(names, report.limits, has_shell=True)
+
+
+def test_a_program_that_may_be_run_and_not_be_read_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(*_words: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(agent_programs, "open", closed, raising=False)
+    with pytest.raises(SandboxUnavailable, match="cannot be read .Permission denied.: its digest"):
+        find_agent(AGENT, str(program(tmp_path)))

@@ -49,12 +49,18 @@ def find_agent(name: str, given: str = "") -> AgentProgram:
             f"agent {name}: {found} is no program that everybody may run: name another with --agent-binary "
             "PATH"
         )
-    with open(path, "rb") as program:
-        first = program.readline(256)
-        if not first.startswith(b"\x7fELF"):
-            _check_script(name, found, first)
-        program.seek(0)
-        digest = hashlib.file_digest(program, "sha256").hexdigest()
+    try:
+        with open(path, "rb") as program:
+            first = program.readline(256)
+            if not first.startswith(b"\x7fELF"):
+                _check_script(name, found, first)
+            program.seek(0)
+            digest = hashlib.file_digest(program, "sha256").hexdigest()
+    except OSError as error:
+        raise SandboxUnavailable(
+            f"agent {name}: {found} cannot be read ({error.strerror}): its digest is part of the record; let "
+            "it be read, or name another with --agent-binary PATH"
+        ) from error
     return AgentProgram(path, digest)
 
 
